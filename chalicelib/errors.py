@@ -1,0 +1,202 @@
+"""The one exception tree. Each leaf says which HTTP answer it is and whether a retry can help.
+
+::
+
+    SightloopError                   500
+    ├── InvalidRequest               400  the request is malformed: fix it
+    │   ├── InvalidImage             422  the bytes are not a picture we can use
+    │   │   ├── EmptyImage                no bytes, or a side of zero pixels
+    │   │   ├── NotAnImage                no decoder knows these bytes
+    │   │   ├── TruncatedImage            the picture breaks off or is corrupt
+    │   │   ├── AnimatedImage             more than one frame
+    │   │   └── TooManyPixels             over the pixel limit (decompression bomb)
+    │   └── InvalidLabel             422  boxes or classes that cannot be
+    ├── NotFound                     404
+    │   ├── ModelNotFound
+    │   ├── PredictionNotFound
+    │   └── ObjectNotFound                no such key in the bucket
+    ├── Forbidden                    403
+    ├── MethodNotAllowed             405
+    ├── NotAcceptable                406  we cannot answer in that media type
+    ├── Conflict                     409
+    ├── PayloadTooLarge              413  send it through POST /v1/uploads
+    ├── UnsupportedMediaType         415
+    ├── InvalidModel                 500  an ONNX file we cannot serve
+    ├── ConfigurationError           500  the service is set up wrongly
+    └── Unavailable                  503  a part we need does not answer: retry
+        ├── StorageUnavailable
+        ├── QueueUnavailable
+        └── DatabaseUnavailable
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SightloopError(Exception):
+    """Root of everything Sightloop raises on purpose.
+
+    Parameters
+    ----------
+    detail : str
+        One sentence for the caller: what was wrong and what to do.
+    """
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    retry: ClassVar[bool] = False
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequest(SightloopError):
+    """The request is malformed; sending it again unchanged cannot help."""
+
+    status = 400
+    title = "Invalid request"
+
+
+class InvalidImage(InvalidRequest):
+    """The bytes are not a picture that can be used."""
+
+    status = 422
+    title = "Invalid image"
+
+
+class EmptyImage(InvalidImage):
+    """There are no bytes, or the picture has a side of zero pixels."""
+
+    title = "Empty image"
+
+
+class NotAnImage(InvalidImage):
+    """No decoder recognises the bytes."""
+
+    title = "Not an image"
+
+
+class TruncatedImage(InvalidImage):
+    """The picture breaks off or is corrupt."""
+
+    title = "Truncated image"
+
+
+class AnimatedImage(InvalidImage):
+    """The picture has more than one frame."""
+
+    title = "Animated image"
+
+
+class TooManyPixels(InvalidImage):
+    """The picture is over the pixel limit, as a decompression bomb is."""
+
+    title = "Too many pixels"
+
+
+class InvalidLabel(InvalidRequest):
+    """Boxes or classes that cannot be: outside the image, degenerate, unknown."""
+
+    status = 422
+    title = "Invalid label"
+
+
+class NotFound(SightloopError):
+    """The thing that was asked for does not exist."""
+
+    status = 404
+    title = "Not found"
+
+
+class ModelNotFound(NotFound):
+    """No model of that name, or no live version of it."""
+
+    title = "Model not found"
+
+
+class PredictionNotFound(NotFound):
+    """No prediction with that id, or it has expired."""
+
+    title = "Prediction not found"
+
+
+class ObjectNotFound(NotFound):
+    """No object under that key in the bucket."""
+
+    title = "Object not found"
+
+
+class Forbidden(SightloopError):
+    """The caller may not do this."""
+
+    status = 403
+    title = "Forbidden"
+
+
+class MethodNotAllowed(SightloopError):
+    """The route exists, but not for this method."""
+
+    status = 405
+    title = "Method not allowed"
+
+
+class NotAcceptable(SightloopError):
+    """None of the media types in ``Accept`` can be produced."""
+
+    status = 406
+    title = "Not acceptable"
+
+
+class Conflict(SightloopError):
+    """The request contradicts the present state."""
+
+    status = 409
+    title = "Conflict"
+
+
+class PayloadTooLarge(SightloopError):
+    """The body is over what a synchronous call can carry."""
+
+    status = 413
+    title = "Payload too large"
+
+
+class UnsupportedMediaType(SightloopError):
+    """The body's content type is not one we read."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
+class InvalidModel(SightloopError):
+    """An ONNX file that cannot be served: broken, or without the metadata we need."""
+
+    title = "Invalid model"
+
+
+class ConfigurationError(SightloopError):
+    """The service is set up wrongly; an operator has to mend it."""
+
+    title = "Configuration error"
+
+
+class Unavailable(SightloopError):
+    """A part we need does not answer at the moment; the same call may succeed later."""
+
+    status = 503
+    title = "Temporarily unavailable"
+    retry = True
+
+
+class StorageUnavailable(Unavailable):
+    """S3 does not answer."""
+
+
+class QueueUnavailable(Unavailable):
+    """SQS does not answer."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL or DynamoDB does not answer."""

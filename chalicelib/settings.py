@@ -1,0 +1,74 @@
+"""The one reader of the environment: frozen, typed, validated when it is first asked for."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chalicelib.errors import ConfigurationError
+
+PREFIX = "SIGHTLOOP_"
+MEBIBYTE = 1024 * 1024
+
+
+class Settings(BaseModel):
+    """How this process is set up. A field ``x`` is read from ``SIGHTLOOP_X``.
+
+    Names of buckets, queues and tables default to those that ``deploy/resources.py`` makes for
+    the stage ``local``; ``.chalice/config.json`` sets them for the others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    stage: str = Field("local", pattern=r"^[a-z0-9-]+$")
+    region: str = "eu-central-1"
+
+    uploads_bucket: str = Field("sightloop-local-uploads", min_length=3, max_length=63)
+    store_bucket: str = Field("sightloop-local-store", min_length=3, max_length=63)
+    identify_queue: str = Field("sightloop-local-identify", min_length=1, max_length=80)
+    results_queue: str = Field("sightloop-local-results", min_length=1, max_length=80)
+    predictions_table: str = Field("sightloop-local-predictions", min_length=3, max_length=255)
+    database_url: str = Field("", description="PostgreSQL; empty where no database is attached")
+
+    max_body_bytes: int = Field(4_500_000, gt=0, description="synchronous call, after base64")
+    max_upload_bytes: int = Field(50 * MEBIBYTE, gt=0)
+    max_pixels: int = Field(100_000_000, gt=0)
+    max_images_per_call: int = Field(16, gt=0)
+    upload_expires_seconds: int = Field(3600, gt=0)
+    prediction_ttl_days: int = Field(30, gt=0)
+
+    live_version_ttl_seconds: float = Field(15.0, ge=0, le=30)
+    detector_cache_size: int = Field(4, gt=0, description="detectors kept warm per process")
+    inference_threads: int = Field(0, ge=0, description="0: as many as there are cores")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings out of a mapping such as ``os.environ``.
+
+        Raises
+        ------
+        ConfigurationError
+            A variable does not hold what it should; all such variables are named.
+        """
+        given = {
+            key.removeprefix(PREFIX).lower(): value
+            for key, value in environ.items()
+            if key.startswith(PREFIX)
+        }
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            faults = "; ".join(
+                f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}"
+                for fault in error.errors()
+            )
+            raise ConfigurationError(f"bad settings: {faults}") from error
+
+
+@functools.cache
+def load() -> Settings:
+    """Return the settings of this process, read once."""
+    return Settings.from_environment(os.environ)
