@@ -1,0 +1,77 @@
+"""How we talk to AWS: one place that makes clients and turns botocore's errors into ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import ConfigurationError, ObjectNotFound, SightloopError, Unavailable
+
+MISSING_OBJECT = frozenset({"404", "NoSuchKey", "NotFound"})
+MISSING_RESOURCE = frozenset(
+    {
+        "NoSuchBucket",
+        "ResourceNotFoundException",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueDoesNotExist",
+    }
+)
+REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException", "InvalidAccessKeyId"})
+
+
+def client(service: str, region: str) -> Any:
+    """Make a boto3 client that gives up in seconds rather than minutes.
+
+    The endpoint and the credentials come from the standard variables (``AWS_ENDPOINT_URL``, …).
+    """
+    config = Config(
+        connect_timeout=3,
+        read_timeout=20,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        s3={"addressing_style": "auto"},
+    )
+    return boto3.client(service, region_name=region, config=config)
+
+
+@contextmanager
+def translated(unavailable: type[Unavailable], what: str) -> Iterator[None]:
+    """Turn botocore's errors inside the block into ours.
+
+    Parameters
+    ----------
+    unavailable : type[Unavailable]
+        Raised for everything that a retry may mend.
+    what : str
+        What was being done, for the error's sentence.
+
+    Raises
+    ------
+    ObjectNotFound
+        The key does not exist.
+    ConfigurationError
+        The bucket, queue or table does not exist, or we may not use it.
+    Unavailable
+        Anything else, as the class given.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _from_client_error(error, unavailable, what) from error
+    except BotoCoreError as error:
+        raise unavailable(f"{what}: {error}") from error
+
+
+def _from_client_error(
+    error: ClientError, unavailable: type[Unavailable], what: str
+) -> SightloopError:
+    code = error.response.get("Error", {}).get("Code", "")
+    if code in MISSING_OBJECT:
+        return ObjectNotFound(f"{what}: it does not exist")
+    if code in MISSING_RESOURCE or code in REFUSED:
+        return ConfigurationError(f"{what}: {error}")
+    return unavailable(f"{what}: {error}")

@@ -1,0 +1,65 @@
+"""The seam to PostgreSQL: short transactions on a connection that is kept and mended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection, cursor
+
+from chalicelib.errors import ConfigurationError, DatabaseUnavailable
+
+
+class Database:
+    """A PostgreSQL database, one connection a thread, made on first use.
+
+    Parameters
+    ----------
+    url : str
+        ``postgresql://user:password@host:port/name``; empty where none is attached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._local = threading.local()
+
+    @contextmanager
+    def transaction(self) -> Iterator[cursor]:
+        """Give a cursor; commit when the block ends, roll back when it raises.
+
+        Raises
+        ------
+        ConfigurationError
+            No database is attached.
+        DatabaseUnavailable
+            The server does not answer or broke the connection; the transaction did not happen.
+        """
+        try:
+            held = self._connection()
+            with held, held.cursor() as rows:
+                yield rows
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            self.close()
+            raise DatabaseUnavailable(f"PostgreSQL: {error}") from error
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        held: connection | None = getattr(self._local, "held", None)
+        if held is not None:
+            held.close()
+            self._local.held = None
+
+    def _connection(self) -> connection:
+        if not self._url:
+            raise ConfigurationError("no database is attached: set SIGHTLOOP_DATABASE_URL")
+        held: connection | None = getattr(self._local, "held", None)
+        if held is None or held.closed:
+            held = psycopg2.connect(
+                self._url, connect_timeout=5, options="-c search_path=sightloop,public"
+            )
+            self._local.held = held
+        elif held.info.transaction_status != TRANSACTION_STATUS_IDLE:
+            held.rollback()
+        return held

@@ -1,0 +1,33 @@
+"""Logger and metrics of every handler, and the correlation id that ties their lines together."""
+
+from __future__ import annotations
+
+import uuid
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+__all__ = ["MetricUnit", "bind_correlation_id", "correlation_id", "logger", "metrics"]
+
+SERVICE = "sightloop"
+
+logger = Logger(service=SERVICE, utc=True)
+metrics = Metrics(namespace="Sightloop", service=SERVICE)
+
+
+def bind_correlation_id(given: str | None = None) -> str:
+    """Tie all further log lines of this thread to one request and return its id.
+
+    Parameters
+    ----------
+    given : str, optional
+        The id the caller or the message brought; a new one is made where there is none.
+    """
+    bound = given or str(uuid.uuid4())
+    logger.set_correlation_id(bound)
+    return bound
+
+
+def correlation_id() -> str:
+    """Return the id bound last, or a new one."""
+    return logger.get_correlation_id() or bind_correlation_id()

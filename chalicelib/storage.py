@@ -1,0 +1,164 @@
+"""The seam to S3: one bucket as a mapping from keys to objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import translated
+from chalicelib.errors import StorageUnavailable
+
+NOT_MODIFIED = "304"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object's bytes and what S3 says of them."""
+
+    body: bytes
+    etag: str
+    content_type: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PresignedPost:
+    """A form that a browser or ``curl -F`` can send to the bucket; ``file`` must come last."""
+
+    url: str
+    fields: Mapping[str, str]
+
+
+class ObjectStore:
+    """One S3 bucket.
+
+    Parameters
+    ----------
+    s3 : botocore S3 client
+    bucket : str
+    """
+
+    def __init__(self, s3: Any, bucket: str) -> None:
+        self._s3 = s3
+        self.bucket = bucket
+
+    def get(self, key: str) -> StoredObject:
+        """Read an object.
+
+        Raises
+        ------
+        ObjectNotFound
+            There is no such key.
+        """
+        with translated(StorageUnavailable, f"reading {key}"):
+            return _stored(self._s3.get_object(Bucket=self.bucket, Key=key))
+
+    def get_if_changed(self, key: str, etag: str | None) -> StoredObject | None:
+        """Read an object unless it still has the ETag that the caller knows: then ``None``."""
+        if etag is None:
+            return self.get(key)
+        with translated(StorageUnavailable, f"reading {key}"):
+            try:
+                return _stored(self._s3.get_object(Bucket=self.bucket, Key=key, IfNoneMatch=etag))
+            except ClientError as error:
+                if error.response["Error"]["Code"] == NOT_MODIFIED:
+                    return None
+                raise
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write an object whole; readers see the old one or the new one, never half."""
+        with translated(StorageUnavailable, f"writing {key}"):
+            self._s3.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                Metadata=dict(metadata or {}),
+            )
+
+    def size(self, key: str) -> int:
+        """Return an object's size in bytes without reading it."""
+        with translated(StorageUnavailable, f"looking at {key}"):
+            return int(self._s3.head_object(Bucket=self.bucket, Key=key)["ContentLength"])
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is gone already is no error."""
+        with translated(StorageUnavailable, f"deleting {key}"):
+            self._s3.delete_object(Bucket=self.bucket, Key=key)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names one level below a prefix that ends with ``/``."""
+        for page in self._pages(prefix, delimiter="/"):
+            for found in page.get("CommonPrefixes", []):
+                yield found["Prefix"].removeprefix(prefix).rstrip("/")
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield every key below a prefix, in S3's order."""
+        for page in self._pages(prefix, delimiter=""):
+            for found in page.get("Contents", []):
+                yield found["Key"]
+
+    def _pages(self, prefix: str, delimiter: str) -> Iterator[dict[str, Any]]:
+        with translated(StorageUnavailable, f"listing {prefix}"):
+            yield from self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, Delimiter=delimiter
+            )
+
+    def presigned_get(self, key: str, expires_seconds: int, file_name: str | None = None) -> str:
+        """Return a link that reads one object for a while, without credentials."""
+        params = {"Bucket": self.bucket, "Key": key}
+        if file_name:
+            params["ResponseContentDisposition"] = f'inline; filename="{file_name}"'
+        with translated(StorageUnavailable, f"signing {key}"):
+            return str(
+                self._s3.generate_presigned_url(
+                    "get_object", Params=params, ExpiresIn=expires_seconds
+                )
+            )
+
+    def presigned_post(
+        self,
+        key: str,
+        content_type: str,
+        max_bytes: int,
+        expires_seconds: int,
+        fields: Mapping[str, str] | None = None,
+    ) -> PresignedPost:
+        """Return a form that may write exactly this key, of this type, up to this size.
+
+        Parameters
+        ----------
+        fields : mapping, optional
+            Further form fields that must be sent unchanged, such as ``x-amz-meta-*``.
+        """
+        fixed = {"Content-Type": content_type, **(fields or {})}
+        with translated(StorageUnavailable, f"signing {key}"):
+            made = self._s3.generate_presigned_post(
+                Bucket=self.bucket,
+                Key=key,
+                Fields=dict(fixed),
+                Conditions=[
+                    *({name: value} for name, value in fixed.items()),
+                    ["content-length-range", 1, max_bytes],
+                ],
+                ExpiresIn=expires_seconds,
+            )
+        return PresignedPost(url=made["url"], fields=made["fields"])
+
+
+def _stored(answer: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(
+        body=answer["Body"].read(),
+        etag=answer["ETag"],
+        content_type=answer.get("ContentType", "application/octet-stream"),
+        metadata=answer.get("Metadata", {}),
+    )
