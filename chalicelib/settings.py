@@ -35,7 +35,7 @@ class Settings(BaseModel):
 
     max_body_bytes: int = Field(4_500_000, gt=0, description="synchronous call, after base64")
     max_upload_bytes: int = Field(50 * MEBIBYTE, gt=0)
-    max_pixels: int = Field(100_000_000, gt=0)
+    max_pixels: int = Field(80_000_000, gt=0, le=170_000_000)
     max_images_per_call: int = Field(16, gt=0)
     upload_expires_seconds: int = Field(3600, gt=0)
     prediction_ttl_days: int = Field(30, gt=0)

@@ -1,0 +1,264 @@
+"""The one type that everything passes around, and the arithmetic of boxes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.errors import InvalidLabel
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The boxes found in one picture, most confident first. The arrays are read-only.
+
+    Attributes
+    ----------
+    xyxy : float32 [N, 4]
+        Left, top, right, bottom in pixels of the upright original.
+    confidence : float32 [N]
+        0..1.
+    class_id : int64 [N]
+        Index into ``class_names``.
+    class_names : tuple[str, ...]
+        All classes of the model.
+    image_size : tuple[int, int]
+        Width and height in pixels of the upright original.
+
+    Raises
+    ------
+    InvalidLabel
+        Shapes disagree, a number is not finite, a class does not exist.
+
+    Examples
+    --------
+    >>> found = Detections([[10, 20, 30, 60]], [0.9], [0], ("scratch",), (100, 80))
+    >>> found.to_json()[0]["box"]
+    {'x1': 10.0, 'y1': 20.0, 'x2': 30.0, 'y2': 60.0}
+    >>> found.to_yolo()
+    '0 0.200000 0.500000 0.200000 0.500000\\n'
+    """
+
+    xyxy: Float32
+    confidence: Float32
+    class_id: Int64
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        count = len(self.xyxy)
+        fields: tuple[tuple[str, type, tuple[int, ...]], ...] = (
+            ("xyxy", np.float32, (count, 4)),
+            ("confidence", np.float32, (count,)),
+            ("class_id", np.int64, (count,)),
+        )
+        for name, dtype, shape in fields:
+            array = np.array(getattr(self, name), dtype)
+            array = array.reshape(shape) if array.size == 0 else array
+            if array.shape != shape:
+                raise InvalidLabel(f"{name} must have shape {shape}, got {array.shape}")
+            if not np.isfinite(array).all():
+                raise InvalidLabel(f"{name} holds a number that is not finite")
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        known = len(self.class_names)
+        if count and not (self.class_id.min() >= 0 and self.class_id.max() < known):
+            raise InvalidLabel(f"class_id must be in 0..{known - 1}, got {self.class_id.tolist()}")
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, index: Bool | Int64 | slice) -> Detections:
+        """Return those that a mask, an index array or a slice selects."""
+        return Detections(
+            self.xyxy[index],
+            self.confidence[index],
+            self.class_id[index],
+            self.class_names,
+            self.image_size,
+        )
+
+    @classmethod
+    def empty(cls, class_names: Sequence[str], image_size: tuple[int, int]) -> Self:
+        """Return no detections at all."""
+        nothing = np.zeros(0)
+        return cls(
+            np.zeros((0, 4), np.float32),
+            nothing.astype(np.float32),
+            nothing.astype(np.int64),
+            tuple(class_names),
+            image_size,
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the ``detections`` of the API's answer; pixels to 0.01, confidence to 0.0001."""
+        rows = zip(
+            self.class_id.tolist(), self.confidence.tolist(), self.xyxy.tolist(), strict=True
+        )
+        return [
+            {
+                "class_id": class_id,
+                "class_name": self.class_names[class_id],
+                "confidence": round(confidence, 4),
+                "box": dict(zip(("x1", "y1", "x2", "y2"), (round(v, 2) for v in box), strict=True)),
+            }
+            for class_id, confidence, box in rows
+        ]
+
+    @classmethod
+    def from_json(
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        class_names: Sequence[str],
+        image_size: tuple[int, int],
+    ) -> Self:
+        """Read what ``to_json`` wrote."""
+        return cls(
+            np.array([[row["box"][k] for k in ("x1", "y1", "x2", "y2")] for row in rows]),
+            np.array([row["confidence"] for row in rows]),
+            np.array([row["class_id"] for row in rows]),
+            tuple(class_names),
+            image_size,
+        )
+
+    def to_yolo(self) -> str:
+        """Return a YOLO label file: ``class cx cy w h`` a line, normalised to 0..1."""
+        low, high = self.xyxy[:, :2], self.xyxy[:, 2:]
+        scale = np.array(self.image_size, np.float32)
+        rows = np.hstack([(low + high) / 2 / scale, (high - low) / scale])
+        return "".join(
+            f"{class_id} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}\n"
+            for class_id, (cx, cy, w, h) in zip(self.class_id, rows, strict=True)
+        )
+
+    @classmethod
+    def from_yolo(cls, text: str, class_names: Sequence[str], image_size: tuple[int, int]) -> Self:
+        """Read a YOLO label file; every box gets confidence 1.
+
+        Raises
+        ------
+        InvalidLabel
+            A line is not five finite numbers in range; its number is named.
+        """
+        rows = [
+            _yolo_row(number, line)
+            for number, line in enumerate(text.splitlines(), 1)
+            if line.strip()
+        ]
+        table = np.array(rows, np.float64).reshape(-1, 5)
+        centre, half = table[:, 1:3], table[:, 3:5] / 2
+        corners = np.hstack([centre - half, centre + half]).clip(0, 1) * (image_size * 2)
+        return cls(
+            corners, np.ones(len(table)), table[:, 0].astype(int), tuple(class_names), image_size
+        )
+
+    def to_ground_truth(self, source_ref: str, job: str, created: str) -> str:
+        """Return one line of a SageMaker Ground Truth output manifest (bounding boxes).
+
+        Parameters
+        ----------
+        source_ref : str
+            ``s3://`` address of the image.
+        job : str
+            The label attribute's name.
+        created : str
+            ISO 8601 time.
+        """
+        boxes = [
+            {
+                "class_id": int(class_id),
+                "left": round(float(x1)),
+                "top": round(float(y1)),
+                "width": round(float(x2)) - round(float(x1)),
+                "height": round(float(y2)) - round(float(y1)),
+            }
+            for class_id, (x1, y1, x2, y2) in zip(self.class_id, self.xyxy, strict=True)
+        ]
+        width, height = self.image_size
+        line = {
+            "source-ref": source_ref,
+            job: {
+                "image_size": [{"width": width, "height": height, "depth": 3}],
+                "annotations": boxes,
+            },
+            f"{job}-metadata": {
+                "objects": [{"confidence": round(float(c), 4)} for c in self.confidence],
+                "class-map": {
+                    str(i): self.class_names[i] for i in np.unique(self.class_id).tolist()
+                },
+                "type": "groundtruth/object-detection",
+                "human-annotated": "no",
+                "creation-date": created,
+                "job-name": job,
+            },
+        }
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _yolo_row(number: int, line: str) -> list[float]:
+    try:
+        class_id, *box = line.split()
+        row = [float(int(class_id)), *map(float, box)]
+    except ValueError:
+        raise InvalidLabel(f"line {number}: expected 'class cx cy w h', got {line!r}") from None
+    if len(row) != 5 or not all(0 <= value <= 1 for value in row[1:]):
+        raise InvalidLabel(f"line {number}: expected four numbers in 0..1, got {line!r}")
+    return row
+
+
+def iou_matrix(a: Float32, b: Float32) -> Float32:
+    """Return the intersection over union [N, M] of boxes [N, 4] and [M, 4], xyxy.
+
+    Examples
+    --------
+    >>> iou_matrix(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [5, 5, 6, 6]])).round(3)
+    array([[0.333, 0.   ]])
+    """
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    overlap = np.prod(np.clip(high - low, 0, None), axis=2)
+    union = _areas(a)[:, None] + _areas(b)[None, :] - overlap
+    matrix: Float32 = np.divide(overlap, union, out=np.zeros_like(overlap * 1.0), where=union > 0)
+    return matrix
+
+
+def _areas(xyxy: Float32) -> Float32:
+    areas: Float32 = (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
+    return areas
+
+
+def suppress(xyxy: Float32, class_id: Int64, iou: float, limit: int) -> Int64:
+    """Class-aware non-maximum suppression.
+
+    Parameters
+    ----------
+    xyxy : float32 [N, 4]
+        Sorted by falling confidence.
+    class_id : int64 [N]
+    iou : float
+        A box that overlaps a better one of its class by more than this goes.
+    limit : int
+        Keep at most so many.
+
+    Returns
+    -------
+    int64 [K]
+        Indices of those kept, in order.
+    """
+    left = np.arange(len(xyxy))
+    kept: list[int] = []
+    while len(left) and len(kept) < limit:
+        best, rest = left[0], left[1:]
+        kept.append(int(best))
+        rivals = iou_matrix(xyxy[best : best + 1], xyxy[rest])[0] > iou
+        left = rest[~(rivals & (class_id[rest] == class_id[best]))]
+    return np.array(kept, np.int64)

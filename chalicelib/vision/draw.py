@@ -1,0 +1,85 @@
+"""Draw boxes and readable labels onto a picture of any size."""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+from io import BytesIO
+
+from PIL import Image, ImageDraw, ImageFont
+
+from chalicelib.vision.boxes import Detections
+from chalicelib.vision.image import MAX_PIXELS, decode_image
+
+GOLDEN_ANGLE = 0.61803398875
+SMALLEST_TEXT = 11
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Colour = tuple[int, int, int]
+
+
+def annotate(
+    data: bytes, detections: Detections, *, max_pixels: int = MAX_PIXELS, quality: int = 90
+) -> bytes:
+    """Return the picture as a JPEG with the boxes drawn on it.
+
+    Raises
+    ------
+    InvalidImage
+        As ``decode_image``.
+    """
+    picture = decode_image(data, max_pixels=max_pixels)
+    buffer = BytesIO()
+    draw(picture.image, detections).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def draw(image: Image.Image, detections: Detections) -> Image.Image:
+    """Return a copy of an RGB picture with the boxes drawn; the most confident lie on top."""
+    canvas = image.copy()
+    pen = ImageDraw.Draw(canvas)
+    side = max(image.size)
+    line, font = max(1, round(side / 320)), _font(max(SMALLEST_TEXT, round(side / 45)))
+    rows = list(zip(detections.xyxy, detections.class_id, detections.confidence, strict=True))
+    for xyxy, class_id, confidence in reversed(rows):
+        x1, y1, x2, y2 = (float(edge) for edge in xyxy)
+        colour = class_colour(int(class_id))
+        pen.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=line)
+        text = f"{detections.class_names[class_id]} {confidence:.2f}"
+        _label(pen, text, (x1, y1, y2), colour, font, canvas.size)
+    return canvas
+
+
+def class_colour(class_id: int) -> Colour:
+    """Return a class's colour: always the same, and far from its neighbours'."""
+    hue = (0.08 + class_id * GOLDEN_ANGLE) % 1
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+@functools.lru_cache(maxsize=16)
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+def _label(
+    pen: ImageDraw.ImageDraw,
+    text: str,
+    anchor: tuple[float, float, float],
+    colour: Colour,
+    font: Font,
+    size: tuple[int, int],
+) -> None:
+    """Write a label above its box, or inside or below it where there is no room, never cut off."""
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    margin = max(1.0, (bottom - top) * 0.25)
+    width, height = right - left + 2 * margin, bottom - top + 2 * margin
+    x1, y1, y2 = anchor
+    x = max(0.0, min(x1, size[0] - width))
+    y = next(
+        (y for y in (y1 - height, y1, y2) if 0 <= y <= size[1] - height),
+        max(0.0, min(y1, size[1] - height)),
+    )
+    pen.rectangle((x, y, x + width, y + height), fill=colour)
+    bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    ink = (0, 0, 0) if bright else (255, 255, 255)
+    pen.text((x + margin - left, y + margin - top), text, font=font, fill=ink)

@@ -1,0 +1,127 @@
+"""What the network's output means: the heads of the YOLO families, as rows of boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.errors import InvalidModel
+from chalicelib.vision.boxes import suppress
+
+MAX_CANDIDATES = 30_000  # the most confident that enter suppression, as in ultralytics
+STRIDES = (8, 16, 32)
+ANCHORS_PER_CELL = 3
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+class Head(Enum):
+    """The layouts of the output, N candidates and nc classes."""
+
+    ANCHOR_BASED = "YOLOv5: [batch, N, 5+nc], cx cy w h objectness scores"
+    ANCHOR_FREE = "YOLOv8, YOLO11: [batch, 4+nc, N], cx cy w h scores"
+    END_TO_END = "YOLOv10, YOLO26: [batch, K, 6], x1 y1 x2 y2 confidence class"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes in pixels of the input, most confident first.
+
+    Attributes
+    ----------
+    xyxy : float32 [N, 4]
+    confidence : float32 [N]
+    class_id : int64 [N]
+    """
+
+    xyxy: Float32
+    confidence: Float32
+    class_id: Int64
+
+
+def recognise(
+    output: tuple[int, ...], classes: int, shape: tuple[int, int], end_to_end: bool
+) -> Head:
+    """Tell which head gave an output.
+
+    Parameters
+    ----------
+    output : tuple[int, int, int]
+        Shape of the output.
+    classes : int
+    shape : tuple[int, int]
+        Height and width of the input. A YOLOv5 model of one class also has rows of six, and is
+        told from an end-to-end one by its number of rows.
+    end_to_end : bool
+        What the metadata says.
+
+    Raises
+    ------
+    InvalidModel
+        The output is none of these.
+    """
+    if len(output) != 3:
+        raise InvalidModel(f"the output has shape {output}, not that of a detection head")
+    cells = sum((shape[0] // stride) * (shape[1] // stride) for stride in STRIDES)
+    if end_to_end and output[2] == 6:
+        return Head.END_TO_END
+    if output[2] == 5 + classes and output[1] == ANCHORS_PER_CELL * cells:
+        return Head.ANCHOR_BASED
+    if output[1] == 4 + classes:
+        return Head.ANCHOR_FREE
+    if output[2] == 6:
+        return Head.END_TO_END
+    if output[2] == 5 + classes:
+        return Head.ANCHOR_BASED
+    raise InvalidModel(
+        f"the output has shape {output}; a detection head of {classes} classes has "
+        f"[batch, {4 + classes}, N], [batch, N, {5 + classes}] or [batch, K, 6]"
+    )
+
+
+def decode(output: Float32, head: Head, confidence: float, iou: float, limit: int) -> Candidates:
+    """Turn one image's output into boxes: threshold, suppress, cut to the best ``limit``.
+
+    Parameters
+    ----------
+    output : float32, the head's layout without the batch
+    confidence : float
+        Keep what is above.
+    iou : float
+        Suppression threshold; an end-to-end head needs none.
+    """
+    if head is Head.END_TO_END:
+        rows = output[output[:, 4] > confidence]
+        rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]
+        return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+    cxcywh, scores = (
+        _anchor_based(output, confidence)
+        if head is Head.ANCHOR_BASED
+        else (
+            output[:4],
+            output[4:],
+        )
+    )
+    best = scores[0] if len(scores) == 1 else scores.max(axis=0)
+    chosen = np.flatnonzero(best > confidence)
+    chosen = chosen[np.argsort(-best[chosen], kind="stable")][:MAX_CANDIDATES]
+    class_id = scores[:, chosen].argmax(axis=0)
+    xyxy = _corners(cxcywh[:, chosen])
+    kept = suppress(xyxy, class_id, iou, limit)
+    return Candidates(xyxy[kept], best[chosen][kept], class_id[kept])
+
+
+def _anchor_based(output: Float32, confidence: float) -> tuple[Float32, Float32]:
+    """Return boxes [4, N] and scores [nc, N], objectness multiplied in."""
+    rows = output[output[:, 4] > confidence].T
+    return rows[:4], rows[5:] * rows[4]
+
+
+def _corners(cxcywh: Float32) -> Float32:
+    """Return xyxy [N, 4] of centres and sizes [4, N]."""
+    centre, half = cxcywh[:2], cxcywh[2:] / 2
+    return np.concatenate([centre - half, centre + half]).T

@@ -1,0 +1,165 @@
+"""From bytes that a stranger sent to an upright RGB picture, or a typed error that says why not."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from chalicelib.errors import (
+    AnimatedImage,
+    EmptyImage,
+    NotAnImage,
+    TooManyPixels,
+    TruncatedImage,
+)
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP")  # MPO: what some phones call a JPEG
+MAX_PIXELS = 80_000_000
+DRAFT_FROM_PIXELS = 6_000_000  # smaller JPEGs are decoded whole: it costs little and is exact
+DRAFT_MARGIN = 1.5  # a reduced JPEG stays this much larger than what the network sees
+ORIENTATION = 0x0112
+
+# Everything that Pillow's decoders have been seen to raise on damaged bytes.
+DECODER_FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright RGB picture.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+        Mode RGB; may be reduced by a power of two where ``decode_image`` was told it may.
+    size : tuple[int, int]
+        Width and height in pixels of the upright original; boxes refer to these.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+
+
+def decode_image(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = None
+) -> Picture:
+    """Decode JPEG, PNG, WebP or BMP bytes, turned upright by their EXIF orientation.
+
+    Colour is what OpenCV's ``imread`` gives: alpha is dropped, 16-bit samples keep their high byte,
+    greyscale and palettes become RGB.
+
+    Parameters
+    ----------
+    data : bytes
+    max_pixels : int
+        Refuse more, judged by the header, before a pixel is decoded.
+    enough : int, optional
+        The longest side in pixels that is of use. A JPEG of more than 6 megapixels is then decoded
+        reduced by 2, 4 or 8 (``draft``), to no less than 1.5 times that.
+
+    Raises
+    ------
+    EmptyImage, NotAnImage, TruncatedImage, AnimatedImage, TooManyPixels
+    """
+    if not data:
+        raise EmptyImage("the image has no bytes: send a JPEG, PNG, WebP or BMP file")
+    opened = _open(data)
+    _check(opened, max_pixels)
+    stored = opened.size
+    try:
+        orientation = _orientation(opened)
+        if enough and opened.format in {"JPEG", "MPO"}:
+            _draft(opened, enough)
+        rgb = _to_rgb(opened)
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(str(error)) from error
+    except DECODER_FAULTS as error:
+        raise TruncatedImage(f"the image breaks off or is corrupt: {error}") from error
+    if orientation in UPRIGHT:
+        rgb = rgb.transpose(UPRIGHT[orientation])
+    return Picture(rgb, stored[::-1] if orientation in SIDEWAYS else stored)
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header."""
+    try:
+        return Image.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise NotAnImage("the bytes are no image: send a JPEG, PNG, WebP or BMP file") from None
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(str(error)) from error
+    except DECODER_FAULTS as error:
+        raise TruncatedImage(f"the image's header is corrupt: {error}") from error
+
+
+def _check(opened: Image.Image, max_pixels: int) -> None:
+    width, height = opened.size
+    if width < 1 or height < 1:
+        raise EmptyImage(f"the image is {width}x{height} pixels: a side is zero")
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            f"the image has {width}x{height} pixels, over the limit of {max_pixels}: scale it down"
+        )
+    try:
+        animated = opened.format != "MPO" and getattr(opened, "is_animated", False)
+    except DECODER_FAULTS as error:
+        raise TruncatedImage(f"the image breaks off or is corrupt: {error}") from error
+    if animated:
+        raise AnimatedImage("the image is animated: send one frame")
+
+
+def _orientation(opened: Image.Image) -> int:
+    """Return the EXIF orientation 1..8; 1 where there is none or the EXIF is broken."""
+    try:
+        return int(opened.getexif().get(ORIENTATION, 1))
+    except DECODER_FAULTS:
+        return 1
+
+
+def _draft(opened: Image.Image, enough: int) -> None:
+    """Let a large JPEG be decoded at a half, a quarter or an eighth of its size."""
+    width, height = opened.size
+    if width * height > DRAFT_FROM_PIXELS:
+        least = enough * DRAFT_MARGIN / max(width, height)
+        opened.draft("RGB", (max(1, int(width * least)), max(1, int(height * least))))
+
+
+def _to_rgb(opened: Image.Image) -> Image.Image:
+    """Decode all pixels into mode RGB."""
+    opened.load()
+    if opened.mode == "RGB":
+        return opened
+    if opened.mode.startswith("I"):
+        high_byte = np.asarray(opened).astype(np.uint32) >> 8
+        return Image.fromarray(high_byte.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if opened.mode == "P" and "transparency" in opened.info:
+        return opened.convert("RGBA").convert("RGB")
+    return opened.convert("RGB")

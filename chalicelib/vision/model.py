@@ -1,0 +1,126 @@
+"""An ONNX model as ultralytics exports it: the session, and what its metadata says."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from chalicelib.errors import InvalidModel
+from chalicelib.vision.letterbox import session_options
+
+HOW_TO_EXPORT = "export it with ultralytics: yolo export model=best.pt format=onnx dynamic=True"
+BROKEN = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model says of itself.
+
+    Attributes
+    ----------
+    class_names : tuple[str, ...]
+    shape : tuple[int, int]
+        Height and width of the input in pixels.
+    stride : int
+    dynamic : bool
+        The input's height and width may vary.
+    batch : int or None
+        How many images a run takes; ``None``: any.
+    half : bool
+        The input is float16.
+    end_to_end : bool
+        The metadata says that the network suppresses overlaps itself.
+    """
+
+    class_names: tuple[str, ...]
+    shape: tuple[int, int]
+    stride: int
+    dynamic: bool
+    batch: int | None
+    half: bool
+    end_to_end: bool
+
+
+def open_model(model: bytes | Path, threads: int) -> tuple[ort.InferenceSession, ModelFacts]:
+    """Open a model on the CPU.
+
+    Raises
+    ------
+    InvalidModel
+        It is no ONNX file, not for detection, or its metadata is missing or garbled.
+    """
+    try:
+        session = ort.InferenceSession(
+            model, session_options(threads), providers=["CPUExecutionProvider"]
+        )
+    except BROKEN as error:
+        raise InvalidModel(f"this ONNX file does not load: {error}") from error
+    return session, _facts(session)
+
+
+def _facts(session: ort.InferenceSession) -> ModelFacts:
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    task = metadata.get("task", "detect")
+    if task != "detect":
+        raise InvalidModel(f"the model is for the task {task!r}; only detection models are served")
+    entry = session.get_inputs()[0]
+    if len(entry.shape) != 4 or entry.type not in {"tensor(float)", "tensor(float16)"}:
+        raise InvalidModel(f"the input must be [batch, 3, height, width] of floats, not {entry}")
+    batch, _, height, width = entry.shape
+    dynamic = not (isinstance(height, int) and isinstance(width, int))
+    return ModelFacts(
+        class_names=_class_names(metadata),
+        shape=_shape(metadata) if dynamic else (height, width),
+        stride=_stride(metadata),
+        dynamic=dynamic,
+        batch=batch if isinstance(batch, int) else None,
+        half=entry.type == "tensor(float16)",
+        end_to_end=metadata.get("end2end", "").lower() == "true",
+    )
+
+
+def _literal(metadata: dict[str, str], key: str) -> Any:
+    """Read a metadata entry, which is written in Python's notation."""
+    if key not in metadata:
+        raise InvalidModel(f"the model's metadata has no {key!r}: {HOW_TO_EXPORT}")
+    try:
+        return ast.literal_eval(metadata[key])
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise InvalidModel(f"the metadata's {key!r} cannot be read: {HOW_TO_EXPORT}") from error
+
+
+def _class_names(metadata: dict[str, str]) -> tuple[str, ...]:
+    names = _literal(metadata, "names")
+    if isinstance(names, list | tuple):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names or sorted(names) != list(range(len(names))):
+        raise InvalidModel(f"the metadata's 'names' must number the classes from 0, got {names}")
+    return tuple(str(names[class_id]) for class_id in range(len(names)))
+
+
+def _shape(metadata: dict[str, str]) -> tuple[int, int]:
+    size = _literal(metadata, "imgsz")
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    if not all(isinstance(side, int) and 32 <= side <= 8192 for side in (height, width)):
+        raise InvalidModel(f"the metadata's 'imgsz' must be two sides in pixels, got {size}")
+    return height, width
+
+
+def _stride(metadata: dict[str, str]) -> int:
+    stride = _literal(metadata, "stride")
+    if not isinstance(stride, int | float) or not 1 <= stride <= 256:
+        raise InvalidModel(f"the metadata's 'stride' must be a number of pixels, got {stride}")
+    return int(stride)
