@@ -22,6 +22,7 @@
     ├── PayloadTooLarge              413  send it through POST /v1/uploads
     ├── UnsupportedMediaType         415
     ├── InvalidModel                 500  an ONNX file we cannot serve
+    ├── MalformedMessage             500  a queue's message that we cannot read
     ├── ConfigurationError           500  the service is set up wrongly
     └── Unavailable                  503  a part we need does not answer: retry
         ├── StorageUnavailable
@@ -174,6 +175,12 @@ class InvalidModel(SightloopError):
     """An ONNX file that cannot be served: broken, or without the metadata we need."""
 
     title = "Invalid model"
+
+
+class MalformedMessage(SightloopError):
+    """A message on a queue that is not of a schema we read."""
+
+    title = "Malformed message"
 
 
 class ConfigurationError(SightloopError):

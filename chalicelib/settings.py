@@ -38,6 +38,7 @@ class Settings(BaseModel):
     max_pixels: int = Field(80_000_000, gt=0, le=170_000_000)
     max_images_per_call: int = Field(16, gt=0)
     upload_expires_seconds: int = Field(3600, gt=0)
+    identify_max_receives: int = Field(5, gt=0, description="then a message is a dead letter")
     prediction_ttl_days: int = Field(30, gt=0)
 
     live_version_ttl_seconds: float = Field(15.0, ge=0, le=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -22,6 +23,16 @@ class StoredObject:
     etag: str
     content_type: str
     metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """What a listing tells of an object."""
+
+    key: str
+    etag: str
+    size: int
+    modified: datetime
 
 
 @dataclass(frozen=True)
@@ -103,9 +114,16 @@ class ObjectStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield every key below a prefix, in S3's order."""
+        for found in self.objects(prefix):
+            yield found.key
+
+    def objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Yield what is below a prefix, in S3's order."""
         for page in self._pages(prefix, delimiter=""):
             for found in page.get("Contents", []):
-                yield found["Key"]
+                yield ListedObject(
+                    found["Key"], found["ETag"], found["Size"], found["LastModified"]
+                )
 
     def _pages(self, prefix: str, delimiter: str) -> Iterator[dict[str, Any]]:
         with translated(StorageUnavailable, f"listing {prefix}"):
