@@ -158,7 +158,11 @@ class Detections:
         centre, half = table[:, 1:3], table[:, 3:5] / 2
         corners = np.hstack([centre - half, centre + half]).clip(0, 1) * (image_size * 2)
         return cls(
-            corners, np.ones(len(table)), table[:, 0].astype(int), tuple(class_names), image_size
+            corners.astype(np.float32),
+            np.ones(len(table), np.float32),
+            table[:, 0].astype(np.int64),
+            tuple(class_names),
+            image_size,
         )
 
     def to_ground_truth(self, source_ref: str, job: str, created: str) -> str:

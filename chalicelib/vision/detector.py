@@ -100,7 +100,6 @@ class Detector:
     def __init__(self, model: bytes | Path, *, threads: int = 0) -> None:
         self._session, self.facts = open_model(model, threads)
         self._input = self._session.get_inputs()[0].name
-        self._threads = threads
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -143,7 +142,7 @@ class Detector:
         size = self.facts.batch or len(pictures)
         blob = np.empty((size, 3, *boxes[0].shape), np.float32)
         for slot, picture, box in zip(blob, pictures, boxes, strict=False):
-            letterbox.fill(slot, picture.image, box, self._threads)
+            letterbox.fill(slot, picture.image, box)
         blob[len(pictures) :] = 0
         return blob
 

@@ -6,17 +6,15 @@ network sees the same pixels.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 from PIL import Image
 
+from chalicelib.vision.resize import resize_into
+
 PAD = np.float32(114 / 255)
-RESIZE_GRAPH = Path(__file__).with_name("resize.onnx")
 
 Float32 = npt.NDArray[np.float32]
 
@@ -78,7 +76,7 @@ def fit(size: tuple[int, int], shape: tuple[int, int], stride: int, rect: bool) 
     )
 
 
-def fill(blob: Float32, image: Image.Image, box: Letterbox, threads: int) -> None:
+def fill(blob: Float32, image: Image.Image, box: Letterbox) -> None:
     """Write a picture into one slot of the network's input.
 
     Parameters
@@ -95,22 +93,5 @@ def fill(blob: Float32, image: Image.Image, box: Letterbox, threads: int) -> Non
     pixels = np.asarray(image)
     if image.size == box.scaled:
         np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=inside)
-        return
-    sizes = np.array([1, height, width, 3], np.int64)
-    feeds = {"pixels": pixels[None], "sizes": sizes}
-    inside[:] = _resizer(threads).run(None, feeds)[0][0]
-
-
-@functools.cache
-def _resizer(threads: int) -> ort.InferenceSession:
-    """Return the session that resizes: bilinear, half-pixel centres, no antialiasing, as OpenCV."""
-    return ort.InferenceSession(RESIZE_GRAPH, session_options(threads))
-
-
-def session_options(threads: int) -> ort.SessionOptions:
-    """Return options for a session; 0 threads: as many as onnxruntime finds fit."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return options
+    else:
+        resize_into(pixels, inside)

@@ -11,7 +11,6 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from chalicelib.errors import InvalidModel
-from chalicelib.vision.letterbox import session_options
 
 HOW_TO_EXPORT = "export it with ultralytics: yolo export model=best.pt format=onnx dynamic=True"
 BROKEN = (
@@ -64,11 +63,19 @@ def open_model(model: bytes | Path, threads: int) -> tuple[ort.InferenceSession,
     """
     try:
         session = ort.InferenceSession(
-            model, session_options(threads), providers=["CPUExecutionProvider"]
+            model, _session_options(threads), providers=["CPUExecutionProvider"]
         )
     except BROKEN as error:
         raise InvalidModel(f"this ONNX file does not load: {error}") from error
     return session, _facts(session)
+
+
+def _session_options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
 
 
 def _facts(session: ort.InferenceSession) -> ModelFacts:
