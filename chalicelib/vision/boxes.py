@@ -62,7 +62,7 @@ class Detections:
             ("class_id", np.int64, (count,)),
         )
         for name, dtype, shape in fields:
-            array = np.array(getattr(self, name), dtype)
+            array: npt.NDArray[Any] = np.array(getattr(self, name), dtype)
             array = array.reshape(shape) if array.size == 0 else array
             if array.shape != shape:
                 raise InvalidLabel(f"{name} must have shape {shape}, got {array.shape}")
