@@ -18,7 +18,7 @@ from chalicelib.errors import (
     TruncatedImage,
 )
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP")  # MPO: what some phones call a JPEG
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # an MPO, as some phones write, opens as a JPEG
 MAX_PIXELS = 80_000_000
 DRAFT_FROM_PIXELS = 6_000_000  # smaller JPEGs are decoded whole: it costs little and is exact
 DRAFT_MARGIN = 1.5  # a reduced JPEG stays this much larger than what the network sees
