@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import aws, settings
 from chalicelib.database import Database
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
+
+if TYPE_CHECKING:
+    from chalicelib.predictions import (
+        Announcer,
+        Intake,
+        PredictionReader,
+        PredictionTable,
+        Queue,
+        Reconciler,
+    )
+    from chalicelib.predictions.worker import Worker
 
 
 class Services:
@@ -19,10 +32,18 @@ class Services:
     settings : Settings
     clients : mapping of service name to boto3 client, optional
         Handed in by tests in place of those made for the region.
+    now : callable, optional
+        The clock.
     """
 
-    def __init__(self, settings: Settings, clients: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clients: dict[str, Any] | None = None,
+        now: Callable[[], datetime] = functools.partial(datetime.now, UTC),
+    ) -> None:
         self.settings = settings
+        self.now = now
         self._clients = dict(clients or {})
 
     def client(self, service: str) -> Any:
@@ -45,6 +66,80 @@ class Services:
     def database(self) -> Database:
         """PostgreSQL."""
         return Database(self.settings.database_url)
+
+    @functools.cached_property
+    def predictions_table(self) -> PredictionTable:
+        """The records of predictions."""
+        from chalicelib.predictions import PredictionTable
+
+        table = self.settings.predictions_table
+        return PredictionTable(self.client("dynamodb"), table, self.now)
+
+    @functools.cached_property
+    def predictions(self) -> PredictionReader:
+        """Predictions, for those who know their ids."""
+        from chalicelib.predictions import PredictionReader
+
+        return PredictionReader(self.predictions_table, self.store)
+
+    @functools.cached_property
+    def intake(self) -> Intake:
+        """How uploads come in."""
+        from chalicelib.predictions import Intake
+
+        return Intake(
+            self.uploads,
+            self.predictions_table,
+            self.queue(self.settings.identify_queue),
+            self.catalog,
+            self.settings,
+            self.now,
+        )
+
+    @functools.cached_property
+    def announcer(self) -> Announcer:
+        """Who sends the results messages."""
+        from chalicelib.predictions import Announcer
+
+        results = self.queue(self.settings.results_queue)
+        return Announcer(self.predictions_table, results, self.now)
+
+    @functools.cached_property
+    def worker(self) -> Worker:
+        """Who answers the messages on the identify queue."""
+        from chalicelib.predictions.worker import Stores, Worker
+
+        return Worker(
+            Stores(self.uploads, self.store),
+            self.predictions_table,
+            self.announcer,
+            self.inference,
+            self.settings,
+            self.now,
+        )
+
+    @functools.cached_property
+    def reconciler(self) -> Reconciler:
+        """Who drives again what was lost on the way to the worker."""
+        from chalicelib.predictions import Queues, Reconciler
+
+        return Reconciler(
+            self.uploads,
+            self.predictions_table,
+            Queues(
+                self.queue(self.settings.identify_queue),
+                self.queue(f"{self.settings.identify_queue}-dlq"),
+            ),
+            self.intake,
+            self.announcer,
+            self.now,
+        )
+
+    def queue(self, name: str) -> Queue:
+        """Return an SQS queue by its name."""
+        from chalicelib.predictions import Queue
+
+        return Queue(self.client("sqs"), name)
 
 
 _provided: list[Services] = []

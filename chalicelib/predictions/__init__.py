@@ -1,0 +1,29 @@
+"""Uploads: a file in the uploads bucket becomes a message, a detection, a record and a reply."""
+
+from __future__ import annotations
+
+from chalicelib.predictions.announce import Announcer
+from chalicelib.predictions.intake import Intake, UploadTicket
+from chalicelib.predictions.messages import IdentifyMessage, Queue, ResultMessage
+from chalicelib.predictions.model import Options, Prediction, Problem, State
+from chalicelib.predictions.reader import PredictionReader, PredictionView
+from chalicelib.predictions.reconcile import Queues, Reconciler
+from chalicelib.predictions.table import PredictionTable
+
+__all__ = [
+    "Announcer",
+    "IdentifyMessage",
+    "Intake",
+    "Options",
+    "Prediction",
+    "PredictionReader",
+    "PredictionTable",
+    "PredictionView",
+    "Problem",
+    "Queue",
+    "Queues",
+    "Reconciler",
+    "ResultMessage",
+    "State",
+    "UploadTicket",
+]

@@ -1,0 +1,154 @@
+"""The messages on `identify` and `results`, and the seam to SQS that carries them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from chalicelib.aws import translated
+from chalicelib.errors import MalformedMessage, QueueUnavailable
+from chalicelib.predictions.keys import is_prediction_id
+from chalicelib.predictions.model import Options, Prediction, Problem, State
+
+LARGEST_RECEIVE = 10
+
+
+class Message(BaseModel):
+    """A message of ours: its schema's number is fixed, fields that we do not know are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: Literal[1] = 1
+    prediction_id: str
+    model: str
+    correlation_id: str
+
+    @classmethod
+    def parse(cls, body: str) -> Self:
+        """Read a message's body.
+
+        Raises
+        ------
+        MalformedMessage
+            The body is not such a message, or of a later schema.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            raise MalformedMessage(f"not a {cls.__name__}: {where}: {first['msg']}") from error
+
+
+class IdentifyMessage(Message):
+    """A file that waits for its detection, with all that a worker has to know."""
+
+    key: str = Field(description="in the uploads bucket")
+    file_name: str
+    content_type: str = ""
+    options: Options = Options()
+    uploaded_at: AwareDatetime
+
+    @classmethod
+    def of(cls, prediction: Prediction, uploaded_at: AwareDatetime) -> Self:
+        """Ask for a prediction's detection."""
+        return cls(
+            prediction_id=prediction.prediction_id,
+            model=prediction.model,
+            correlation_id=prediction.correlation_id,
+            key=prediction.key,
+            file_name=prediction.file_name,
+            content_type=prediction.content_type,
+            options=prediction.options,
+            uploaded_at=uploaded_at,
+        )
+
+
+class ResultMessage(Message):
+    """A prediction that has its answer. It may come twice: ``message_id`` is then the same."""
+
+    message_id: str
+    key: str
+    file_name: str
+    state: Literal[State.DONE, State.FAILED]
+    version: int | None = None
+    problem: Problem | None = None
+    answered_at: AwareDatetime
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Self:
+        """Tell what became of a prediction; its detections are read by its id."""
+        return cls.model_validate(
+            {
+                **prediction.model_dump(exclude={"result", "result_key"}),
+                "message_id": f"{prediction.prediction_id}:{prediction.state}",
+                "answered_at": prediction.updated_at,
+            }
+        )
+
+
+class PredictionReference(BaseModel):
+    """What can still be told of a message that is otherwise malformed."""
+
+    prediction_id: str
+
+
+def prediction_named_in(body: str) -> str | None:
+    """Return the prediction id in a message that may hold little else."""
+    try:
+        named = PredictionReference.model_validate_json(body).prediction_id
+    except ValidationError:
+        return None
+    return named if is_prediction_id(named) else None
+
+
+class Queue:
+    """One SQS queue.
+
+    Parameters
+    ----------
+    sqs : botocore SQS client
+    name : str
+    """
+
+    def __init__(self, sqs: Any, name: str) -> None:
+        self._sqs = sqs
+        self.name = name
+
+    def send(self, message: Message) -> None:
+        """Put a message on the queue; it is there when this returns.
+
+        Raises
+        ------
+        QueueUnavailable
+            SQS does not answer; the message may or may not be on the queue.
+        """
+        with translated(QueueUnavailable, f"sending to {self.name}"):
+            self._sqs.send_message(
+                QueueUrl=self._url, MessageBody=message.model_dump_json(exclude_none=True)
+            )
+
+    def peek(self, most: int, hidden_seconds: int) -> Iterator[str]:
+        """Yield up to so many bodies; the messages stay and show again after a while."""
+        seen = 0
+        while seen < most and (bodies := self._receive(hidden_seconds)):
+            yield from bodies[: most - seen]
+            seen += len(bodies)
+
+    def _receive(self, hidden_seconds: int) -> list[str]:
+        with translated(QueueUnavailable, f"receiving from {self.name}"):
+            received = self._sqs.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=LARGEST_RECEIVE,
+                VisibilityTimeout=hidden_seconds,
+                WaitTimeSeconds=1,
+            )
+        return [message["Body"] for message in received.get("Messages", [])]
+
+    @functools.cached_property
+    def _url(self) -> str:
+        with translated(QueueUnavailable, f"looking up {self.name}"):
+            return str(self._sqs.get_queue_url(QueueName=self.name)["QueueUrl"])

@@ -1,0 +1,87 @@
+"""What AWS calls by itself: a file arrived, messages wait, half an hour went by."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from chalice import Blueprint, Rate
+from chalice.app import BaseLambdaEvent, CloudWatchEvent, SQSEvent
+
+from chalicelib import settings
+from chalicelib.observability import bind_correlation_id, logger
+from chalicelib.predictions.intake import ArrivedFile
+from chalicelib.predictions.keys import PREFIX
+from chalicelib.predictions.messages import IdentifyMessage
+from chalicelib.wiring import services
+
+blueprint = Blueprint(__name__)
+LARGEST_BATCH = 4  # a message that kills its worker holds up at most three others
+
+
+class UploadEvent(BaseLambdaEvent):  # type: ignore[misc]
+    """An S3 notification. Chalice's own knows one record only, and breaks on ``s3:TestEvent``."""
+
+    def _extract_attributes(self, event_dict: dict[str, Any]) -> None:
+        self.files = [_arrived(record) for record in event_dict.get("Records", [])]
+
+
+def _arrived(record: dict[str, Any]) -> ArrivedFile:
+    told = record["s3"]["object"]
+    return ArrivedFile(
+        key=unquote_plus(told["key"]),
+        etag=told["eTag"],
+        arrived_at=datetime.fromisoformat(record["eventTime"]),
+    )
+
+
+@blueprint.on_s3_event(
+    bucket=settings.load().uploads_bucket, events=["s3:ObjectCreated:*"], prefix=PREFIX
+)
+def on_upload(event: UploadEvent) -> None:
+    """Put files that arrived on the identify queue."""
+    for file in event.files:
+        services().intake.receive(file)
+
+
+on_upload.event_class = UploadEvent
+
+
+@blueprint.on_sqs_message(queue=settings.load().identify_queue, batch_size=LARGEST_BATCH)
+def identify(event: SQSEvent) -> Any:
+    """Detect what is on uploaded pictures; name the messages that have to come again."""
+    return process_partial_response(
+        event=event.to_dict(),
+        record_handler=identify_one,
+        processor=BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False),
+        context=event.context,
+    )
+
+
+def identify_one(record: SQSRecord) -> None:
+    """Answer one message; on its last attempt, answer that we could not."""
+    worker = services().worker
+    receives = int(record.attributes.approximate_receive_count)
+    try:
+        worker.identify(IdentifyMessage.parse(record.body))
+    except Exception as error:  # the process's edge: any fault counts as an attempt, and is raised
+        logger.exception("message not processed", receives=receives)
+        if receives >= services().settings.identify_max_receives:
+            worker.give_up(record.body, error, receives)
+        raise
+
+
+@blueprint.schedule(Rate(30, unit=Rate.MINUTES))
+def reconcile(event: CloudWatchEvent) -> dict[str, int]:
+    """Drive again what was lost on the way."""
+    bind_correlation_id(event.event_id)
+    done = services().reconciler.run()
+    logger.info("reconciled", driven=done.driven, given_up=done.given_up)
+    return {"driven": done.driven, "given_up": done.given_up}

@@ -1,0 +1,182 @@
+"""The worker: from a message on `identify` to pictures, a record and a message on `results`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from chalicelib.errors import MalformedMessage, PayloadTooLarge, SightloopError
+from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
+from chalicelib.predictions import keys
+from chalicelib.predictions.announce import Announcer
+from chalicelib.predictions.messages import IdentifyMessage, prediction_named_in
+from chalicelib.predictions.model import Prediction, Problem, epoch, utc_now
+from chalicelib.predictions.pictures import pictures_of
+from chalicelib.predictions.table import PredictionTable
+from chalicelib.settings import Settings
+from chalicelib.storage import ObjectStore
+from chalicelib.vision import DetectionOptions, Detections
+
+LONGEST_RESULT_IN_RECORD = 200_000  # characters; a DynamoDB item takes 400 KB with all else in it
+
+
+class Answer(Protocol):
+    """What the worker needs of a detection."""
+
+    version: int
+    detections: Detections
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the detection answer of the synchronous call."""
+
+
+class Inference(Protocol):
+    """What the worker needs of whoever detects."""
+
+    def detect(self, model: str, image: bytes, options: DetectionOptions) -> Answer:
+        """Detect with a model's live version."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The two buckets."""
+
+    uploads: ObjectStore
+    store: ObjectStore
+
+
+class Worker:
+    """Does one message at a time; doing it twice leaves what doing it once leaves.
+
+    Effects are stored in this order: pictures, record, results message, a note that it was sent.
+    A worker that dies anywhere in between leaves the message unacknowledged; the next one starts
+    at the first effect that is missing.
+
+    Parameters
+    ----------
+    stores : Stores
+    table : PredictionTable
+    announcer : Announcer
+    inference : Inference
+    settings : Settings
+    now : callable, optional
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        table: PredictionTable,
+        announcer: Announcer,
+        inference: Inference,
+        settings: Settings,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._stores = stores
+        self._table = table
+        self._announcer = announcer
+        self._inference = inference
+        self._settings = settings
+        self._now = now
+
+    def identify(self, message: IdentifyMessage) -> Prediction:
+        """Answer a message for good; when this returns, it may be acknowledged.
+
+        An upload that cannot be used is an answer as well: ``failed``, with the problem.
+
+        Raises
+        ------
+        SightloopError
+            We failed, not the upload: the message has to come again.
+        """
+        bind_correlation_id(message.correlation_id)
+        held = self._table.find(message.prediction_id) or self._record_of(message)
+        if held.is_settled:
+            logger.info("answered already", prediction_id=held.prediction_id)
+            return self._announcer.announce(held)
+        answered = self._table.update(held, self._answer(message))
+        self._measure(answered, message)
+        return self._announcer.announce(answered)
+
+    def give_up(self, body: str, error: Exception, receives: int) -> Prediction | None:
+        """Mark the prediction of a message that goes to the dead-letter queue as failed.
+
+        Returns ``None`` where the message is so malformed that it names no prediction.
+        """
+        held = self._named_in(body)
+        if held is None:
+            return None
+        reason = error.detail if isinstance(error, SightloopError) else type(error).__name__
+        return self._announcer.fail(
+            held, Problem.with_us(f"given up after {receives} attempts; the last one: {reason}")
+        )
+
+    def _answer(self, message: IdentifyMessage) -> Callable[[Prediction], Prediction]:
+        """Look at the picture, and return how that changes the record."""
+        try:
+            answer = self._detect(message)
+        except SightloopError as error:
+            if error.retry or error.status >= 500:
+                raise
+            logger.info("upload cannot be used", problem=error.title, detail=error.detail)
+            problem = Problem.with_upload(error)
+            return lambda held: held.failed(self._now(), problem)
+        document = json.dumps(answer.to_json(), separators=(",", ":"))
+        short = len(document) <= LONGEST_RESULT_IN_RECORD
+        elsewhere = None if short else self._put_result(message.prediction_id, document)
+        return lambda held: held.done(
+            self._now(),
+            answer.version,
+            result=document if short else None,
+            result_key=elsewhere,
+        )
+
+    def _detect(self, message: IdentifyMessage) -> Answer:
+        """Download, detect, and store both pictures."""
+        image = self._download(message.key)
+        options = DetectionOptions(
+            **message.options.model_dump(), max_pixels=self._settings.max_pixels
+        )
+        answer = self._inference.detect(message.model, image, options)
+        pictures = pictures_of(image, answer.detections, self._settings.max_pixels)
+        store, prediction_id = self._stores.store, message.prediction_id
+        store.put(keys.image_key(prediction_id), pictures.image, "image/jpeg")
+        store.put(keys.annotated_key(prediction_id), pictures.annotated, "image/jpeg")
+        return answer
+
+    def _download(self, key: str) -> bytes:
+        """Read an upload, unless it is larger than the form allowed: not every S3 checks that."""
+        size, most = self._stores.uploads.size(key), self._settings.max_upload_bytes
+        if size > most:
+            raise PayloadTooLarge(f"the upload has {size} bytes: at most {most} are allowed")
+        return self._stores.uploads.get(key).body
+
+    def _put_result(self, prediction_id: str, document: str) -> str:
+        key = keys.result_key(prediction_id)
+        self._stores.store.put(key, document.encode(), "application/json")
+        return key
+
+    def _named_in(self, body: str) -> Prediction | None:
+        named = prediction_named_in(body)
+        if named and (held := self._table.find(named)):
+            return held
+        try:
+            return self._record_of(IdentifyMessage.parse(body))
+        except MalformedMessage:
+            return None
+
+    def _record_of(self, message: IdentifyMessage) -> Prediction:
+        """Rebuild a record that is not there; it is stored with its answer."""
+        now = self._now()
+        known = message.model_dump(exclude={"schema_version"})
+        expires = now + timedelta(days=self._settings.prediction_ttl_days)
+        return Prediction(**known, created_at=now, updated_at=now, expires_at=epoch(expires))
+
+    def _measure(self, answered: Prediction, message: IdentifyMessage) -> None:
+        waited = (answered.updated_at - message.uploaded_at).total_seconds()
+        outcome = "PredictionsDone" if answered.problem is None else "PredictionsFailed"
+        metrics.add_metric(outcome, MetricUnit.Count, 1)
+        metrics.add_metric("UploadToAnswer", MetricUnit.Seconds, max(0.0, waited))
+        logger.info("answered", prediction_id=answered.prediction_id, state=answered.state)

@@ -1,0 +1,300 @@
+"""A queue path over stand-ins of AWS, with a tiny real model behind it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import onnx
+import pytest
+from chalice.app import Chalice
+from chalice.local import LambdaContext
+from moto import mock_aws
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from chalicelib import wiring
+from chalicelib.errors import ModelNotFound
+from chalicelib.predictions import Options, Prediction, UploadTicket
+from chalicelib.predictions.triggers import blueprint, identify, on_upload, reconcile
+from chalicelib.settings import Settings
+from chalicelib.vision import DetectionOptions, Detections, Detector
+
+EVENTS = Path(__file__).parent / "events"
+SIDE = 64
+
+
+def tiny_model() -> bytes:
+    """Return an ONNX detector that finds the same scratch and dent on every picture."""
+    rows = [[8, 8, 24, 20, 0.9, 0], [30, 30, 60, 50, 0.6, 1], [1, 1, 5, 5, 0.1, 0]]
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+        helper.make_node("Add", ["rows", "zero"], ["output0"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 3, 6])],
+        [
+            numpy_helper.from_array(np.array([rows], np.float32), "rows"),
+            numpy_helper.from_array(np.array(0, np.float32), "nothing"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    facts = {"names": "{0: 'scratch', 1: 'dent'}", "stride": "32", "imgsz": str([SIDE, SIDE])}
+    helper.set_model_props(model, {**facts, "task": "detect", "end2end": "True"})
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def picture(
+    size: tuple[int, int] = (SIDE, SIDE), kind: str = "JPEG", orientation: int | None = None
+) -> bytes:
+    """Return a picture's file."""
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(buffer, kind, exif=exif)
+    return buffer.getvalue()
+
+
+@dataclass
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A detection answer, as the inference service gives it."""
+
+    version: int
+    detections: Detections
+
+    def to_json(self) -> dict[str, Any]:
+        width, height = self.detections.image_size
+        return {
+            "model": "scratch",
+            "version": self.version,
+            "image": {"width": width, "height": height},
+            "detections": self.detections.to_json(),
+            "timing_ms": {"decode": 1.0, "preprocess": 1.0, "inference": 1.0, "postprocess": 1.0},
+        }
+
+
+class OneModel:
+    """An inference service and a catalog that know the model ``scratch`` alone."""
+
+    def __init__(self) -> None:
+        self._detector = Detector(tiny_model())
+        self.version = 1
+        self.calls = 0
+        self.fault: Exception | None = None
+
+    def require(self, model: str) -> None:
+        if model != "scratch":
+            raise ModelNotFound(f"no model {model!r}")
+
+    def detect(self, model: str, image: bytes, options: DetectionOptions) -> Found:
+        self.calls += 1
+        self.require(model)
+        if self.fault:
+            raise self.fault
+        return Found(self.version, self._detector.detect(image, options).detections)
+
+
+class QueuePath:
+    """The whole path from a form to an answer, driven by hand, one delivery at a time."""
+
+    def __init__(self, clients: dict[str, Any], clock: Clock, settings: Settings) -> None:
+        self.clients = clients
+        self.clock = clock
+        self.settings = settings
+        self.model = OneModel()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new process: nothing is left in memory."""
+        self.services = wiring.Services(self.settings, self.clients, self.clock)
+        self.services.catalog = self.model
+        self.services.inference = self.model
+        wiring.provide(self.services)
+
+    def offer(self, **given: Any) -> UploadTicket:
+        wanted = {
+            "model": "scratch",
+            "file_name": "tag.jpg",
+            "content_type": "image/jpeg",
+            "options": Options(),
+            "correlation_id": "a-request",
+        }
+        return self.services.intake.offer(**{**wanted, **given})
+
+    def put(self, key: str, body: bytes | None = None) -> str:
+        """Put a file into the uploads bucket and return its ETag."""
+        body = picture() if body is None else body
+        put = self.clients["s3"].put_object(Bucket=self.settings.uploads_bucket, Key=key, Body=body)
+        return str(put["ETag"]).strip('"')
+
+    def tell(self, quoted_key: str, etag: str) -> None:
+        """Deliver the S3 event of one object."""
+        event = json.loads((EVENTS / "s3_post.json").read_text())
+        event["Records"][0]["s3"]["object"].update(key=quoted_key, eTag=etag)
+        event["Records"][0]["eventTime"] = self.clock.now.isoformat()
+        on_upload(event, context())
+
+    def send(self, body: bytes | None = None, **given: Any) -> str:
+        """Ask for a form, use it, and deliver the event; return the prediction's id."""
+        prediction = self.offer(**given).prediction
+        self.tell(prediction.key, self.put(prediction.key, body))
+        return prediction.prediction_id
+
+    def receive(self, queue: str, hidden: int = 0) -> list[dict[str, Any]]:
+        """Receive all messages of a queue, which stay there."""
+        return (
+            self.clients["sqs"]
+            .receive_message(
+                QueueUrl=self.url(queue),
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=hidden,
+                AttributeNames=["All"],
+            )
+            .get("Messages", [])
+        )
+
+    def bodies(self, queue: str) -> list[dict[str, Any]]:
+        return [json.loads(message["Body"]) for message in self.receive(queue)]
+
+    def url(self, queue: str) -> str:
+        return str(self.clients["sqs"].get_queue_url(QueueName=queue)["QueueUrl"])
+
+    def post(self, body: str) -> None:
+        """Put any text onto the identify queue."""
+        url = self.url(self.settings.identify_queue)
+        self.clients["sqs"].send_message(QueueUrl=url, MessageBody=body)
+
+    def work(self) -> list[str]:
+        """Deliver what is on the identify queue as one batch; return the bodies that failed.
+
+        As AWS does: what did not fail is deleted, what failed comes again.
+        """
+        received = self.receive(self.settings.identify_queue)
+        if not received:
+            return []
+        answer = identify(sqs_event(received), context())
+        failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+        for message in received:
+            if message["MessageId"] not in failed:
+                self.acknowledge(message)
+        return [each["Body"] for each in received if each["MessageId"] in failed]
+
+    def acknowledge(self, message: dict[str, Any]) -> None:
+        self.clients["sqs"].delete_message(
+            QueueUrl=self.url(self.settings.identify_queue), ReceiptHandle=message["ReceiptHandle"]
+        )
+
+    def reconcile(self) -> dict[str, int]:
+        return dict(reconcile(json.loads((EVENTS / "scheduled.json").read_text()), context()))
+
+    def record(self, prediction_id: str) -> Prediction:
+        held = self.services.predictions_table.find(prediction_id)
+        assert held, "there is no such record"
+        return held
+
+    def stored(self, key: str) -> bytes:
+        return self.services.store.get(key).body
+
+    @property
+    def identify_queue(self) -> str:
+        return self.settings.identify_queue
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.settings.identify_queue}-dlq"
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        return self.bodies(self.settings.results_queue)
+
+
+def sqs_event(received: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the event in which Lambda hands over received messages."""
+    template = json.loads((EVENTS / "sqs_batch.json").read_text())["Records"][0]
+    return {
+        "Records": [
+            {
+                **template,
+                "messageId": each["MessageId"],
+                "receiptHandle": each["ReceiptHandle"],
+                "body": each["Body"],
+                "attributes": each["Attributes"],
+            }
+            for each in received
+        ]
+    }
+
+
+def context() -> LambdaContext:
+    return LambdaContext("a-function", 3008)
+
+
+def ensure(settings: Settings, clients: dict[str, Any]) -> None:
+    """Make buckets, queues and the table."""
+    for bucket in (settings.uploads_bucket, settings.store_bucket):
+        where = {"LocationConstraint": settings.region}
+        clients["s3"].create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    for queue in (settings.identify_queue, settings.results_queue):
+        dead = clients["sqs"].create_queue(QueueName=f"{queue}-dlq")["QueueUrl"]
+        arn = clients["sqs"].get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+        policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": "5"}
+        clients["sqs"].create_queue(
+            QueueName=queue, Attributes={"RedrivePolicy": json.dumps(policy)}
+        )
+    clients["dynamodb"].create_table(
+        TableName=settings.predictions_table,
+        KeySchema=[{"AttributeName": "prediction_id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "prediction_id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+
+
+@pytest.fixture
+def path(clock: Clock) -> Iterator[QueuePath]:
+    Chalice("sightloop").register_blueprint(blueprint)
+    settings = Settings.from_environment({})
+    with mock_aws():
+        clients = {
+            name: boto3.client(name, region_name=settings.region)
+            for name in ("s3", "sqs", "dynamodb")
+        }
+        ensure(settings, clients)
+        made = QueuePath(clients, clock, settings)
+        yield made
+        wiring.provide(wiring.Services(settings))
+
+
+@pytest.fixture
+def make_picture() -> Callable[..., bytes]:
+    return picture
