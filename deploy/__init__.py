@@ -1,1 +1,1 @@
-"""What is made outside of Lambda: buckets, queues, tables, policies, and the steps of a deployment."""
+"""What lies outside of Lambda: buckets, queues, tables, policies, the steps of a deployment."""
