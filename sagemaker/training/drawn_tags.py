@@ -104,7 +104,7 @@ def _background(rng: np.random.Generator, tag: _Tag) -> npt.NDArray[np.float64]:
         if rng.random() < 0.85:
             _fixture(rng, pen, top, bottom)
     grey = int(tag.grey)
-    pen.rounded_rectangle((tag.left, tag.top, tag.right, tag.bottom), rng.integers(2, 8), grey)
+    pen.rounded_rectangle((tag.left, tag.top, tag.right, tag.bottom), int(rng.integers(2, 8)), grey)
     if rng.random() < 0.4:
         pen.rectangle((tag.left, tag.top + 4, tag.left + rng.integers(3, 9), tag.bottom - 4), 20)
     radius, inset = rng.uniform(7, 11), rng.uniform(18, 30)
@@ -262,7 +262,7 @@ def write_dataset(folder: Path, count: int, seed: int = 0) -> Path:
         (folder / "labels" / f"{stem}.txt").write_text(drawn.to_yolo(), encoding="utf-8")
     described = folder / "data.yaml"
     described.write_text(
-        f"path: {folder.resolve()}\ntrain: images\nval: images\nnames:\n  0: scratch\n",
+        "train: images\nval: images\nnames:\n  0: scratch\n",
         encoding="utf-8",
     )
     return described

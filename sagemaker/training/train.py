@@ -8,8 +8,9 @@ In a SageMaker training container (``--sagemaker``; the prefix is ``/opt/ml`` un
 ``SIGHTLOOP_ML_PREFIX`` names another) it reads hyperparameters, all strings, from
 ``input/config/hyperparameters.json`` and the dataset from ``input/data/training/data.yaml``, starts
 from ``input/data/weights/best.pt`` where that channel exists, keeps its checkpoints in
-``checkpoints/`` and resumes from them, and writes to ``model/``; on failure the reason goes to
-``output/failure`` and the exit status is 1.
+``checkpoints/`` and resumes from them, and writes to ``model/``, the course of the training to
+``output/data/results.csv``; on failure the reason goes to ``output/failure`` and the exit status
+is 1.
 
 On a CPU with AMX or AVX-512 bfloat16 instructions the forward and backward passes run in bfloat16,
 which halves the time of an epoch there (``--precision`` to choose).
@@ -30,11 +31,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import ultralytics
 from ultralytics import YOLO
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 
+KEPT = ("best", "last")
 PREFIX_VARIABLE = "SIGHTLOOP_ML_PREFIX"
 DEFAULT_PREFIX = "/opt/ml"
 
@@ -63,7 +66,10 @@ class Hyperparameters:
     degrees: float = 0.0  # rotation by up to ±
     translate: float = 0.1  # shift by up to ± this share of the picture
     scale: float = 0.5  # zoom by up to ±
+    hsv_h: float = 0.015  # hue by up to ±
+    hsv_s: float = 0.7  # saturation by up to ±
     hsv_v: float = 0.4  # brightness by up to ±
+    keep: str = "best"  # best: the epoch that validated best; last: the last epoch, unselected
     workers: int = 2  # processes that load pictures
     threads: int = 0  # of the network; 0: as many as torch likes
     precision: str = "auto"  # auto, fp32 or bf16
@@ -103,6 +109,7 @@ class Places:
     weights: Path | None  # .pt to start from
     checkpoints: Path
     out: Path
+    records: Path  # results.csv: losses and metrics by epoch
 
     @classmethod
     def of_sagemaker(cls, prefix: Path) -> Places:
@@ -113,7 +120,18 @@ class Places:
             weights=weights if weights.exists() else None,
             checkpoints=prefix / "checkpoints",
             out=prefix / "model",
+            records=prefix / "output/data",
         )
+
+    @property
+    def run(self) -> Path:
+        """Where ultralytics keeps what it writes while it trains."""
+        return self.checkpoints / "run"
+
+    @property
+    def resumable(self) -> Path:
+        """The last whole checkpoint: ultralytics' own is torn if it dies while writing it."""
+        return self.checkpoints / "resumable.pt"
 
 
 def cpu_computes_bfloat16() -> bool:
@@ -133,7 +151,8 @@ class Bfloat16Model(DetectionModel):
         if preds is None:
             with torch.autocast("cpu", torch.bfloat16):
                 preds = self.forward(batch["img"].to(memory_format=torch.channels_last))
-        return super().loss(batch, _float32(preds))
+        loss: tuple[torch.Tensor, torch.Tensor] = super().loss(batch, _float32(preds))
+        return loss
 
 
 class Bfloat16Trainer(DetectionTrainer):
@@ -177,24 +196,40 @@ def train(settings: Hyperparameters, places: Places) -> dict[str, Any]:
     started = time.monotonic()
     if not places.data.is_file():
         raise FileNotFoundError(f"no dataset at {places.data}: expected a YOLO data.yaml")
+    if settings.keep not in KEPT:
+        raise ValueError(f"keep must be one of {KEPT}, got {settings.keep!r}")
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    trainer = _trainer(settings.precision)
-    last = places.checkpoints / "run/weights/last.pt"
-    if last.exists() and _unfinished(last):
-        model = YOLO(last)
-        model.train(trainer=trainer, resume=True, data=str(places.data))
-    else:
-        model = YOLO(places.weights or settings.model)
-        model.train(trainer=trainer, **_training_arguments(settings, places))
-    places.out.mkdir(parents=True, exist_ok=True)
-    best = shutil.copy2(places.checkpoints / "run/weights/best.pt", places.out / "best.pt")
-    metrics = evaluate(Path(best), settings, places)
+    fit(settings, places)
+    for folder in (places.out, places.records):
+        folder.mkdir(parents=True, exist_ok=True)
+    weights = shutil.copy2(places.run / f"weights/{settings.keep}.pt", places.out / "best.pt")
+    shutil.copy2(places.run / "results.csv", places.records / "results.csv")
+    metrics = evaluate(Path(weights), settings, places)
+    export(Path(weights), settings)
     metrics["seconds"] = round(time.monotonic() - started, 1)
-    export(Path(best), settings)
     written = json.dumps(metrics, indent=2, allow_nan=False)
     (places.out / "metrics.json").write_text(written + "\n", encoding="utf-8")
     return metrics
+
+
+def fit(settings: Hyperparameters, places: Places) -> None:
+    """Run the epochs, or those that an interrupted run in the same place still lacks."""
+    trainer = _trainer(settings.precision)
+    resuming = places.resumable.exists() and _unfinished(places.resumable)
+    model = YOLO(places.resumable if resuming else places.weights or settings.model)
+    model.add_callback("on_model_save", lambda trainer: _keep(trainer.last, places.resumable))
+    if resuming:
+        model.train(trainer=trainer, resume=True, data=str(places.data))
+    else:
+        model.train(trainer=trainer, **_training_arguments(settings, places))
+    places.resumable.unlink(missing_ok=True)
+
+
+def _keep(checkpoint: Path, kept: Path) -> None:
+    """Copy a checkpoint so that there is always a whole one under the second name."""
+    copied = shutil.copy2(checkpoint, kept.with_suffix(".tmp"))
+    Path(copied).replace(kept)
 
 
 def _unfinished(last: Path) -> bool:
@@ -204,7 +239,7 @@ def _unfinished(last: Path) -> bool:
 
 
 def _training_arguments(settings: Hyperparameters, places: Places) -> dict[str, Any]:
-    ours = {"model", "threads", "precision"}
+    ours = {"model", "threads", "precision", "keep"}
     passed = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ours}
     return passed | {
         "data": str(places.data),
@@ -215,8 +250,6 @@ def _training_arguments(settings: Hyperparameters, places: Places) -> dict[str, 
         "cos_lr": True,
         "cache": "ram",
         "deterministic": True,
-        "hsv_h": 0.0,
-        "hsv_s": 0.3,
         "plots": False,
         "save_period": -1,
     }
@@ -229,7 +262,10 @@ def evaluate(weights: Path, settings: Hyperparameters, places: Places) -> dict[s
         data=str(places.data),
         imgsz=settings.imgsz,
         batch=settings.batch,
+        conf=0.001,
+        iou=0.7,
         rect=True,
+        workers=settings.workers,
         plots=False,
         project=str(places.checkpoints.resolve()),
         name="val",
@@ -250,6 +286,7 @@ def evaluate(weights: Path, settings: Hyperparameters, places: Places) -> dict[s
         ],
         **_set_sizes(places.data),
         "settings": dataclasses.asdict(settings),
+        "versions": {"torch": torch.__version__, "ultralytics": ultralytics.__version__},
     }
 
 
@@ -296,7 +333,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 def _run_plain(given: argparse.Namespace) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(Hyperparameters)]
     strings = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
-    places = Places(given.data, given.weights, given.out / "checkpoints", given.out)
+    places = Places(given.data, given.weights, given.out / "checkpoints", given.out, given.out)
     return train(Hyperparameters.from_strings(strings), places)
 
 
@@ -308,10 +345,11 @@ def _run_sagemaker(prefix: Path) -> dict[str, Any]:
         # SageMaker's SDK adds settings of its own and quotes strings once more.
         ours = {k: str(v).strip('"') for k, v in strings.items() if not k.startswith("sagemaker_")}
         return train(Hyperparameters.from_strings(ours), Places.of_sagemaker(prefix))
-    except Exception:  # the process's edge: SageMaker shows the user what this file says
+    except Exception as fault:  # the process's edge: SageMaker shows the user what this file says
         failure = prefix / "output/failure"
         failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.write_text(traceback.format_exc(), encoding="utf-8")
+        reason = f"{type(fault).__name__}: {fault}"  # first: only 1,024 characters are shown
+        failure.write_text(f"{reason}\n\n{traceback.format_exc()}", encoding="utf-8")
         raise
 
 
@@ -321,7 +359,10 @@ def main(argv: list[str] | None = None) -> None:
     if given.sagemaker:
         metrics = _run_sagemaker(Path(os.environ.get(PREFIX_VARIABLE, DEFAULT_PREFIX)))
     else:
-        metrics = _run_plain(given)
+        try:
+            metrics = _run_plain(given)
+        except (ValueError, FileNotFoundError) as fault:
+            sys.exit(f"train: {fault}")
     print(json.dumps({name: metrics[name] for name in ("mAP50", "mAP50-95", "seconds")}))
 
 
