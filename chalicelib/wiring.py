@@ -13,6 +13,8 @@ from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
 
 if TYPE_CHECKING:
+    from chalicelib.catalog import Catalog, Publisher
+    from chalicelib.inference import Inference
     from chalicelib.predictions import (
         Announcer,
         Intake,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         PredictionTable,
         Queue,
         Reconciler,
+        UploadDesk,
     )
     from chalicelib.predictions.worker import Worker
 
@@ -40,10 +43,10 @@ class Services:
         self,
         settings: Settings,
         clients: dict[str, Any] | None = None,
-        now: Callable[[], datetime] = functools.partial(datetime.now, UTC),
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self.settings = settings
-        self.now = now
+        self.now = now or functools.partial(datetime.now, UTC)
         self._clients = dict(clients or {})
 
     def client(self, service: str) -> Any:
@@ -66,6 +69,29 @@ class Services:
     def database(self) -> Database:
         """PostgreSQL."""
         return Database(self.settings.database_url)
+
+    @functools.cached_property
+    def catalog(self) -> Catalog:
+        """The models."""
+        from chalicelib.catalog import Catalog
+
+        return Catalog(self.store, self.settings.live_version_ttl_seconds)
+
+    @functools.cached_property
+    def publisher(self) -> Publisher:
+        """Who makes versions serve."""
+        from chalicelib.catalog import Publisher
+
+        database = self.database if self.settings.database_url else None
+        return Publisher(self.store, self.catalog, database, self.now)
+
+    @functools.cached_property
+    def inference(self) -> Inference:
+        """Who detects."""
+        from chalicelib.inference import Inference
+
+        settings = self.settings
+        return Inference(self.catalog, settings.detector_cache_size, settings.inference_threads)
 
     @functools.cached_property
     def predictions_table(self) -> PredictionTable:
@@ -91,9 +117,17 @@ class Services:
             self.uploads,
             self.predictions_table,
             self.queue(self.settings.identify_queue),
-            self.catalog,
             self.settings,
             self.now,
+        )
+
+    @functools.cached_property
+    def upload_desk(self) -> UploadDesk:
+        """Who hands out upload forms."""
+        from chalicelib.predictions import UploadDesk
+
+        return UploadDesk(
+            self.uploads, self.predictions_table, self.catalog, self.settings, self.now
         )
 
     @functools.cached_property

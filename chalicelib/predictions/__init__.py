@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from chalicelib.predictions.announce import Announcer
-from chalicelib.predictions.intake import Intake, UploadTicket
+from chalicelib.predictions.intake import Intake
 from chalicelib.predictions.messages import IdentifyMessage, Queue, ResultMessage
 from chalicelib.predictions.model import Options, Prediction, Problem, State
+from chalicelib.predictions.offers import Upload, UploadDesk, UploadTicket
 from chalicelib.predictions.reader import PredictionReader, PredictionView
 from chalicelib.predictions.reconcile import Queues, Reconciler
 from chalicelib.predictions.table import PredictionTable
@@ -25,5 +26,7 @@ __all__ = [
     "Reconciler",
     "ResultMessage",
     "State",
+    "Upload",
+    "UploadDesk",
     "UploadTicket",
 ]

@@ -1,40 +1,18 @@
-"""How files come in: by a presigned form that we hand out, or straight into the bucket."""
+"""What happens when a file is in the bucket, asked for or not: it goes onto the identify queue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
-from chalicelib.errors import UnsupportedMediaType
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.predictions import keys
 from chalicelib.predictions.messages import IdentifyMessage, Queue
-from chalicelib.predictions.model import Options, Prediction, State, epoch, utc_now
+from chalicelib.predictions.model import Prediction, State, epoch, utc_now
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.settings import Settings
-from chalicelib.storage import ObjectStore, PresignedPost
-
-CONTENT_TYPES = frozenset({"image/jpeg", "image/png", "image/webp", "image/bmp"})
-WAITS_LONGER_THAN_ITS_FORM = timedelta(days=1)
-
-
-class KnowsModels(Protocol):
-    """What the intake needs of the catalog."""
-
-    def require(self, model: str) -> object:
-        """Raise ``ModelNotFound`` unless the model serves."""
-
-
-@dataclass(frozen=True)
-class UploadTicket:
-    """A prediction that waits for its file, and the form to send that file with."""
-
-    prediction: Prediction
-    form: PresignedPost
-    max_bytes: int
-    expires_at: datetime
+from chalicelib.storage import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -47,7 +25,7 @@ class ArrivedFile:
 
 
 class Intake:
-    """Hands out upload forms, and puts every file that arrives on the identify queue.
+    """Puts every file that arrives on the identify queue, and makes the prediction it lacks.
 
     Parameters
     ----------
@@ -55,7 +33,6 @@ class Intake:
         The uploads bucket.
     table : PredictionTable
     identify : Queue
-    catalog : KnowsModels
     settings : Settings
     now : callable, optional
     """
@@ -65,51 +42,14 @@ class Intake:
         uploads: ObjectStore,
         table: PredictionTable,
         identify: Queue,
-        catalog: KnowsModels,
         settings: Settings,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._uploads = uploads
         self._table = table
         self._identify = identify
-        self._catalog = catalog
         self._settings = settings
         self._now = now
-
-    def offer(
-        self,
-        model: str,
-        file_name: str,
-        content_type: str,
-        options: Options,
-        correlation_id: str,
-    ) -> UploadTicket:
-        """Make a prediction that waits for its file, and the form to send that file with.
-
-        Raises
-        ------
-        ModelNotFound
-            No such model serves.
-        UnsupportedMediaType
-            The file is not of a type that we read.
-        """
-        if content_type not in CONTENT_TYPES:
-            allowed = ", ".join(sorted(CONTENT_TYPES))
-            raise UnsupportedMediaType(f"cannot read {content_type!r}: upload one of {allowed}")
-        self._catalog.require(model)
-        form_expires = self._now() + timedelta(seconds=self._settings.upload_expires_seconds)
-        prediction_id = keys.new_prediction_id()
-        prediction = self._waiting(
-            prediction_id,
-            model,
-            keys.upload_key(model, prediction_id, file_name),
-            file_name,
-            expires=form_expires + WAITS_LONGER_THAN_ITS_FORM,
-            correlation_id=correlation_id,
-        ).model_copy(update={"content_type": content_type, "options": options})
-        self._table.create(prediction)
-        metrics.add_metric("UploadsOffered", MetricUnit.Count, 1)
-        return self._ticket(prediction, form_expires)
 
     def receive(self, file: ArrivedFile) -> Prediction | None:
         """Put a file that arrived on the identify queue, once; ``None`` where it names no model.
@@ -146,46 +86,21 @@ class Intake:
         """Find a file's prediction, or make one where it was put into the bucket unasked."""
         for prediction_id in self.ids_of(file):
             held = self._table.find(prediction_id) or self._table.create(
-                self._waiting(
-                    prediction_id,
-                    parsed.model,
-                    file.key,
-                    parsed.name,
-                    expires=self._now() + timedelta(days=self._settings.prediction_ttl_days),
-                    correlation_id=prediction_id,
-                )
+                self._dropped(prediction_id, file, parsed)
             )
             if held.key == file.key:
                 break
         return held
 
-    def _waiting(
-        self,
-        prediction_id: str,
-        model: str,
-        key: str,
-        file_name: str,
-        *,
-        expires: datetime,
-        correlation_id: str,
-    ) -> Prediction:
+    def _dropped(self, prediction_id: str, file: ArrivedFile, parsed: keys.UploadKey) -> Prediction:
         now = self._now()
         return Prediction(
             prediction_id=prediction_id,
-            model=model,
-            key=key,
-            file_name=file_name,
-            correlation_id=correlation_id,
+            model=parsed.model,
+            key=file.key,
+            file_name=parsed.name,
+            correlation_id=prediction_id,
             created_at=now,
             updated_at=now,
-            expires_at=epoch(expires),
+            expires_at=epoch(now + timedelta(days=self._settings.prediction_ttl_days)),
         )
-
-    def _ticket(self, prediction: Prediction, form_expires: datetime) -> UploadTicket:
-        form = self._uploads.presigned_post(
-            prediction.key,
-            prediction.content_type,
-            self._settings.max_upload_bytes,
-            self._settings.upload_expires_seconds,
-        )
-        return UploadTicket(prediction, form, self._settings.max_upload_bytes, form_expires)

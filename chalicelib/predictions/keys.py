@@ -6,9 +6,11 @@ import re
 import unicodedata
 import uuid
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 PREFIX = "uploads/"
 LONGEST_NAME = 100
+LONGEST_SUFFIX = 10
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,14 @@ def safe_name(file_name: str) -> str:
     """Return a file name of plain ASCII, without folders, fit for a key.
 
     >>> safe_name("../Étiquette n°1 (süß).JPG")
-    'Etiquette-n-1-su.JPG'
+    'Etiquette-n1-su.JPG'
     """
     base = re.split(r"[/\\]", file_name)[-1]
     plain = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
-    stem, dot, suffix = re.sub(r"[^A-Za-z0-9._]+", "-", plain).rpartition(".")
-    stem, suffix = stem.strip("-._"), suffix.strip("-._")[:10]
-    if not stem:
-        stem, dot, suffix = suffix or "upload", "", ""
-    return f"{stem[: LONGEST_NAME - len(suffix) - 1]}{dot}{suffix}"
+    path = PurePosixPath(re.sub(r"[^A-Za-z0-9._]+", "-", f"_{plain}"))
+    suffix = path.suffix.strip("-._")[:LONGEST_SUFFIX]
+    stem = path.stem.strip("-._")[: LONGEST_NAME - LONGEST_SUFFIX - 1] or "upload"
+    return f"{stem}.{suffix}" if suffix else stem
 
 
 def new_prediction_id() -> str:

@@ -25,9 +25,11 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    confidence: float = Field(0.25, ge=0, le=1, description="boxes below it are left out")
-    iou: float = Field(0.45, ge=0, le=1, description="overlap above which a box is a duplicate")
-    max_detections: int = Field(300, ge=1, le=1000)
+    confidence: float = Field(default=0.25, ge=0, le=1, description="boxes below it are left out")
+    iou: float = Field(
+        default=0.45, ge=0, le=1, description="overlap above which a box is a duplicate"
+    )
+    max_detections: int = Field(default=300, ge=1, le=1000)
 
 
 class Problem(BaseModel):
@@ -38,7 +40,9 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    retry: bool = Field(False, description="our fault: the message waits in the dead-letter queue")
+    retry: bool = Field(
+        default=False, description="our fault: the message waits in the dead-letter queue"
+    )
 
     @classmethod
     def with_upload(cls, error: SightloopError) -> Self:
@@ -72,10 +76,12 @@ class Prediction(BaseModel):
     redrives: int = 0
 
     version: int | None = None
-    result: str | None = Field(None, description="the detection answer as JSON")
-    result_key: str | None = Field(None, description="in the store bucket, where it is too long")
+    result: str | None = Field(default=None, description="the detection answer as JSON")
+    result_key: str | None = Field(
+        default=None, description="in the store bucket, where it is too long"
+    )
     problem: Problem | None = None
-    announced: bool = Field(False, description="the results message is on its queue")
+    announced: bool = Field(default=False, description="the results message is on its queue")
 
     @property
     def is_settled(self) -> bool:

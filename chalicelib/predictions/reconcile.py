@@ -102,7 +102,7 @@ class Reconciler:
 
     def _late_files(self) -> Iterator[tuple[ArrivedFile, Prediction | None]]:
         """Yield the files that should have an answer by now, with their predictions."""
-        for files in batched(self._arrived_files(), LOOKED_UP_AT_ONCE, strict=False):
+        for files in batched(self._arrived_files(), LOOKED_UP_AT_ONCE):
             ids = {file.key: self._intake.ids_of(file) for file in files}
             held = self._table.find_all(each for some in ids.values() for each in some)
             for file in files:

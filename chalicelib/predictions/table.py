@@ -44,7 +44,7 @@ class PredictionTable:
     def find_all(self, prediction_ids: Iterable[str]) -> dict[str, Prediction]:
         """Return those of many records that exist, by id."""
         found: dict[str, Prediction] = {}
-        for some in batched(dict.fromkeys(prediction_ids), LARGEST_BATCH_GET, strict=False):
+        for some in batched(dict.fromkeys(prediction_ids), LARGEST_BATCH_GET):
             found.update({each.prediction_id: each for each in self._read_batch(some)})
         return found
 

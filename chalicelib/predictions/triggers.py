@@ -12,8 +12,7 @@ from aws_lambda_powertools.utilities.batch import (
     process_partial_response,
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from chalice import Blueprint, Rate
-from chalice.app import BaseLambdaEvent, CloudWatchEvent, SQSEvent
+from chalice.app import BaseLambdaEvent, Blueprint, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import settings
 from chalicelib.observability import bind_correlation_id, logger
@@ -26,7 +25,7 @@ blueprint = Blueprint(__name__)
 LARGEST_BATCH = 4  # a message that kills its worker holds up at most three others
 
 
-class UploadEvent(BaseLambdaEvent):  # type: ignore[misc]
+class UploadEvent(BaseLambdaEvent):
     """An S3 notification. Chalice's own knows one record only, and breaks on ``s3:TestEvent``."""
 
     def _extract_attributes(self, event_dict: dict[str, Any]) -> None:
@@ -61,7 +60,6 @@ def identify(event: SQSEvent) -> Any:
         event=event.to_dict(),
         record_handler=identify_one,
         processor=BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False),
-        context=event.context,
     )
 
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 
 from chalicelib.errors import MalformedMessage, PayloadTooLarge, SightloopError
+from chalicelib.inference import Answer, Inference
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.predictions import keys
 from chalicelib.predictions.announce import Announcer
@@ -18,26 +18,9 @@ from chalicelib.predictions.pictures import pictures_of
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
-from chalicelib.vision import DetectionOptions, Detections
+from chalicelib.vision import DetectionOptions
 
 LONGEST_RESULT_IN_RECORD = 200_000  # characters; a DynamoDB item takes 400 KB with all else in it
-
-
-class Answer(Protocol):
-    """What the worker needs of a detection."""
-
-    version: int
-    detections: Detections
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the detection answer of the synchronous call."""
-
-
-class Inference(Protocol):
-    """What the worker needs of whoever detects."""
-
-    def detect(self, model: str, image: bytes, options: DetectionOptions) -> Answer:
-        """Detect with a model's live version."""
 
 
 @dataclass(frozen=True)

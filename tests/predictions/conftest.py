@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,21 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from chalicelib import wiring
-from chalicelib.errors import ModelNotFound
-from chalicelib.predictions import Options, Prediction, UploadTicket
+from chalicelib.catalog import Catalog, Publisher
+from chalicelib.inference import Answer, Inference
+from chalicelib.predictions import Prediction, Upload, UploadTicket
 from chalicelib.predictions.triggers import blueprint, identify, on_upload, reconcile
 from chalicelib.settings import Settings
-from chalicelib.vision import DetectionOptions, Detections, Detector
+from chalicelib.vision import DetectionOptions
+from deploy.resources import ensure
 
 EVENTS = Path(__file__).parent / "events"
 SIDE = 64
 
 
-def tiny_model() -> bytes:
+def tiny_model(confidence: float = 0.9) -> bytes:
     """Return an ONNX detector that finds the same scratch and dent on every picture."""
-    rows = [[8, 8, 24, 20, 0.9, 0], [30, 30, 60, 50, 0.6, 1], [1, 1, 5, 5, 0.1, 0]]
+    rows = [[8, 8, 24, 20, confidence, 0], [30, 30, 60, 50, 0.6, 1], [1, 1, 5, 5, 0.1, 0]]
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
         helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
@@ -86,43 +88,22 @@ def clock() -> Clock:
     return Clock()
 
 
-@dataclass(frozen=True)
-class Found:
-    """A detection answer, as the inference service gives it."""
+class TroubledInference(Inference):
+    """The real thing, which counts its calls and fails when told to."""
 
-    version: int
-    detections: Detections
+    calls = 0
+    fault: Exception | None = None
+    boxes = 2
 
-    def to_json(self) -> dict[str, Any]:
-        width, height = self.detections.image_size
-        return {
-            "model": "scratch",
-            "version": self.version,
-            "image": {"width": width, "height": height},
-            "detections": self.detections.to_json(),
-            "timing_ms": {"decode": 1.0, "preprocess": 1.0, "inference": 1.0, "postprocess": 1.0},
-        }
-
-
-class OneModel:
-    """An inference service and a catalog that know the model ``scratch`` alone."""
-
-    def __init__(self) -> None:
-        self._detector = Detector(tiny_model())
-        self.version = 1
-        self.calls = 0
-        self.fault: Exception | None = None
-
-    def require(self, model: str) -> None:
-        if model != "scratch":
-            raise ModelNotFound(f"no model {model!r}")
-
-    def detect(self, model: str, image: bytes, options: DetectionOptions) -> Found:
+    def detect(self, model: str, image: bytes, options: DetectionOptions) -> Answer:
         self.calls += 1
-        self.require(model)
         if self.fault:
             raise self.fault
-        return Found(self.version, self._detector.detect(image, options).detections)
+        answer = super().detect(model, image, options)
+        if self.boxes == 2:
+            return answer
+        many = np.arange(self.boxes) % len(answer.detections)
+        return replace(answer, detections=answer.detections[many])
 
 
 class QueuePath:
@@ -132,25 +113,23 @@ class QueuePath:
         self.clients = clients
         self.clock = clock
         self.settings = settings
-        self.model = OneModel()
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin a new process: nothing is left in memory."""
-        self.services = wiring.Services(self.settings, self.clients, self.clock)
-        self.services.catalog = self.model
-        self.services.inference = self.model
+        self.services = wiring.Services(settings, clients, clock)
+        self.services.catalog = Catalog(self.services.store, ttl_seconds=0)
+        self.services.inference = TroubledInference(self.services.catalog, keep=1, threads=1)
         wiring.provide(self.services)
+        self.publish(tiny_model())
+
+    @property
+    def inference(self) -> TroubledInference:
+        return self.services.inference
+
+    def publish(self, onnx: bytes) -> None:
+        """Make weights the version of the model ``scratch`` that serves."""
+        Publisher(self.services.store, self.services.catalog).publish("scratch", onnx, b"{}")
 
     def offer(self, **given: Any) -> UploadTicket:
-        wanted = {
-            "model": "scratch",
-            "file_name": "tag.jpg",
-            "content_type": "image/jpeg",
-            "options": Options(),
-            "correlation_id": "a-request",
-        }
-        return self.services.intake.offer(**{**wanted, **given})
+        wanted = {"model": "scratch", "file_name": "tag.jpg", "content_type": "image/jpeg"}
+        return self.services.upload_desk.offer(Upload(**{**wanted, **given}), "a-request")
 
     def put(self, key: str, body: bytes | None = None) -> str:
         """Put a file into the uploads bucket and return its ETag."""
@@ -260,39 +239,28 @@ def context() -> LambdaContext:
     return LambdaContext("a-function", 3008)
 
 
-def ensure(settings: Settings, clients: dict[str, Any]) -> None:
-    """Make buckets, queues and the table."""
-    for bucket in (settings.uploads_bucket, settings.store_bucket):
-        where = {"LocationConstraint": settings.region}
-        clients["s3"].create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
-    for queue in (settings.identify_queue, settings.results_queue):
-        dead = clients["sqs"].create_queue(QueueName=f"{queue}-dlq")["QueueUrl"]
-        arn = clients["sqs"].get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
-        policy = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": "5"}
-        clients["sqs"].create_queue(
-            QueueName=queue, Attributes={"RedrivePolicy": json.dumps(policy)}
-        )
-    clients["dynamodb"].create_table(
-        TableName=settings.predictions_table,
-        KeySchema=[{"AttributeName": "prediction_id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "prediction_id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.from_environment({})
 
 
 @pytest.fixture
-def path(clock: Clock) -> Iterator[QueuePath]:
+def path(clock: Clock, settings: Settings) -> Iterator[QueuePath]:
     Chalice("sightloop").register_blueprint(blueprint)
-    settings = Settings.from_environment({})
     with mock_aws():
         clients = {
             name: boto3.client(name, region_name=settings.region)
             for name in ("s3", "sqs", "dynamodb")
         }
-        ensure(settings, clients)
+        ensure(settings, clients.__getitem__)
         made = QueuePath(clients, clock, settings)
         yield made
         wiring.provide(wiring.Services(settings))
+
+
+@pytest.fixture
+def make_model() -> Callable[..., bytes]:
+    return tiny_model
 
 
 @pytest.fixture

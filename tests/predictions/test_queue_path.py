@@ -14,6 +14,7 @@ from PIL import Image
 from chalicelib.errors import InvalidModel, StorageUnavailable
 from chalicelib.predictions import Options, ResultMessage, State
 from chalicelib.predictions.keys import annotated_key, dropped_file_id, image_key, result_key
+from chalicelib.settings import Settings
 
 QueuePath = Any
 
@@ -100,7 +101,7 @@ def test_a_message_that_comes_twice_is_one_inference(path: QueuePath) -> None:
     path.post(message["Body"])
     assert path.work() == []
 
-    assert path.model.calls == 1
+    assert path.inference.calls == 1
     assert len(path.results) == 1
 
 
@@ -128,36 +129,37 @@ def test_a_message_that_overtakes_its_record_is_answered(path: QueuePath) -> Non
     assert path.record(prediction_id).state is State.DONE
 
 
-def test_two_workers_at_once_leave_the_first_answer(path: QueuePath) -> None:
+def test_two_workers_at_once_leave_the_first_answer(
+    path: QueuePath, make_model: Callable[..., bytes]
+) -> None:
     prediction_id = path.send()
     (message,) = path.receive(path.identify_queue)
-    overtaken = path.model.detect
+    detect = path.inference.detect
 
-    def slow(*given: Any) -> Any:
-        path.model.detect = overtaken
-        path.model.version = 1
+    def overtaken(*given: Any) -> Any:
+        path.inference.detect = detect
         path.post(message["Body"])
         path.work()
-        path.model.version = 2
-        return overtaken(*given)
+        path.publish(make_model(confidence=0.8))
+        return detect(*given)
 
-    path.model.detect = slow
+    path.inference.detect = overtaken
     path.work()
 
+    assert path.inference.calls >= 2
     assert path.record(prediction_id).version == 1
     assert {each["message_id"] for each in path.results} == {f"{prediction_id}:done"}
 
 
-def test_a_result_too_long_for_the_record_is_read_from_the_store(
-    path: QueuePath, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chalicelib.predictions.worker.LONGEST_RESULT_IN_RECORD", 10)
+def test_a_result_too_long_for_the_record_is_read_from_the_store(path: QueuePath) -> None:
     prediction_id = path.send()
+    path.inference.boxes = 3000
+
     path.work()
 
     assert path.record(prediction_id).result is None
     assert path.record(prediction_id).result_key == result_key(prediction_id)
-    assert len(path.services.predictions.read(prediction_id).result["detections"]) == 2
+    assert len(path.services.predictions.read(prediction_id).result["detections"]) == 3000
 
 
 # What cannot be answered with boxes.
@@ -193,15 +195,20 @@ def test_a_truncated_picture_is_answered_at_once(
     assert path.record(prediction_id).problem.title == "Truncated image"
 
 
-def test_an_upload_over_the_limit_is_refused_even_if_the_bucket_let_it_in(path: QueuePath) -> None:
-    path.settings = path.settings.model_copy(update={"max_upload_bytes": 100})
-    path.restart()
-    prediction_id = path.send()
+class TestSmallUploads:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings.from_environment({"SIGHTLOOP_MAX_UPLOAD_BYTES": "100"})
 
-    assert path.work() == []
+    def test_an_upload_over_the_limit_is_refused_even_if_the_bucket_let_it_in(
+        self, path: QueuePath
+    ) -> None:
+        prediction_id = path.send()
 
-    assert path.record(prediction_id).problem.status == 413
-    assert path.model.calls == 0
+        assert path.work() == []
+
+        assert path.record(prediction_id).problem.status == 413
+        assert path.inference.calls == 0
 
 
 def test_an_upload_that_is_gone_is_answered(path: QueuePath) -> None:
@@ -225,12 +232,12 @@ def test_a_picture_longer_than_a_jpeg_can_be_is_answered(path: QueuePath) -> Non
 
 def test_a_fault_of_ours_is_tried_again(path: QueuePath) -> None:
     prediction_id = path.send()
-    path.model.fault = StorageUnavailable("S3 is away")
+    path.inference.fault = StorageUnavailable("S3 is away")
     assert len(path.work()) == 1
     assert path.record(prediction_id).state is State.QUEUED
     assert path.results == []
 
-    path.model.fault = None
+    path.inference.fault = None
     assert path.work() == []
 
     assert path.record(prediction_id).state is State.DONE
@@ -275,13 +282,13 @@ def test_poison_ends_in_the_dead_letter_queue_and_the_prediction_says_why(
     path: QueuePath, fault: Exception
 ) -> None:
     prediction_id = path.send()
-    path.model.fault = fault
+    path.inference.fault = fault
 
     for _ in range(6):
         path.work()
 
     held = path.record(prediction_id)
-    assert path.model.calls == 5
+    assert path.inference.calls == 5
     assert held.state is State.FAILED
     assert "given up after 5 attempts" in held.problem.detail
     assert path.results[0]["message_id"] == f"{prediction_id}:failed"
@@ -290,11 +297,11 @@ def test_poison_ends_in_the_dead_letter_queue_and_the_prediction_says_why(
 
 def test_a_dead_letter_that_is_sent_again_can_still_be_answered(path: QueuePath) -> None:
     prediction_id = path.send()
-    path.model.fault = RuntimeError("a bug")
+    path.inference.fault = RuntimeError("a bug")
     for _ in range(6):
         path.work()
 
-    path.model.fault = None
+    path.inference.fault = None
     path.post(path.receive(path.dead_letters)[0]["Body"])
     assert path.work() == []
 
@@ -359,7 +366,7 @@ def test_the_same_file_dropped_twice_is_one_prediction(path: QueuePath) -> None:
         path.tell(key, path.put(key))
         path.work()
 
-    assert path.model.calls == 1
+    assert path.inference.calls == 1
 
 
 def test_another_file_under_the_same_key_is_another_prediction(

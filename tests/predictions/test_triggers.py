@@ -1,0 +1,66 @@
+"""The handlers as AWS calls them, with recorded events."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from chalice.app import Chalice
+from chalice.local import LambdaContext
+
+from chalicelib.predictions.triggers import blueprint, identify, on_upload
+
+QueuePath = Any
+EVENTS = Path(__file__).parent / "events"
+CONTEXT = LambdaContext("a-function", 3008)
+
+
+def recorded(name: str) -> dict[str, Any]:
+    return json.loads((EVENTS / name).read_text())
+
+
+def test_a_recorded_s3_event_is_queued(path: QueuePath) -> None:
+    on_upload(recorded("s3_post.json"), CONTEXT)
+
+    (message,) = path.bodies(path.identify_queue)
+    assert message["prediction_id"] == "2f9c8f0e-6a0b-4f2e-9d3c-5f1f5c0b7a11"
+    assert message["uploaded_at"] == "2026-11-20T09:15:42.310000Z"
+
+
+def test_the_test_event_of_s3_is_ignored(path: QueuePath) -> None:
+    on_upload(recorded("s3_test_event.json"), CONTEXT)
+
+    assert path.receive(path.identify_queue) == []
+
+
+def test_a_multipart_upload_is_one_prediction(path: QueuePath) -> None:
+    event = recorded("s3_post.json")
+    event["Records"].append(
+        {**event["Records"][0], "eventName": "ObjectCreated:CompleteMultipartUpload"}
+    )
+
+    on_upload(event, CONTEXT)
+
+    assert len(path.receive(path.identify_queue)) == 1
+
+
+def test_a_batch_that_fails_whole_is_named_whole(path: QueuePath) -> None:
+    event = recorded("sqs_batch.json")
+
+    answer = identify(event, CONTEXT)
+
+    failed = [{"itemIdentifier": event["Records"][0]["messageId"]}]
+    assert answer == {"batchItemFailures": failed}
+
+
+def test_the_triggers_watch_the_right_places() -> None:
+    app = Chalice("sightloop")
+    app.register_blueprint(blueprint)
+
+    watched = {type(each).__name__: each for each in app.event_sources}
+    assert watched["S3EventConfig"].bucket == "sightloop-local-uploads"
+    assert watched["S3EventConfig"].prefix == "uploads/"
+    assert watched["S3EventConfig"].events == ["s3:ObjectCreated:*"]
+    assert watched["SQSEventConfig"].queue == "sightloop-local-identify"
+    assert watched["ScheduledEventConfig"].schedule_expression.to_string() == "rate(30 minutes)"
