@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -55,6 +56,12 @@ class ObjectStore:
     def __init__(self, s3: Any, bucket: str) -> None:
         self._s3 = s3
         self.bucket = bucket
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host under which a browser reaches the bucket."""
+        link = urlsplit(self.presigned_get("x", expires_seconds=60))
+        return f"{link.scheme}://{link.netloc}"
 
     def get(self, key: str) -> StoredObject:
         """Read an object.

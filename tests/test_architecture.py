@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEAVES = {"errors", "settings", "observability", "aws", "storage", "database"}
-BLUEPRINTS = {"routes", "triggers"}
+BLUEPRINTS = {"routes", "triggers", "api"}
 TRAINING_ONLY = {"torch", "torchvision", "ultralytics", "sagemaker"}
 SHIPPED = sorted(ROOT.glob("chalicelib/**/*.py"))
 SOURCES = sorted(

@@ -1,0 +1,17 @@
+"""Sightloop's Chalice app: what the Lambdas run. Assembles; decides nothing."""
+
+from __future__ import annotations
+
+from chalicelib.catalog import routes as catalog
+from chalicelib.inference import routes as inference
+from chalicelib.predictions import triggers
+from chalicelib.web import middleware, routes
+
+app = middleware.App("sightloop")
+app.register_middleware(middleware.surround_all, "all")
+app.register_middleware(middleware.surround_http, "http")
+
+for api in (catalog.api, inference.api, routes.api):
+    app.register_blueprint(api.blueprint)
+    routes.documented.extend(api.operations)
+app.register_blueprint(triggers.blueprint)

@@ -1,0 +1,7 @@
+"""Who runs a detection: today this process, with detectors kept warm."""
+
+from __future__ import annotations
+
+from chalicelib.inference.service import Answer, Inference
+
+__all__ = ["Answer", "Inference"]

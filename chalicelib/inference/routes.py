@@ -1,0 +1,186 @@
+"""`POST /v1/models/{model}/detections`: images in, boxes or the annotated picture out."""
+
+from __future__ import annotations
+
+from chalice.app import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from chalicelib.errors import (
+    InvalidImage,
+    ModelNotFound,
+    NotAcceptable,
+    PayloadTooLarge,
+    Unavailable,
+)
+from chalicelib.inference import bodies
+from chalicelib.inference.bodies import ImagesBody, NamedImage
+from chalicelib.inference.service import Answer
+from chalicelib.vision import DetectionOptions, annotate
+from chalicelib.web import problems
+from chalicelib.web.api import Api, Media, json_body, json_response, media_type, raw_body
+from chalicelib.web.negotiation import choose
+from chalicelib.wiring import services
+
+api = Api(__name__, tag="detections")
+
+JSON, JPEG = "application/json", "image/jpeg"
+JPEG_QUALITIES = (90, 75, 60, 40)
+BINARY = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+class DetectionQuery(BaseModel):
+    """What a caller may choose."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    confidence: float = Field(0.25, ge=0, le=1, description="keep detections above this")
+    iou: float = Field(
+        0.45, ge=0, le=1, description="of two boxes of a class that overlap more, keep the better"
+    )
+    max_detections: int = Field(300, ge=1, le=1000, description="keep at most so many")
+
+
+class ImageSize(BaseModel):
+    """Pixels of the upright original."""
+
+    width: int
+    height: int
+
+
+class Box(BaseModel):
+    """Left, top, right, bottom in pixels of the upright original."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+class Detection(BaseModel):
+    """One object."""
+
+    class_id: int
+    class_name: str
+    confidence: float
+    box: Box
+
+
+class TimingMs(BaseModel):
+    """Milliseconds spent on each step."""
+
+    decode: float
+    preprocess: float
+    inference: float
+    postprocess: float
+
+
+class DetectionAnswer(BaseModel):
+    """What was found in one image, most confident first."""
+
+    model: str
+    version: int
+    image: ImageSize
+    detections: list[Detection]
+    timing_ms: TimingMs
+
+
+class NamedResult(BaseModel):
+    """What became of one of several images: detections, or the problem with it."""
+
+    name: str
+    image: ImageSize | None = None
+    detections: list[Detection] | None = None
+    timing_ms: TimingMs | None = None
+    problem: problems.ProblemDocument | None = None
+
+
+class BatchAnswer(BaseModel):
+    """What was found in several images, in the order they were sent."""
+
+    model: str
+    version: int | None = Field(description="null where no image could be read")
+    results: list[NamedResult]
+
+
+@api.route(
+    "POST",
+    "/v1/models/{model}/detections",
+    "Detect objects in one or several images",
+    {
+        200: Media(
+            {JSON: (DetectionAnswer, BatchAnswer), JPEG: BINARY},
+            "boxes; or, with Accept: image/jpeg and one image, the picture with its boxes drawn",
+        )
+    },
+    query=DetectionQuery,
+    body=Media(
+        dict.fromkeys(bodies.RAW_TYPES, BINARY)
+        | {
+            bodies.FORM_TYPE: {
+                "type": "object",
+                "properties": {"image": {"type": "array", "items": BINARY, "minItems": 1}},
+                "required": ["image"],
+            },
+            bodies.JSON_TYPE: ImagesBody,
+        }
+    ),
+    errors=(ModelNotFound, InvalidImage, NotAcceptable, Unavailable),
+)
+def detect(model: str, query: DetectionQuery) -> Response:
+    """Find objects in one image (its bytes, or base64 in JSON) or in several (a form, or JSON)."""
+    wanted = choose(api.request.headers.get("accept"), (JSON, JPEG))
+    images, several = _images()
+    options = DetectionOptions(**query.model_dump(), max_pixels=services().settings.max_pixels)
+    if several:
+        if wanted == JPEG:
+            raise NotAcceptable("an annotated picture is of one image: send one, or accept JSON")
+        return json_response(_detect_each(model, images, options))
+    answer = services().inference.detect(model, images[0].data, options)
+    if wanted == JPEG:
+        return Response(_picture(images[0].data, answer), {"Content-Type": JPEG})
+    return json_response(DetectionAnswer.model_validate(answer.to_json()))
+
+
+def _images() -> tuple[list[NamedImage], bool]:
+    """Return the images of the request, and whether it is of the kind that carries several."""
+    request, most = api.request, services().settings.max_images_per_call
+    kind, raw = media_type(request), raw_body(request)
+    if kind in bodies.RAW_TYPES:
+        return [NamedImage("", raw)], False
+    if kind == bodies.FORM_TYPE:
+        images = bodies.form_images(request.headers["content-type"], raw, most)
+        return images, len(images) > 1
+    if kind == bodies.JSON_TYPE:
+        body = json_body(request, ImagesBody)
+        bodies.check_count(len(body.images or []), most)
+        return body.named(), body.images is not None
+    raise bodies.unsupported(kind)
+
+
+def _detect_each(model: str, images: list[NamedImage], options: DetectionOptions) -> BatchAnswer:
+    answers = services().inference.detect_each(model, [image.data for image in images], options)
+    version = next((a.version for a in answers if isinstance(a, Answer)), None)
+    return BatchAnswer(
+        model=model,
+        version=version,
+        results=[_result(i.name, answer) for i, answer in zip(images, answers, strict=True)],
+    )
+
+
+def _result(name: str, answer: Answer | InvalidImage) -> NamedResult:
+    if isinstance(answer, InvalidImage):
+        return NamedResult(name=name, problem=problems.document(answer))
+    return NamedResult.model_validate({"name": name, **answer.to_json()})
+
+
+def _picture(image: bytes, answer: Answer) -> bytes:
+    """Return the annotated JPEG, at the best quality that an answer can carry."""
+    settings = services().settings
+    for quality in JPEG_QUALITIES:
+        drawn = annotate(image, answer.detections, max_pixels=settings.max_pixels, quality=quality)
+        if len(drawn) <= settings.max_body_bytes:
+            return drawn
+    raise PayloadTooLarge(
+        "the annotated picture is over what a synchronous answer carries: accept JSON, or send "
+        "the image through POST /v1/uploads"
+    )

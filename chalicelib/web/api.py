@@ -1,0 +1,238 @@
+"""How a route is declared: once, and from that it is served, validated, and documented."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalice.app import Blueprint, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from chalicelib.errors import (
+    InvalidRequest,
+    PayloadTooLarge,
+    SightloopError,
+    UnsupportedMediaType,
+)
+from chalicelib.observability import logger
+from chalicelib.web import problems
+from chalicelib.wiring import services
+
+Handler = Callable[..., Any]
+Answers = Mapping[int, "type[BaseModel] | Media"]
+
+
+@dataclass(frozen=True)
+class Media:
+    """An answer or a body that is not one JSON model.
+
+    Attributes
+    ----------
+    types : mapping
+        Media type to JSON schema, pydantic model, or models of which it is one.
+    """
+
+    types: Mapping[str, dict[str, Any] | type[BaseModel] | tuple[type[BaseModel], ...]]
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One route, as declared."""
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    tag: str
+    answers: Answers
+    query: type[BaseModel] | None
+    body: type[BaseModel] | Media | None
+    errors: tuple[type[SightloopError], ...]
+    documented: bool
+
+
+@dataclass
+class Api:
+    """A Chalice blueprint whose routes are declared by what goes in and what comes out.
+
+    Parameters
+    ----------
+    import_name : str
+        ``__name__`` of the module that declares the routes.
+    tag : str
+        Under which the document groups them.
+    """
+
+    import_name: str
+    tag: str
+    operations: list[Operation] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.blueprint = Blueprint(self.import_name)
+
+    @property
+    def request(self) -> Request:
+        """The request being answered."""
+        return self.blueprint.current_request
+
+    def route(  # noqa: PLR0913 - each says one thing about the route
+        self,
+        method: str,
+        path: str,
+        summary: str,
+        answers: Answers,
+        *,
+        query: type[BaseModel] | None = None,
+        body: type[BaseModel] | Media | None = None,
+        errors: tuple[type[SightloopError], ...] = (),
+        documented: bool = True,
+    ) -> Callable[[Handler], Handler]:
+        """Declare a route.
+
+        The handler is called with the path's parameters, and with ``query`` and ``body`` where
+        these are pydantic models. It returns a pydantic model (status: the first of ``answers``)
+        or a Chalice ``Response``.
+
+        Parameters
+        ----------
+        errors : tuple of SightloopError classes
+            Those it may raise beyond the ones that follow from the declaration.
+        documented : bool
+            False for pages and files.
+        """
+
+        def declare(handler: Handler) -> Handler:
+            operation = Operation(
+                method,
+                path,
+                summary,
+                " ".join((handler.__doc__ or "").split()),
+                self.tag,
+                answers,
+                query,
+                body,
+                _all_errors(errors, query, body),
+                documented,
+            )
+            self.operations.append(operation)
+            # Content types are ours to judge: Chalice would answer 415 in words of its own.
+            register = self.blueprint.route(
+                path, methods=[method], name=handler.__name__, content_types=[], cors=True
+            )
+            register(self._served(handler, operation))
+            return handler
+
+        return declare
+
+    def _served(self, handler: Handler, operation: Operation) -> Handler:
+        @functools.wraps(handler)
+        def serve(**path: str) -> Response:
+            request = self.request
+            try:
+                answer = handler(**path, **_parsed(request, operation))
+            except SightloopError as error:
+                _log(error)
+                return problems.response(error, request.context.get("path"))
+            except Exception:  # noqa: BLE001 - the process's edge: nothing may reach the caller raw
+                logger.exception("unexpected error", path=operation.path)
+                unexpected = SightloopError("something went wrong on our side; it is logged")
+                return problems.response(unexpected, request.context.get("path"))
+            if isinstance(answer, Response):
+                return answer
+            return json_response(answer, next(iter(operation.answers)))
+
+        return serve
+
+
+def json_response(answer: BaseModel, status: int = 200) -> Response:
+    """Return a model as JSON."""
+    headers: dict[str, Any] = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    return Response(answer.model_dump_json().encode(), headers, status)
+
+
+def _all_errors(
+    errors: tuple[type[SightloopError], ...],
+    query: type[BaseModel] | None,
+    body: type[BaseModel] | Media | None,
+) -> tuple[type[SightloopError], ...]:
+    implied: list[type[SightloopError]] = [*errors]
+    if query or body:
+        implied.append(InvalidRequest)
+    if body:
+        implied += [PayloadTooLarge, UnsupportedMediaType]
+    return tuple(dict.fromkeys([*implied, SightloopError]))
+
+
+def _parsed(request: Request, operation: Operation) -> dict[str, BaseModel]:
+    """Read what the handler is declared to take."""
+    taken: dict[str, BaseModel] = {}
+    if operation.query:
+        taken["query"] = _query(request, operation.query)
+    if operation.body:
+        check_body_size(request)
+    if isinstance(operation.body, type):
+        taken["body"] = json_body(request, operation.body)
+    return taken
+
+
+def _query(request: Request, model: type[BaseModel]) -> BaseModel:
+    try:
+        return model.model_validate(dict((request.query_params or {}).items()))
+    except ValidationError as error:
+        raise problems.InvalidFields(error, "query") from None
+
+
+def json_body[Model: BaseModel](request: Request, model: type[Model]) -> Model:
+    """Read a request's JSON body.
+
+    Raises
+    ------
+    UnsupportedMediaType
+        The body is not said to be JSON.
+    InvalidRequest
+        It is not what the model wants; every fault is named.
+    """
+    if media_type(request) != "application/json":
+        raise UnsupportedMediaType("send the body as application/json")
+    try:
+        return model.model_validate_json(raw_body(request))
+    except ValidationError as error:
+        raise problems.InvalidFields(error, "body") from None
+
+
+def check_body_size(request: Request) -> None:
+    """Refuse a body that is over the limit of a synchronous call.
+
+    Raises
+    ------
+    PayloadTooLarge
+        Says where larger images go.
+    """
+    most, sent = services().settings.max_body_bytes, len(raw_body(request))
+    if sent > most:
+        raise PayloadTooLarge(
+            f"the body has {sent} bytes and a synchronous call carries {most}: "
+            "ask POST /v1/uploads for a form and send the image with it"
+        )
+
+
+def raw_body(request: Request) -> bytes:
+    """Return a request's body as it was sent."""
+    raw = request.raw_body
+    return raw if isinstance(raw, bytes) else raw.encode()
+
+
+def media_type(request: Request) -> str:
+    """Return the body's media type in lower case, without parameters; empty where none is given."""
+    return str(request.headers.get("content-type", "")).split(";")[0].strip().lower()
+
+
+def _log(error: SightloopError) -> None:
+    told = {"problem": type(error).__name__, "status": error.status, "detail": error.detail}
+    if error.status >= 500:
+        logger.error("request failed", exc_info=True, extra=told)
+    else:
+        logger.info("request refused", extra=told)

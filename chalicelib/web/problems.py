@@ -1,0 +1,77 @@
+"""Every failure leaves as an RFC 9457 problem document; here is the one place that makes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from chalice.app import Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chalicelib.errors import InvalidRequest, SightloopError
+from chalicelib.observability import correlation_id
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = "2"
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request."""
+
+    where: str = Field(description="path of the field, such as query.confidence")
+    what: str
+
+
+class ProblemDocument(BaseModel):
+    """Why a request failed and what to do about it (RFC 9457)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str = Field(description="stable name of the kind of problem, a URN")
+    title: str
+    status: int
+    detail: str = Field(description="what was wrong and what to do")
+    instance: str | None = Field(None, description="the path that was asked for")
+    correlation_id: str = Field(description="name this when you report the problem")
+    retry: bool = Field(False, description="the same request may succeed later")
+    faults: list[Fault] | None = None
+
+
+class InvalidFields(InvalidRequest):
+    """Fields of a request that do not hold what they should; all of them are named."""
+
+    def __init__(self, error: ValidationError, where: str) -> None:
+        self.faults = [
+            Fault(where=".".join([where, *map(str, fault["loc"])]), what=fault["msg"])
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        super().__init__("; ".join(f"{fault.where}: {fault.what}" for fault in self.faults[:10]))
+
+
+def document(error: SightloopError, path: str | None = None) -> ProblemDocument:
+    """Describe an error to the caller."""
+    return ProblemDocument(
+        type=problem_type(type(error)),
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        instance=path,
+        correlation_id=correlation_id(),
+        retry=error.retry,
+        faults=getattr(error, "faults", None),
+    )
+
+
+def problem_type(kind: type[SightloopError]) -> str:
+    """Return the URN of a kind of problem, such as ``urn:sightloop:problem:model-not-found``."""
+    slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
+    return f"urn:sightloop:problem:{slug}"
+
+
+def response(error: SightloopError, path: str | None = None) -> Response:
+    """Return an error's HTTP answer."""
+    headers: dict[str, Any] = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
+    if error.retry:
+        headers["Retry-After"] = RETRY_AFTER_SECONDS
+    told = document(error, path).model_dump_json(exclude_none=True)
+    return Response(told.encode(), headers, error.status)
