@@ -61,7 +61,7 @@ class _Tag:
     grey: float
 
 
-def draw_tag(seed: int, scratches: int | None = None) -> DrawnTag:
+def draw_tag(seed: int, scratches: int | None = None, margin: float = 1.0) -> DrawnTag:
     """Draw one photo of 450 x 300 pixels.
 
     Parameters
@@ -70,6 +70,8 @@ def draw_tag(seed: int, scratches: int | None = None) -> DrawnTag:
         Same seed, same photo.
     scratches : int, optional
         How many scratches; drawn by lot (0 to 4, mostly 2) where not given.
+    margin : float
+        How wide the boxes stand off the scratches: 1 for some 5 pixels, in proportion otherwise.
     """
     rng = np.random.default_rng(seed)
     tag = _place_tag(rng)
@@ -79,7 +81,7 @@ def draw_tag(seed: int, scratches: int | None = None) -> DrawnTag:
     pen = ImageDraw.Draw(layer)
     _distract(rng, pen, tag)
     count = int(rng.choice(5, p=[0.05, 0.22, 0.48, 0.18, 0.07])) if scratches is None else scratches
-    boxes = [_scratch(rng, pen, tag) for _ in range(count)]
+    boxes = [_scratch(rng, pen, tag, margin) for _ in range(count)]
     light = np.asarray(layer.resize((WIDTH, HEIGHT), Image.Resampling.BOX), np.float64)
     canvas = np.maximum(canvas, light * (light > 8) + canvas * (light <= 8))
     return DrawnTag(_develop(rng, canvas), np.array(boxes, np.float64).reshape(-1, 4))
@@ -194,7 +196,9 @@ def _stroke(
     return inked if len(inked) else points
 
 
-def _scratch(rng: np.random.Generator, pen: ImageDraw.ImageDraw, tag: _Tag) -> list[float]:
+def _scratch(
+    rng: np.random.Generator, pen: ImageDraw.ImageDraw, tag: _Tag, margin: float
+) -> list[float]:
     """Draw one scratch and return its box as an annotator would draw it, xyxy in pixels."""
     length = float(np.clip(rng.lognormal(4.45, 0.5), 14, 220))
     path = _curve(rng, tag, length, 0.35 if rng.random() < 0.5 else 0.1)
@@ -212,8 +216,8 @@ def _scratch(rng: np.random.Generator, pen: ImageDraw.ImageDraw, tag: _Tag) -> l
     if rng.random() < 0.12:
         _stroke(rng, pen, _tail(rng, path), 1.0, rng.uniform(100, 150), 0.0)
     every = np.concatenate(inked)
-    margin = np.abs(rng.normal(0, 3.2, 4)) + rng.uniform(1, 6)
-    low, high = every.min(axis=0) - margin[:2], every.max(axis=0) + margin[2:]
+    apart = margin * (np.abs(rng.normal(0, 3.2, 4)) + rng.uniform(1, 6))
+    low, high = every.min(axis=0) - apart[:2], every.max(axis=0) + apart[2:]
     box = np.clip(np.concatenate([low, high]), 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
     return [float(edge) for edge in box]
 
@@ -251,12 +255,12 @@ def _develop(rng: np.random.Generator, canvas: npt.NDArray[np.float64]) -> Image
     return Image.open(buffer).convert("RGB")
 
 
-def write_dataset(folder: Path, count: int, seed: int = 0) -> Path:
+def write_dataset(folder: Path, count: int, seed: int = 0, margin: float = 1.0) -> Path:
     """Write ``count`` photos and labels below a folder and return the path of its ``data.yaml``."""
     for sub in ("images", "labels"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        drawn = draw_tag(seed + index)
+        drawn = draw_tag(seed + index, margin=margin)
         stem = f"tag-{index + 1:04}"
         drawn.image.save(folder / "images" / f"{stem}.jpg", quality=92)
         (folder / "labels" / f"{stem}.txt").write_text(drawn.to_yolo(), encoding="utf-8")
@@ -274,8 +278,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--margin", type=float, default=1.0, help="of the boxes: 1 is some 5 pixels"
+    )
     given = parser.parse_args()
-    print(write_dataset(given.folder, given.count, given.seed))
+    print(write_dataset(given.folder, given.count, given.seed, given.margin))
 
 
 if __name__ == "__main__":
