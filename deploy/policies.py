@@ -1,0 +1,117 @@
+"""What each function may do: exactly the calls it makes, on exactly the things it makes them on.
+
+``docs/operations.md`` holds the same as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from deploy.resources import DEAD_LETTER_SUFFIX
+from deploy.stages import Stage
+
+Statement = dict[str, Any]
+MODELS = "models/*"
+PREDICTIONS = "predictions/*"
+UPLOADS = "uploads/*"
+
+
+def policy(stage: Stage, function: str) -> dict[str, Any]:
+    """Return the policy of one function's role."""
+    statements = [_write_logs(stage, function), *_OF_FUNCTION[function](stage)]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _api_handler(stage: Stage) -> list[Statement]:
+    settings = stage.settings
+    return [
+        _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
+        _list_keys(stage, "ListModels", settings.store_bucket, MODELS),
+        _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
+        _list_keys(stage, "TellMissingResults", settings.store_bucket, PREDICTIONS),
+        _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS),
+        _keep_records(stage),
+    ]
+
+
+def _on_upload(stage: Stage) -> list[Statement]:
+    return [_keep_records(stage), _send(stage, "SendToWorkers", stage.settings.identify_queue)]
+
+
+def _identify(stage: Stage) -> list[Statement]:
+    settings = stage.settings
+    return [
+        _allow(
+            "TakeMessages",
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+            [stage.arn("sqs", settings.identify_queue)],
+        ),
+        _read_objects(stage, "ReadUploads", settings.uploads_bucket, UPLOADS),
+        _list_keys(stage, "TellMissingUploads", settings.uploads_bucket, UPLOADS),
+        _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
+        _list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS),
+        _write_objects(stage, "WriteResults", settings.store_bucket, PREDICTIONS),
+        _keep_records(stage),
+        _send(stage, "Announce", settings.results_queue),
+    ]
+
+
+def _reconcile(stage: Stage) -> list[Statement]:
+    settings = stage.settings
+    dead_letters = f"{settings.identify_queue}{DEAD_LETTER_SUFFIX}"
+    return [
+        _list_keys(stage, "ListUploads", settings.uploads_bucket, UPLOADS),
+        _keep_records(stage, "dynamodb:BatchGetItem"),
+        _send(stage, "SendAgain", settings.identify_queue, settings.results_queue),
+        _allow(
+            "LookAtDeadLetters",
+            ["sqs:GetQueueUrl", "sqs:ReceiveMessage"],
+            [stage.arn("sqs", dead_letters)],
+        ),
+    ]
+
+
+_OF_FUNCTION: dict[str, Callable[[Stage], list[Statement]]] = {
+    "api_handler": _api_handler,
+    "on_upload": _on_upload,
+    "identify": _identify,
+    "reconcile": _reconcile,
+}
+
+
+def _allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> Statement:
+    return {"Sid": sid, "Effect": "Allow", "Action": [*actions], "Resource": [*resources]}
+
+
+def _write_logs(stage: Stage, function: str) -> Statement:
+    """Let a function write to its log group, whose streams Lambda names as it goes."""
+    group = stage.arn("logs", f"log-group:/aws/lambda/{stage.function(function)}:*")
+    return _allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [group])
+
+
+def _read_objects(stage: Stage, sid: str, bucket: str, keys: str) -> Statement:
+    return _allow(sid, ["s3:GetObject"], [stage.bucket_arn(bucket, keys)])
+
+
+def _write_objects(stage: Stage, sid: str, bucket: str, keys: str) -> Statement:
+    return _allow(sid, ["s3:PutObject"], [stage.bucket_arn(bucket, keys)])
+
+
+def _list_keys(stage: Stage, sid: str, bucket: str, keys: str) -> Statement:
+    """Let a function list what is below a prefix; without it S3 answers 403 for a missing key.
+
+    ``keys`` has to stand as the condition's value too, for a ``GetObject`` carries no prefix.
+    """
+    listing = _allow(sid, ["s3:ListBucket"], [stage.bucket_arn(bucket)])
+    return {**listing, "Condition": {"StringLike": {"s3:prefix": [keys]}}}
+
+
+def _keep_records(stage: Stage, *more: str) -> Statement:
+    table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
+    return _allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
+
+
+def _send(stage: Stage, sid: str, *queues: str) -> Statement:
+    arns = [stage.arn("sqs", queue) for queue in queues]
+    return _allow(sid, ["sqs:GetQueueUrl", "sqs:SendMessage"], arns)

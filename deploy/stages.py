@@ -1,0 +1,145 @@
+"""A stage: what it is called, where it lives, and how large its functions are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chalicelib.errors import ConfigurationError
+from chalicelib.settings import Settings
+from deploy.resources import WORKER_TIMEOUT_SECONDS
+
+APP = "sightloop"
+EXAMPLE_ACCOUNT = "123456789012"
+FILE = "stages.json"
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$", max_length=20)]
+
+
+class Size(BaseModel):
+    """What a function may use. Lambda gives processor in proportion to memory: 1769 MB is one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    memory_mb: int
+    timeout_seconds: int
+
+
+# API Gateway waits 29 s for an answer; the others wait as long as the queues allow them.
+FUNCTIONS = {
+    "api_handler": Size(memory_mb=3008, timeout_seconds=29),
+    "on_upload": Size(memory_mb=512, timeout_seconds=30),
+    "identify": Size(memory_mb=3008, timeout_seconds=WORKER_TIMEOUT_SECONDS),
+    "reconcile": Size(memory_mb=512, timeout_seconds=300),
+}
+
+
+class Stage(BaseModel):
+    """Where a stage lives. All names of its resources follow from this.
+
+    Examples
+    --------
+    >>> stage = Stage(name="dev", prefix="acme", region="eu-central-1", account="123456789012")
+    >>> stage.settings.uploads_bucket
+    'acme-dev-uploads-123456789012'
+    >>> stage.arn("sqs", stage.settings.identify_queue)
+    'arn:aws:sqs:eu-central-1:123456789012:acme-dev-identify'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    prefix: Name = APP
+    region: str = Field(default="eu-central-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    account: str = Field(default=EXAMPLE_ACCOUNT, pattern=r"^\d{12}$")
+    log_retention_days: int = 30
+    worker_concurrency: int = Field(default=5, ge=2, le=1000, description="most workers at a time")
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the stage's functions."""
+        of_stage = f"{self.prefix}-{self.name}"
+        return Settings.model_validate(
+            {
+                "stage": self.name,
+                "region": self.region,
+                "uploads_bucket": f"{of_stage}-uploads-{self.account}",
+                "store_bucket": f"{of_stage}-store-{self.account}",
+                "identify_queue": f"{of_stage}-identify",
+                "results_queue": f"{of_stage}-results",
+                "predictions_table": f"{of_stage}-predictions",
+            }
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings as environment variables; what has its default is left out."""
+        given = self.settings.model_dump(mode="json", exclude_unset=True)
+        return {f"SIGHTLOOP_{name.upper()}": str(value) for name, value in given.items()}
+
+    @property
+    def partition(self) -> str:
+        """Which AWS this is: the one of the world, of China, or of the US government."""
+        apart = {"cn": "aws-cn", "us-gov": "aws-us-gov"}
+        return next((to for start, to in apart.items() if self.region.startswith(start)), "aws")
+
+    def function(self, name: str) -> str:
+        """Return the name that Lambda knows a function by."""
+        return f"{APP}-{self.name}-{name}"
+
+    def arn(self, service: str, resource: str) -> str:
+        """Return the full name of a resource in the stage's region and account."""
+        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+
+    def bucket_arn(self, bucket: str, keys: str = "") -> str:
+        """Return the full name of a bucket, or of keys in it."""
+        return f"arn:{self.partition}:s3:::{bucket}" + (f"/{keys}" if keys else "")
+
+
+DEFAULTS = (
+    Stage(name="dev"),
+    Stage(name="prod", log_retention_days=90, worker_concurrency=50),
+)
+
+
+def read(chalice: Path) -> dict[str, Stage]:
+    """Read the stages of a project, by name.
+
+    Raises
+    ------
+    ConfigurationError
+        The file is not what ``python -m deploy configure`` writes.
+    """
+    file = chalice / FILE
+    if not file.exists():
+        return {stage.name: stage for stage in DEFAULTS}
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        return {name: Stage(name=name, **row) for name, row in rows.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{file} cannot be read: {error}") from error
+
+
+def with_changes(stage: Stage, **changes: Any) -> Stage:
+    """Return a stage with some of it replaced; ``None`` keeps what there is.
+
+    Raises
+    ------
+    ConfigurationError
+        A value cannot be; all such are named.
+    """
+    wanted = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return Stage(**{**stage.model_dump(), **wanted})
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+        raise ConfigurationError(faults) from error
+
+
+def to_json(stages: dict[str, Stage]) -> str:
+    """Return the text of the stages' file."""
+    rows = {name: stage.model_dump(exclude={"name"}) for name, stage in sorted(stages.items())}
+    return json.dumps(rows, indent=2) + "\n"
