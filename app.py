@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chalicelib.catalog import routes as catalog
 from chalicelib.inference import routes as inference
+from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
 from chalicelib.web import middleware, routes
 
@@ -11,7 +12,7 @@ app = middleware.App("sightloop")
 app.register_middleware(middleware.surround_all, "all")
 app.register_middleware(middleware.surround_http, "http")
 
-for api in (catalog.api, inference.api, routes.api):
+for api in (catalog.api, inference.api, predictions.api, routes.api):
     app.register_blueprint(api.blueprint)
     routes.documented.extend(api.operations)
 app.register_blueprint(triggers.blueprint)

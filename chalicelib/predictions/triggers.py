@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -15,14 +17,33 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalice.app import BaseLambdaEvent, Blueprint, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import settings
-from chalicelib.observability import bind_correlation_id, logger
+from chalicelib.observability import bind_correlation_id, logger, metrics
 from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import PREFIX
 from chalicelib.predictions.messages import IdentifyMessage
 from chalicelib.wiring import services
 
+Handler = Callable[[Any], Any]
+
 blueprint = Blueprint(__name__)
 LARGEST_BATCH = 4  # a message that kills its worker holds up at most three others
+
+
+def flushed(handler: Handler) -> Handler:
+    """Send a call's metrics when it ends.
+
+    AWS calls these functions by their own names, without `app.py` and so without its middleware.
+    """
+
+    @functools.wraps(handler)
+    def call(event: Any) -> Any:
+        try:
+            return handler(event)
+        finally:
+            if metrics.metric_set:
+                metrics.flush_metrics()
+
+    return call
 
 
 class UploadEvent(BaseLambdaEvent):
@@ -44,6 +65,7 @@ def _arrived(record: dict[str, Any]) -> ArrivedFile:
 @blueprint.on_s3_event(
     bucket=settings.load().uploads_bucket, events=["s3:ObjectCreated:*"], prefix=PREFIX
 )
+@flushed
 def on_upload(event: UploadEvent) -> None:
     """Put files that arrived on the identify queue."""
     for file in event.files:
@@ -54,6 +76,7 @@ on_upload.event_class = UploadEvent
 
 
 @blueprint.on_sqs_message(queue=settings.load().identify_queue, batch_size=LARGEST_BATCH)
+@flushed
 def identify(event: SQSEvent) -> Any:
     """Detect what is on uploaded pictures; name the messages that have to come again."""
     return process_partial_response(
@@ -77,6 +100,7 @@ def identify_one(record: SQSRecord) -> None:
 
 
 @blueprint.schedule(Rate(30, unit=Rate.MINUTES))
+@flushed
 def reconcile(event: CloudWatchEvent) -> dict[str, int]:
     """Drive again what was lost on the way."""
     bind_correlation_id(event.event_id)

@@ -1,0 +1,152 @@
+"""`POST /v1/uploads` and `GET /v1/predictions/{prediction_id}`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from chalice.app import Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from chalicelib.catalog.model import ModelName
+from chalicelib.errors import ModelNotFound, PredictionNotFound, Unavailable
+from chalicelib.inference.routes import DetectionAnswer
+from chalicelib.observability import correlation_id
+from chalicelib.predictions.model import Options, Problem, State
+from chalicelib.predictions.offers import Upload, UploadTicket
+from chalicelib.predictions.reader import PredictionView
+from chalicelib.web.api import Api, json_response
+from chalicelib.wiring import services
+
+api = Api(__name__, tag="predictions")
+ASK_AGAIN_SECONDS = "1"
+
+
+class UploadRequest(BaseModel):
+    """A file that is to be uploaded."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: ModelName = Field(description="that is to look at it")
+    file_name: str = Field(min_length=1, max_length=255, description="comes back in the answer")
+    content_type: Literal["image/jpeg", "image/png", "image/webp", "image/bmp"]
+    options: Options = Options()
+
+
+class UploadForm(BaseModel):
+    """Send it as multipart/form-data: all fields as they are, then the field `file`, last."""
+
+    url: str
+    fields: dict[str, str]
+    max_bytes: int = Field(description="a larger file is refused")
+    expires_at: AwareDatetime
+
+
+class UploadLinks(BaseModel):
+    """Where to go on."""
+
+    prediction: str = Field(description="GET it until its state is done or failed")
+
+
+class UploadAnswer(BaseModel):
+    """A prediction that waits for its file, and the form to send that file with."""
+
+    prediction_id: str
+    model: str
+    state: State
+    upload: UploadForm
+    links: UploadLinks
+
+
+class PredictionLinks(BaseModel):
+    """Links that need no credentials; those to pictures are good for an hour."""
+
+    self: str
+    image: str | None = Field(description="the upright original as a JPEG, once done")
+    annotated: str | None = Field(description="the picture with its boxes drawn, once done")
+
+
+class PredictionAnswer(BaseModel):
+    """An upload and what became of it."""
+
+    prediction_id: str
+    model: str
+    file_name: str
+    state: State = Field(
+        description="waiting: for the file; queued: for a worker; failed: see problem; done"
+    )
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    version: int | None = Field(description="of the model that looked at it")
+    result: DetectionAnswer | None
+    problem: Problem | None
+    links: PredictionLinks
+
+
+@api.route(
+    "POST",
+    "/v1/uploads",
+    "Ask for a form to upload an image with",
+    {201: UploadAnswer},
+    body=UploadRequest,
+    errors=(ModelNotFound, Unavailable),
+)
+def offer_upload(body: UploadRequest) -> Response:
+    """Make a prediction and a form to send its image with, for images too large for one call."""
+    upload = Upload(body.model, body.file_name, body.content_type, body.options)
+    ticket = services().upload_desk.offer(upload, correlation_id())
+    answer = json_response(_upload_answer(ticket), 201)
+    answer.headers["Location"] = _link(ticket.prediction.prediction_id)
+    return answer
+
+
+@api.route(
+    "GET",
+    "/v1/predictions/{prediction_id}",
+    "Show what became of an upload",
+    {200: PredictionAnswer},
+    errors=(PredictionNotFound, Unavailable),
+)
+def show_prediction(prediction_id: str) -> Response:
+    """Return an upload's state and, once it is done, its boxes and links to its pictures."""
+    view = services().predictions.read(prediction_id)
+    answer = json_response(_prediction_answer(view))
+    if not view.prediction.has_answer:
+        answer.headers["Retry-After"] = ASK_AGAIN_SECONDS
+    return answer
+
+
+def _upload_answer(ticket: UploadTicket) -> UploadAnswer:
+    prediction = ticket.prediction
+    return UploadAnswer(
+        prediction_id=prediction.prediction_id,
+        model=prediction.model,
+        state=prediction.state,
+        upload=UploadForm(
+            url=ticket.form.url,
+            fields=dict(ticket.form.fields),
+            max_bytes=ticket.max_bytes,
+            expires_at=ticket.expires_at,
+        ),
+        links=UploadLinks(prediction=_link(prediction.prediction_id)),
+    )
+
+
+def _prediction_answer(view: PredictionView) -> PredictionAnswer:
+    prediction = view.prediction
+    return PredictionAnswer.model_validate(
+        {
+            **prediction.model_dump(include=set(PredictionAnswer.model_fields) - {"result"}),
+            "result": view.result,
+            "links": PredictionLinks(
+                self=_link(prediction.prediction_id),
+                image=view.image_url,
+                annotated=view.annotated_url,
+            ),
+        }
+    )
+
+
+def _link(prediction_id: str) -> str:
+    """Return a prediction's path, below the stage or base path that the caller came by."""
+    asked = str(api.request.context.get("path") or "")
+    return f"{asked.rpartition('/v1/')[0]}/v1/predictions/{prediction_id}"
