@@ -1,0 +1,104 @@
+"""Deploys Sightloop into an AWS account.
+
+::
+
+    python -m deploy configure --stage dev --prefix acme --region eu-west-1
+    python -m deploy up --stage dev              # make deploy STAGE=dev
+    python -m deploy up --stage dev --dry-run    # check and build, change nothing on AWS
+    python -m deploy resources --stage dev       # only buckets, queues and the table
+    python -m deploy destroy --stage dev         # keeps buckets, queues and the table
+    python -m deploy destroy --stage dev --erase-data dev
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import SightloopError
+from deploy import launch, resources
+from deploy.cloud import clients
+from deploy.launch import Project
+from deploy.stages import Stage, with_changes
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("deploy").setLevel(logging.INFO)
+    given = _parser().parse_args(arguments)
+    try:
+        project = Project(given.project)
+        stage = with_changes(
+            project.stage(given.stage), prefix=given.prefix or None, region=given.region or None
+        )
+        _COMMANDS[given.command](project, stage, given)
+    except (SightloopError, ClientError, BotoCoreError) as error:
+        print(f"deploy: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _configure(project: Project, stage: Stage, given: argparse.Namespace) -> None:
+    project.keep(with_changes(stage, account=given.account))
+
+
+def _up(project: Project, stage: Stage, given: argparse.Namespace) -> None:
+    if given.dry_run:
+        ready = launch.prepare(project, stage, clients(stage.region))
+        print(f"ready to deploy {ready.name} into {ready.account}, {ready.region}")
+        return
+    url = launch.deploy(project, stage).rstrip("/")
+    print(f"\n{stage.name} is at {url}/\n")
+    print(f"  curl {url}/healthz")
+    print("  curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' \\")
+    print(f"       {url}/v1/models/scratch/detections")
+
+
+def _resources(project: Project, stage: Stage, given: argparse.Namespace) -> None:
+    client = clients(stage.region)
+    resources.ensure(with_changes(stage, account=launch.account(client)).settings, client)
+
+
+def _destroy(project: Project, stage: Stage, given: argparse.Namespace) -> None:
+    if given.erase_data not in (None, stage.name):
+        raise SystemExit(f"deploy: to erase its data say --erase-data {stage.name}")
+    launch.destroy(project, stage, erase_data=given.erase_data is not None)
+
+
+_COMMANDS = {
+    "configure": _configure,
+    "up": _up,
+    "resources": _resources,
+    "destroy": _destroy,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy", description="Deploys Sightloop.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--stage", default="dev", help="dev, prod or a name of your own")
+    common.add_argument("--prefix", help="what the names of all resources begin with")
+    common.add_argument("--region", help="such as eu-central-1")
+    common.add_argument("--project", type=Path, default=ROOT, help=argparse.SUPPRESS)
+
+    made = commands.add_parser("configure", parents=[common], help="render .chalice/")
+    made.add_argument("--account", help="12 digits; `up` takes it from the credentials")
+    up = commands.add_parser("up", parents=[common], help="deploy")
+    up.add_argument("--dry-run", action="store_true", help="check and build only")
+    commands.add_parser("resources", parents=[common], help="make buckets, queues and the table")
+    down = commands.add_parser("destroy", parents=[common], help="take a stage down")
+    down.add_argument("--erase-data", metavar="STAGE", help="delete all that people sent, too")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Takes a stage down: the functions always, what people sent only on demand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from deploy.cloud import ClientOf, code_of, log
+from deploy.resources import DEAD_LETTER_SUFFIX
+from deploy.stages import FUNCTIONS, Stage
+
+GONE = frozenset({"404", "NoSuchBucket", "ResourceNotFoundException"})
+
+
+def erase(stage: Stage, client: ClientOf) -> None:
+    """Delete a stage's buckets with all that is in them, its queues, its table and its logs."""
+    settings = stage.settings
+    for bucket in (settings.uploads_bucket, settings.store_bucket):
+        erase_bucket(client("s3"), bucket)
+    for queue in (settings.identify_queue, settings.results_queue):
+        for name in (queue, f"{queue}{DEAD_LETTER_SUFFIX}"):
+            erase_queue(client("sqs"), name)
+    erase_table(client("dynamodb"), settings.predictions_table)
+    for function in FUNCTIONS:
+        erase_logs(client("logs"), f"/aws/lambda/{stage.function(function)}")
+
+
+def erase_bucket(s3: Any, bucket: str) -> None:
+    """Delete a bucket and every version of every object in it."""
+    try:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            keys = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+            if keys:
+                s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        s3.delete_bucket(Bucket=bucket)
+        log.info("deleted bucket %s", bucket)
+    except ClientError as error:
+        _only_if_gone(error)
+
+
+def erase_queue(sqs: Any, queue: str) -> None:
+    """Delete a queue and the messages in it."""
+    try:
+        sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=queue)["QueueUrl"])
+        log.info("deleted queue %s", queue)
+    except sqs.exceptions.QueueDoesNotExist:
+        return
+
+
+def erase_table(dynamodb: Any, table: str) -> None:
+    """Delete a table, protected or not."""
+    try:
+        dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+        dynamodb.delete_table(TableName=table)
+        log.info("deleted table %s", table)
+    except ClientError as error:
+        _only_if_gone(error)
+
+
+def erase_logs(logs: Any, group: str) -> None:
+    """Delete a log group."""
+    try:
+        logs.delete_log_group(logGroupName=group)
+    except ClientError as error:
+        _only_if_gone(error)
+
+
+def _only_if_gone(error: ClientError) -> None:
+    if code_of(error) not in GONE:
+        raise error
