@@ -1,0 +1,141 @@
+"""A worker that is killed loses nothing: the next one finishes what it began."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from chalicelib import wiring
+from chalicelib.predictions import State, Upload
+from chalicelib.predictions.intake import ArrivedFile
+from chalicelib.predictions.keys import annotated_key, image_key
+from chalicelib.settings import Settings
+from deploy.resources import ensure
+
+ROOT = Path(__file__).parents[2]
+WORKER = Path(__file__).parent / "mortal_worker.py"
+NO_MESSAGE = 3
+
+MOMENTS = {
+    "before anything, the record read": "dynamodb.GetItem:1",
+    "after the download": "s3.GetObject:1",
+    "after the detection, the original stored": "s3.PutObject:1",
+    "after the annotated picture": "s3.PutObject:2",
+    "after the record": "dynamodb.PutItem:1",
+    "after the results message": "sqs.SendMessage:1",
+    "after all, but for the acknowledgement": "dynamodb.PutItem:2",
+}
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def stage(
+    endpoint: str, request: pytest.FixtureRequest, make_model: Callable[..., bytes]
+) -> Iterator[wiring.Services]:
+    """A stage of its own, over HTTP, so that another process can work on it."""
+    name = f"death-{abs(hash(request.node.name)) % 10**8}"
+    settings = Settings(
+        stage=name,
+        uploads_bucket=f"{name}-uploads",
+        store_bucket=f"{name}-store",
+        identify_queue=f"{name}-identify",
+        results_queue=f"{name}-results",
+        predictions_table=f"{name}-predictions",
+    )
+    clients = {
+        each: boto3.client(each, region_name=settings.region, endpoint_url=endpoint)
+        for each in ("s3", "sqs", "dynamodb")
+    }
+    ensure(settings, clients.__getitem__)
+    services = wiring.Services(settings, clients)
+    services.publisher.publish("scratch", make_model(), b"{}")
+    yield services
+    for client in clients.values():
+        client.close()
+
+
+def upload(stage: wiring.Services, picture: bytes) -> str:
+    """Upload a picture and deliver its event; return its prediction's id."""
+    ticket = stage.upload_desk.offer(Upload("scratch", "tag.jpg", "image/jpeg"), "a-request")
+    stage.uploads.put(ticket.prediction.key, picture, "image/jpeg")
+    stage.intake.receive(ArrivedFile(ticket.prediction.key, '"etag"', stage.now()))
+    return ticket.prediction.prediction_id
+
+
+def run_worker(stage: wiring.Services, endpoint: str, when: str) -> int:
+    """Run one worker process to its end, whichever that is; return its exit status."""
+    told = {
+        f"SIGHTLOOP_{name.upper()}": str(value)
+        for name, value in stage.settings.model_dump().items()
+    }
+    environment = {**os.environ, **told, "AWS_ENDPOINT_URL": endpoint, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, str(WORKER), when], env=environment, check=False, capture_output=True
+    )
+    assert ended.returncode in (0, NO_MESSAGE, -signal.SIGKILL), ended.stderr.decode()
+    return ended.returncode
+
+
+def results(stage: wiring.Services) -> list[dict[str, Any]]:
+    sqs = stage.client("sqs")
+    url = sqs.get_queue_url(QueueName=stage.settings.results_queue)["QueueUrl"]
+    received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+    return [json.loads(each["Body"]) for each in received.get("Messages", [])]
+
+
+@pytest.mark.parametrize("when", MOMENTS.values(), ids=MOMENTS)
+def test_a_worker_killed_half_way_loses_nothing(
+    stage: wiring.Services, endpoint: str, when: str, make_picture: Callable[..., bytes]
+) -> None:
+    prediction_id = upload(stage, make_picture())
+
+    assert run_worker(stage, endpoint, when) == -signal.SIGKILL
+    assert run_worker(stage, endpoint, "never") == 0
+
+    held = stage.predictions_table.find(prediction_id)
+    assert held is not None
+    assert (held.state, held.version, held.announced) == (State.DONE, 1, True)
+    assert {each["message_id"] for each in results(stage)} == {f"{prediction_id}:done"}
+    for key in (image_key(prediction_id), annotated_key(prediction_id)):
+        assert stage.store.size(key) > 0
+    scanned = stage.client("dynamodb").scan(TableName=stage.settings.predictions_table)
+    assert scanned["Count"] == 1
+
+
+def test_a_worker_killed_again_and_again_is_answered_for(
+    stage: wiring.Services, endpoint: str, make_picture: Callable[..., bytes]
+) -> None:
+    prediction_id = upload(stage, make_picture())
+
+    deaths = 0
+    while run_worker(stage, endpoint, "s3.GetObject:1") != NO_MESSAGE:
+        deaths += 1
+    stage.reconciler.run()
+
+    held = stage.predictions_table.find(prediction_id)
+    assert deaths == stage.settings.identify_max_receives
+    assert held is not None
+    assert held.state is State.FAILED
+    assert "dead-letter queue" in held.problem.detail
+    assert [each["message_id"] for each in results(stage)] == [f"{prediction_id}:failed"]
