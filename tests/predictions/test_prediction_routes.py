@@ -25,9 +25,11 @@ def http(path: QueuePath) -> Iterator[Client]:
 
 def ask(http: Client, **changed: Any) -> Any:
     body = {key: value for key, value in {**WANTED, **changed}.items() if value is not None}
-    return http.http.post(
-        "/v1/uploads", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    return post(http, "/v1/uploads", json.dumps(body).encode())
+
+
+def post(http: Client, to: str, body: bytes, **headers: str) -> Any:
+    return http.http.post(to, body=body, headers={"Content-Type": "application/json", **headers})
 
 
 def test_an_upload_from_the_form_to_the_boxes(http: Client, path: QueuePath) -> None:
@@ -60,8 +62,8 @@ def test_the_result_is_what_the_synchronous_call_answers(http: Client, path: Que
     image = path.services.uploads.get(path.record(prediction_id).key).body
 
     told = http.http.get(f"/v1/predictions/{prediction_id}").json_body["result"]
-    synchronous = http.http.post(
-        "/v1/models/scratch/detections", image, {"Content-Type": "image/jpeg"}
+    synchronous = post(
+        http, "/v1/models/scratch/detections", image, **{"Content-Type": "image/jpeg"}
     ).json_body
 
     for answer in (told, synchronous):
@@ -88,11 +90,8 @@ def test_a_failed_upload_says_why(http: Client, path: QueuePath) -> None:
 def test_the_correlation_id_travels_from_the_request_to_the_results(
     http: Client, path: QueuePath
 ) -> None:
-    asked = http.http.post(
-        "/v1/uploads",
-        json.dumps(WANTED).encode(),
-        {"Content-Type": "application/json", "X-Correlation-Id": "from-the-caller"},
-    )
+    caller = {"X-Correlation-Id": "from-the-caller"}
+    asked = post(http, "/v1/uploads", json.dumps(WANTED).encode(), **caller)
     key = asked.json_body["upload"]["fields"]["key"]
     path.tell(key, path.put(key))
     path.work()
@@ -135,7 +134,7 @@ def test_a_request_that_cannot_be_met_is_named(
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"file_name": "\\ud800"}'])
 def test_a_body_that_is_no_request_is_refused(http: Client, body: bytes) -> None:
-    refused = http.http.post("/v1/uploads", body, {"Content-Type": "application/json"})
+    refused = post(http, "/v1/uploads", body)
 
     assert refused.status_code == 400
 
