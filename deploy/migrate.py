@@ -91,7 +91,7 @@ def migrate(url: str, folder: Path = FOLDER) -> list[str]:
 
 
 def _apply(held: connection, migration: Migration) -> bool:
-    """Apply one migration and note it, in one transaction; tell whether there was anything to do."""
+    """Apply one migration and note it, in one transaction; tell whether there was need."""
     with held, held.cursor() as rows:
         rows.execute(
             "SELECT sha256 FROM sightloop.migrations WHERE number = %s", (migration.number,)

@@ -1,0 +1,60 @@
+# `make help` lists what there is. Everything is installed into folders of this checkout.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3.12 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+STAGE ?= dev
+export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help run test test-training lint bench deploy clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: .venv/local.stamp ## start everything on this machine: http://127.0.0.1:8000 (PORT= to change)
+	@exec .venv/bin/python -m local
+
+test: .venv/dev.stamp ## run the tests that need no torch
+	.venv/bin/python -m pytest $(ARGS)
+
+test-training: .venv-training/training.stamp ## run the tests that need torch (6 GB with CUDA)
+	.venv-training/bin/python -m pytest -m training $(ARGS)
+
+lint: .venv/dev.stamp ## check style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: .venv-training/training.stamp ## measure detection side by side with ultralytics
+	.venv-training/bin/python benchmarks/detection.py $(ARGS)
+
+deploy: .venv/local.stamp ## deploy into your AWS account (STAGE=dev)
+	.venv/bin/python -m deploy $(STAGE) $(ARGS)
+
+clean: ## remove what was installed and cached; the data in .sightloop stays
+	rm -rf .venv .venv-training .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# A stamp is written last, so an install that was interrupted is taken up again.
+.venv/bin/python .venv-training/bin/python:
+	@test -n "$(PYTHON)" || { echo "sightloop: Python 3.12 is needed and was not found: install it, or name it with PYTHON=" >&2; exit 1; }
+	@echo "making $(firstword $(subst /, ,$@)) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(firstword $(subst /, ,$@)) || { rm -rf $(firstword $(subst /, ,$@)); echo "sightloop: $(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt install python3.12-venv)" >&2; exit 1; }
+
+.venv/local.stamp: requirements.txt requirements-local.txt | .venv/bin/python
+	@echo "installing the service and its parts (about 400 MB, once) …"
+	@.venv/bin/python -m pip install --progress-bar on -r requirements-local.txt | grep -vE '^(Requirement already|  Using cached|  Downloading|Looking in)'
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/local.stamp
+	@echo "installing what tests and checks need …"
+	@.venv/bin/python -m pip install -q -r requirements-dev.txt
+	@test -n "$(BROWSER)" || .venv/bin/python -m playwright install chromium >/dev/null 2>&1 || true
+	@touch $@
+
+.venv-training/training.stamp: requirements.txt requirements-training.txt | .venv-training/bin/python
+	@echo "installing torch and ultralytics (6 GB with CUDA, once) …"
+	@.venv-training/bin/python -m pip install -q -r requirements-training.txt
+	@touch $@
+
+BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)

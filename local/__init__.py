@@ -1,0 +1,1 @@
+"""Everything on one machine: `make run`. Never packaged."""

@@ -1,0 +1,56 @@
+"""`python -m local`: the one-machine stack, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from local.errors import LocalError
+from local.home import ROOT
+from local.stack import Stack
+
+DEFAULT_PORT = "8000"
+READY = """
+Sightloop is ready: {url}
+
+  a page      {url}/
+  boxes       curl --data-binary @{sample} -H 'Content-Type: image/jpeg' \\
+                   {url}/v1/models/scratch/detections
+  S3          AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local aws --region eu-central-1 \\
+                   --endpoint-url {aws} s3 cp photo.jpg s3://sightloop-local-uploads/uploads/scratch/
+  data, logs  {home}
+
+Ctrl-C stops everything and keeps the data.
+"""
+
+
+def main() -> int:
+    """Run the stack; return the exit status."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopped.set())
+    home = Path(os.environ.get("SIGHTLOOP_HOME") or ROOT / ".sightloop")
+    try:
+        stack = Stack(home, _port(os.environ.get("PORT") or DEFAULT_PORT))
+    except LocalError as error:
+        print(f"sightloop: {error}", file=sys.stderr)
+        return 1
+    sample = next((ROOT / "chalicelib/web/static/samples").glob("*.jpg"), Path("photo.jpg"))
+    print(READY.format(url=stack.url, aws=stack.aws_url, home=home, sample=sample), flush=True)
+    stopped.wait()
+    print("stopping …", flush=True)
+    stack.stop()
+    return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise LocalError(f"PORT is {text!r}, not a port")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

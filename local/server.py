@@ -1,0 +1,155 @@
+"""Chalice's own HTTP server, with what it lacks: speed, limits, chunked bodies, HEAD, problems."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+import uuid
+from http import HTTPStatus
+from typing import Any, TextIO
+
+from chalice.app import Chalice
+from chalice.config import Config
+from chalice.local import (
+    ChaliceRequestHandler,
+    ForbiddenError,
+    LocalGatewayException,
+    create_local_server,
+)
+
+from chalicelib.errors import InvalidRequest, NotFound, PayloadTooLarge, SightloopError
+from chalicelib.web import problems
+
+HOST = "127.0.0.1"
+LARGEST_BODY = 10 * 1024 * 1024  # what API Gateway takes
+IDLE_SECONDS = 75
+
+
+class Handler(ChaliceRequestHandler):
+    """One connection. Small writes go out at once: the stock server loses 40 ms a request."""
+
+    disable_nagle_algorithm = True
+    timeout = IDLE_SECONDS
+    wbufsize = -1
+    access_log: TextIO
+
+    def _generic_handle(self) -> None:
+        try:
+            super()._generic_handle()
+        except SightloopError as error:
+            self.close_connection = True
+            self._send_problem(error)
+        self.wfile.flush()
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_OPTIONS = _generic_handle  # noqa: N815
+
+    def do_HEAD(self) -> None:  # noqa: N802 - the base class asks for this name
+        """Answer as GET does, without the body."""
+        self.command = "GET"
+        self._bodiless = True
+        self._generic_handle()
+
+    def _send_http_response_with_body(
+        self, code: int, headers: dict[str, Any], body: str | bytes
+    ) -> None:
+        if not getattr(self, "_bodiless", False):
+            return super()._send_http_response_with_body(code, headers, body)
+        self._bodiless = False
+        length = len(body if isinstance(body, bytes) else body.encode())
+        self.send_response(code)
+        return self._send_headers({**headers, "Content-Length": str(length)})
+
+    def _parse_payload(self) -> tuple[dict[str, str], bytes | None]:
+        """Read the body, chunked or not, up to what API Gateway takes."""
+        headers = dict(self.headers)
+        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+            return headers, self._read_chunks()
+        length = self.headers.get("content-length", "0")
+        if not length.isdecimal():
+            raise InvalidRequest(f"Content-Length is {length!r}, not a number")
+        if int(length) > LARGEST_BODY:
+            raise _too_large()
+        return headers, self.rfile.read(int(length)) or None
+
+    def _read_chunks(self) -> bytes:
+        body = bytearray()
+        while size := self._chunk_size():
+            if len(body) + size > LARGEST_BODY:
+                raise _too_large()
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass  # trailers
+        return bytes(body)
+
+    def _chunk_size(self) -> int:
+        line = self.rfile.readline(1024).split(b";")[0].strip()
+        try:
+            return int(line, 16)
+        except ValueError:
+            raise InvalidRequest("the chunked body is malformed") from None
+
+    def _send_error_response(self, error: LocalGatewayException) -> None:
+        """Say that there is no such route, which API Gateway words as a missing token."""
+        if isinstance(error, ForbiddenError):
+            self._send_problem(NotFound(f"there is nothing at {self.path!r}: see /openapi.json"))
+        else:
+            super()._send_error_response(error)
+
+    def _send_problem(self, error: SightloopError) -> None:
+        told = problems.response(error, self.path)
+        headers = {**told.headers, "X-Correlation-Id": str(uuid.uuid4())}
+        document = json.loads(told.body) | {"correlation_id": headers["X-Correlation-Id"]}
+        if not self.close_connection:
+            return self._send_http_response(error.status, headers, json.dumps(document))
+        headers["Connection"] = "close"
+        return self._send_http_response(error.status, headers, json.dumps(document))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Write the access log to its file."""
+        self.access_log.write(f"{self.log_date_time_string()} {format % args}\n")
+
+    def version_string(self) -> str:
+        """Name ourselves in the Server header."""
+        return "sightloop"
+
+
+class Server:
+    """Serves an app on a port of 127.0.0.1, in threads of its own.
+
+    Parameters
+    ----------
+    app : Chalice
+    config : Config
+    port : int
+    access_log : text file
+
+    Raises
+    ------
+    OSError
+        The port is in use.
+    """
+
+    def __init__(self, app: Chalice, config: Config, port: int, access_log: TextIO) -> None:
+        self._server = create_local_server(app, config, HOST, port).server
+        handler = type("LoggingHandler", (Handler,), {"access_log": access_log})
+        self._server.RequestHandlerClass = functools.partial(  # type: ignore[assignment]
+            handler, app_object=app, config=config
+        )
+        self._server.request_queue_size = 128
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more requests."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _too_large() -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"a call carries at most {LARGEST_BODY} bytes: ask POST /v1/uploads for a form and send "
+        f"the image with it ({HTTPStatus.REQUEST_ENTITY_TOO_LARGE.phrase})"
+    )

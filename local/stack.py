@@ -1,0 +1,140 @@
+"""The one-machine stack, assembled: database, stand-in for AWS, HTTP server, dispatcher."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from local.errors import LocalError
+from local.home import ROOT, Home, is_free
+from local.postgres import Postgres
+from local.standin import REGION, StandIn
+
+BUNDLED = ROOT / "models"
+
+
+class Stack:
+    """Everything, running; stopped in the opposite order by ``stop``.
+
+    Parameters
+    ----------
+    path : Path
+        The data folder.
+    port : int
+        Where the page and the API are served on 127.0.0.1.
+
+    Raises
+    ------
+    LocalError
+        Something cannot start; what had started is stopped.
+    """
+
+    def __init__(self, path: Path, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        if not is_free(port):
+            raise LocalError(f"port {port} is in use: PORT={port + 1000} make run takes another")
+        self._running = ExitStack()
+        try:
+            self._start(Home(path), port)
+        except BaseException:
+            self._running.close()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything; what was uploaded and detected is kept."""
+        self._running.close()
+
+    def _start(self, home: Home, port: int) -> None:
+        with _step("database"):
+            postgres = Postgres(home)
+            self._running.callback(postgres.stop)
+        with _step("AWS stand-in"):
+            standin = StandIn(home)
+            self._running.callback(standin.stop)
+        self.aws_url = standin.url
+        _set_environment(postgres.url, standin.url)
+        _send_logs_to(home)
+        with _step("buckets, queues, tables"):
+            _prepare()
+        with _step("bundled model"):
+            _register_models()
+        with _step("HTTP server and dispatcher"):
+            self._serve(home, port)
+
+    def _serve(self, home: Home, port: int) -> None:
+        from chalice.cli.factory import CLIFactory
+
+        from chalicelib.wiring import services
+        from local.dispatcher import Dispatcher
+        from local.server import Server
+
+        factory = CLIFactory(str(ROOT), environ=os.environ)
+        config = factory.create_config_obj(chalice_stage_name="local")
+        app = config.chalice_app
+        access_log = self._running.enter_context(home.log("http"))
+        server = Server(app, config, port, access_log)
+        self._running.callback(server.stop)
+        dispatcher = Dispatcher(app, services().client)
+        self._running.callback(dispatcher.stop)
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    """Tell that something is being started, and how long it took."""
+    started = time.monotonic()
+    print(f"  {what} …", end="", flush=True)
+    try:
+        yield
+    except BaseException:
+        print(" failed", flush=True)
+        raise
+    print(f" {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _set_environment(database_url: str, aws_url: str) -> None:
+    """Set what the Lambda's environment would hold; nothing of a real account is left in it."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
+        os.environ.pop(name, None)
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": aws_url,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "POWERTOOLS_METRICS_DISABLED": "true",
+        "SIGHTLOOP_STAGE": "local",
+        "SIGHTLOOP_REGION": REGION,
+        "SIGHTLOOP_DATABASE_URL": database_url,
+    }
+
+
+def _send_logs_to(home: Home) -> None:
+    """Send the app's log lines to a file: the terminal is for what a person wants to read."""
+    from chalicelib.observability import logger
+
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(home.log("app"))
+    logging.getLogger("sightloop.local").addHandler(logging.FileHandler(home.path / "logs/app.log"))
+
+
+def _prepare() -> None:
+    from chalicelib import settings
+    from deploy import migrate, resources
+
+    loaded = settings.load()
+    resources.ensure(loaded)
+    migrate.migrate(loaded.database_url)
+
+
+def _register_models() -> None:
+    from chalicelib.wiring import services
+
+    for folder in sorted(BUNDLED.iterdir()):
+        onnx, metrics = folder / "model.onnx", folder / "metrics.json"
+        if onnx.is_file():
+            services().publisher.publish(folder.name, onnx.read_bytes(), metrics.read_bytes())
