@@ -25,6 +25,7 @@
     ├── MalformedMessage             500  a queue's message that we cannot read
     ├── ConfigurationError           500  the service is set up wrongly
     └── Unavailable                  503  a part we need does not answer: retry
+        ├── NotReady                  a detection would not succeed yet
         ├── StorageUnavailable
         ├── QueueUnavailable
         └── DatabaseUnavailable
@@ -195,6 +196,12 @@ class Unavailable(SightloopError):
     status = 503
     title = "Temporarily unavailable"
     retry = True
+
+
+class NotReady(Unavailable):
+    """A detection would not succeed: no model serves yet, or none of them loads."""
+
+    title = "Not ready"
 
 
 class StorageUnavailable(Unavailable):

@@ -24,10 +24,11 @@ def bind_correlation_id(given: str | None = None) -> str:
         The id the caller or the message brought; a new one is made where there is none.
     """
     bound = given or str(uuid.uuid4())
-    logger.set_correlation_id(bound)
+    logger.thread_safe_append_keys(correlation_id=bound)
     return bound
 
 
 def correlation_id() -> str:
     """Return the id bound last, or a new one."""
-    return logger.get_correlation_id() or bind_correlation_id()
+    bound = logger.thread_safe_get_current_keys().get("correlation_id")
+    return str(bound) if bound else bind_correlation_id()

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.catalog.model import (
     NAME_PATTERN,
@@ -16,7 +16,7 @@ from chalicelib.catalog.model import (
     model_key,
     version_key,
 )
-from chalicelib.errors import ModelNotFound, ObjectNotFound, StorageUnavailable
+from chalicelib.errors import InvalidModel, ModelNotFound, ObjectNotFound, StorageUnavailable
 from chalicelib.observability import logger
 from chalicelib.storage import ObjectStore
 
@@ -48,29 +48,32 @@ class Catalog:
         self._ttl = ttl_seconds
         self._clock = clock
         self._known: dict[str, _Known] = {}
+        self._names: list[str] | None = None
+        self._measured: dict[tuple[str, int], VersionMetrics] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str) -> ModelFile:
         """Return what is known of a model, at most ``ttl_seconds`` old.
 
-        Where S3 does not answer, what was known last is returned.
+        Where S3 does not answer, or has something unreadable, what was known last is returned.
 
         Raises
         ------
         ModelNotFound
             There is no such model.
         """
-        if not re.match(NAME_PATTERN, name):
+        if not re.fullmatch(NAME_PATTERN, name):
             raise _not_found(name)
         known = self._known.get(name)
         if known and self._clock() - known.checked_at < self._ttl:
             return known.file
         try:
             return self._ask(name, known)
-        except StorageUnavailable:
+        except (StorageUnavailable, InvalidModel):
             if known is None:
                 raise
-            logger.warning("the store does not answer: the last known version serves", model=name)
+            logger.warning("the last known version serves on", exc_info=True, model=name)
+            self._keep(name, known)
             return known.file
 
     def require(self, name: str) -> LiveModel:
@@ -87,32 +90,52 @@ class Catalog:
         return LiveModel(file=file, version=file.live_version)
 
     def names(self) -> list[str]:
-        """Return the names of all models, sorted."""
-        found = self._store.folders("models/")
-        return sorted(name for name in found if re.match(NAME_PATTERN, name))
+        """Return the names of all models, sorted; where S3 does not answer, those known last."""
+        try:
+            found = self._store.folders("models/")
+            self._names = sorted(name for name in found if re.fullmatch(NAME_PATTERN, name))
+        except StorageUnavailable:
+            if self._names is None:
+                raise
+            logger.warning("the store does not answer: listing what was known last", exc_info=True)
+        return list(self._names)
 
     def all(self) -> list[ModelFile]:
-        """Return all models, sorted by name; a folder without `model.yaml` is none."""
+        """Return all models, sorted by name; a folder without a good `model.yaml` is none."""
         models = []
         for name in self.names():
             try:
                 models.append(self.get(name))
             except ModelNotFound:
                 continue
+            except InvalidModel:
+                logger.exception("a model is left out of the list", model=name)
         return models
 
     def history(self, name: str) -> dict[int, VersionMetrics]:
-        """Return the metrics of every version of a model, by number."""
-        versions = [
-            int(folder)
-            for folder in self._store.folders(f"models/{name}/versions/")
-            if folder.isdecimal()
-        ]
-        return {version: self._metrics(name, version) for version in sorted(versions)}
+        """Return the metrics of every version of a model, by number.
+
+        A version's files never change, so each is read once; one whose metrics are missing or
+        cannot be read is there without them.
+        """
+        return {version: self._metrics(name, version) for version in sorted(self._versions(name))}
+
+    def next_version(self, name: str) -> int:
+        """Return the number that a model's next version gets."""
+        return max(self._versions(name), default=0) + 1
 
     def weights(self, live: LiveModel) -> bytes:
-        """Read the ONNX file of a version."""
-        return self._store.get(live.onnx_key).body
+        """Read the ONNX file of a version.
+
+        Raises
+        ------
+        InvalidModel
+            `model.yaml` names a version that has none.
+        """
+        try:
+            return self._store.get(live.onnx_key).body
+        except ObjectNotFound as error:
+            raise InvalidModel(error.detail) from error
 
     def forget(self, name: str) -> None:
         """Ask S3 the next time this model is asked for."""
@@ -127,20 +150,32 @@ class Catalog:
             self.forget(name)
             raise _not_found(name) from None
         if found is None and known is not None:
-            fresh = _Known(known.file, known.etag, self._clock())
-        else:
-            assert found is not None
-            fresh = _Known(ModelFile.parse(found.body, key), found.etag, self._clock())
+            return self._keep(name, known)
+        assert found is not None
+        file = ModelFile.parse(found.body, key)
+        return self._keep(name, _Known(file, found.etag, self._clock()))
+
+    def _keep(self, name: str, known: _Known) -> ModelFile:
+        """Take this as true from now on, until it is too old."""
         with self._lock:
-            self._known[name] = fresh
-        return fresh.file
+            self._known[name] = replace(known, checked_at=self._clock())
+        return known.file
+
+    def _versions(self, name: str) -> list[int]:
+        folders = self._store.folders(f"models/{name}/versions/")
+        return [int(folder) for folder in folders if folder.isdecimal() and folder.isascii()]
 
     def _metrics(self, name: str, version: int) -> VersionMetrics:
-        key = version_key(name, version, "metrics.json")
-        try:
-            return VersionMetrics.parse(self._store.get(key).body, key)
-        except ObjectNotFound:
-            return VersionMetrics.model_validate({})
+        measured = self._measured.get((name, version))
+        if measured is None:
+            key = version_key(name, version, "metrics.json")
+            try:
+                measured = VersionMetrics.parse(self._store.get(key).body, key)
+            except (ObjectNotFound, InvalidModel):
+                logger.warning("a version without metrics", exc_info=True, key=key)
+                return VersionMetrics.model_validate({})
+            self._measured[name, version] = measured
+        return measured
 
 
 def _not_found(name: str) -> ModelNotFound:

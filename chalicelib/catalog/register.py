@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from psycopg2.extras import Json
 
 from chalicelib.catalog.catalog import Catalog
-from chalicelib.catalog.model import ModelFile, VersionMetrics, model_key, version_key
+from chalicelib.catalog.model import (
+    NAME_PATTERN,
+    ModelFile,
+    VersionMetrics,
+    model_key,
+    version_key,
+)
 from chalicelib.database import Database
-from chalicelib.errors import InvalidModel, ModelNotFound, ObjectNotFound
+from chalicelib.errors import InvalidModel, InvalidRequest, ModelNotFound, ObjectNotFound
 from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detector
 
@@ -72,25 +79,33 @@ class Publisher:
         Raises
         ------
         InvalidModel
-            The weights cannot be served, or the metrics cannot be read.
+            The weights cannot be served, the metrics cannot be read, or their classes differ.
+        InvalidRequest
+            A model cannot have that name.
         """
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise InvalidRequest(f"{name!r} cannot name a model: it must match {NAME_PATTERN}")
         measured = VersionMetrics.parse(metrics, "metrics.json")
         names = Detector(onnx, threads=1).class_names
         sha256 = hashlib.sha256(onnx).hexdigest()
         file = self._serving(name, sha256)
         if file is None:
             file = self._next(name, names, measured)
-            assert file.live_version is not None
-            for key, body, kind in (
-                ("model.onnx", onnx, "application/octet-stream"),
-                ("metrics.json", metrics, "application/json"),
-            ):
-                place = version_key(name, file.live_version, key)
-                self._store.put(place, body, kind, {"sha256": sha256})
-            self._store.put(model_key(name), file.to_yaml(), "application/yaml")
-            self._catalog.forget(name)
+            self._upload(file, onnx, metrics, sha256)
         self._record(file, sha256, measured)
         return file
+
+    def _upload(self, file: ModelFile, onnx: bytes, metrics: bytes, sha256: str) -> None:
+        """Write a version's files, and last the one that makes it serve."""
+        assert file.live_version is not None
+        for name, body, kind in (
+            ("model.onnx", onnx, "application/octet-stream"),
+            ("metrics.json", metrics, "application/json"),
+        ):
+            key = version_key(file.name, file.live_version, name)
+            self._store.put(key, body, kind, {"sha256": sha256})
+        self._store.put(model_key(file.name), file.to_yaml(), "application/yaml")
+        self._catalog.forget(file.name)
 
     def _serving(self, name: str, sha256: str) -> ModelFile | None:
         """Return the model if exactly these weights serve already."""
@@ -98,20 +113,23 @@ class Publisher:
         try:
             live = self._catalog.require(name)
             served = self._store.get(live.onnx_key)
-        except (ModelNotFound, ObjectNotFound):
+        except (ModelNotFound, ObjectNotFound, InvalidModel):
             return None
         same = hashlib.sha256(served.body).hexdigest() == sha256
         return live.file if same else None
 
     def _next(self, name: str, names: tuple[str, ...], measured: VersionMetrics) -> ModelFile:
-        taken = self._catalog.history(name)
-        if any(row.class_id >= len(names) for row in measured.per_class):
-            raise InvalidModel(f"metrics.json knows classes that the weights do not: {names}")
+        for row in measured.per_class:
+            if names[row.class_id : row.class_id + 1] != (row.class_name,):
+                raise InvalidModel(
+                    f"metrics.json has class {row.class_id} {row.class_name!r}, "
+                    f"the weights have {dict(enumerate(names))}"
+                )
         return ModelFile(
             name=name,
             names=names,
             nc=len(names),
-            live_version=max(taken, default=0) + 1,
+            live_version=self._catalog.next_version(name),
             training_set_size=measured.training_set_size,
             validation_set_size=measured.validation_set_size,
             validation_APs=measured.average_precisions(len(names)),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from chalicelib.inference.service import Answer, Inference
+from chalicelib.inference.service import Answer, Batch, Inference
 
-__all__ = ["Answer", "Inference"]
+__all__ = ["Answer", "Batch", "Inference"]

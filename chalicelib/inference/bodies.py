@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from python_multipart import parse_form
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import File
+from python_multipart.multipart import Field as FormField
+from python_multipart.multipart import File, FormParser, parse_options_header
 
 from chalicelib.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
@@ -20,6 +19,9 @@ RAW_TYPES = (*IMAGE_TYPES, "application/octet-stream")
 FORM_TYPE = "multipart/form-data"
 JSON_TYPE = "application/json"
 HINT = "send one image as its own bytes, several as multipart/form-data, or base64 in JSON"
+
+IN_MEMORY = {"MAX_MEMORY_FILE_SIZE": float("inf"), "MAX_HEADER_COUNT": 16}
+IMAGE_FIELDS = {b"image", b"images", b"file", b"files"}
 
 Base64 = Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
 
@@ -93,27 +95,57 @@ def form_images(content_type: str, body: bytes, most: int) -> list[NamedImage]:
     Raises
     ------
     InvalidRequest
-        The form cannot be read or holds no file.
+        The form cannot be read, breaks off, or holds no file.
     PayloadTooLarge
         It holds too many.
     """
-    found: list[NamedImage] = []
-
-    def keep(file: File) -> None:
-        file.file_object.seek(0)
-        name = (file.file_name or b"").decode("utf-8", "replace")
-        found.append(NamedImage(name or str(len(found)), file.file_object.read()))
-        file.close()
-
-    headers = {"Content-Type": content_type.encode("latin-1", "replace")}
+    reader = _FormReader(most)
+    _, parameters = parse_options_header(content_type.encode("latin-1", "replace"))
     try:
-        parse_form(headers, BytesIO(body), None, keep)
+        parser = FormParser(
+            FORM_TYPE,
+            reader.take_field,
+            reader.take_file,
+            reader.end,
+            boundary=parameters.get(b"boundary"),
+            config=IN_MEMORY,
+        )
+        parser.write(body)
+        parser.finalize()
     except (FormParserError, ValueError) as error:
         raise InvalidRequest(f"the form cannot be read: {error}") from None
-    if not found:
+    if not reader.ended:
+        raise InvalidRequest("the form breaks off: its last boundary is missing")
+    if not reader.found:
         raise InvalidRequest("the form holds no file: curl -F image=@photo.jpg sends one")
-    check_count(len(found), most)
-    return found
+    return reader.found
+
+
+class _FormReader:
+    """Keeps the images that a form's parser comes across."""
+
+    def __init__(self, most: int) -> None:
+        self.found: list[NamedImage] = []
+        self.ended = False
+        self._most = most
+
+    def take_file(self, file: File) -> None:
+        file.file_object.seek(0)
+        self._take(file.file_name or b"", file.file_object.read())
+        file.close()
+
+    def take_field(self, field: FormField) -> None:
+        """Some clients send bytes without a file name; under an image's name they are one."""
+        if field.field_name in IMAGE_FIELDS:
+            self._take(b"", field.value or b"")
+
+    def end(self) -> None:
+        self.ended = True
+
+    def _take(self, name: bytes, data: bytes) -> None:
+        check_count(len(self.found) + 1, self._most)
+        told = name.decode("utf-8", "replace") or str(len(self.found))
+        self.found.append(NamedImage(told, data))
 
 
 def check_count(count: int, most: int) -> None:
@@ -124,7 +156,7 @@ def check_count(count: int, most: int) -> None:
     PayloadTooLarge
     """
     if count > most:
-        raise PayloadTooLarge(f"{count} images in one call: at most {most} are allowed")
+        raise PayloadTooLarge(f"at most {most} images are allowed in one call")
 
 
 def unsupported(media_type: str) -> UnsupportedMediaType:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,7 +17,7 @@ from chalicelib.errors import (
 from chalicelib.inference import bodies
 from chalicelib.inference.bodies import ImagesBody, NamedImage
 from chalicelib.inference.service import Answer
-from chalicelib.vision import DetectionOptions, annotate
+from chalicelib.vision import DetectionOptions, decode_image, draw
 from chalicelib.web import problems
 from chalicelib.web.api import Api, Media, json_body, json_response, media_type, raw_body
 from chalicelib.web.negotiation import choose
@@ -84,22 +86,25 @@ class DetectionAnswer(BaseModel):
     timing_ms: TimingMs
 
 
-class NamedResult(BaseModel):
-    """What became of one of several images: detections, or the problem with it."""
+class NamedDetections(DetectionAnswer):
+    """What was found in one of several images."""
+
+    name: str = Field(description="the file's name, or the image's place, from 0")
+
+
+class NamedProblem(BaseModel):
+    """Why one of several images was not looked at."""
 
     name: str
-    image: ImageSize | None = None
-    detections: list[Detection] | None = None
-    timing_ms: TimingMs | None = None
-    problem: problems.ProblemDocument | None = None
+    problem: problems.ProblemDocument
 
 
 class BatchAnswer(BaseModel):
     """What was found in several images, in the order they were sent."""
 
     model: str
-    version: int | None = Field(description="null where no image could be read")
-    results: list[NamedResult]
+    version: int
+    results: list[NamedDetections | NamedProblem]
 
 
 @api.route(
@@ -158,28 +163,28 @@ def _images() -> tuple[list[NamedImage], bool]:
 
 
 def _detect_each(model: str, images: list[NamedImage], options: DetectionOptions) -> BatchAnswer:
-    answers = services().inference.detect_each(model, [image.data for image in images], options)
-    version = next((a.version for a in answers if isinstance(a, Answer)), None)
-    return BatchAnswer(
-        model=model,
-        version=version,
-        results=[_result(i.name, answer) for i, answer in zip(images, answers, strict=True)],
-    )
+    batch = services().inference.detect_each(model, [image.data for image in images], options)
+    pairs = zip(images, batch.answers, strict=True)
+    results = [_result(image.name, answer) for image, answer in pairs]
+    return BatchAnswer(model=model, version=batch.version, results=results)
 
 
-def _result(name: str, answer: Answer | InvalidImage) -> NamedResult:
+def _result(name: str, answer: Answer | InvalidImage) -> NamedDetections | NamedProblem:
     if isinstance(answer, InvalidImage):
-        return NamedResult(name=name, problem=problems.document(answer))
-    return NamedResult.model_validate({"name": name, **answer.to_json()})
+        return NamedProblem(name=name, problem=problems.document(answer))
+    return NamedDetections.model_validate({"name": name, **answer.to_json()})
 
 
 def _picture(image: bytes, answer: Answer) -> bytes:
     """Return the annotated JPEG, at the best quality that an answer can carry."""
     settings = services().settings
+    upright = decode_image(image, max_pixels=settings.max_pixels).image
+    drawn = draw(upright, answer.detections)
     for quality in JPEG_QUALITIES:
-        drawn = annotate(image, answer.detections, max_pixels=settings.max_pixels, quality=quality)
-        if len(drawn) <= settings.max_body_bytes:
-            return drawn
+        buffer = BytesIO()
+        drawn.save(buffer, "JPEG", quality=quality)
+        if buffer.tell() <= settings.max_body_bytes:
+            return buffer.getvalue()
     raise PayloadTooLarge(
         "the annotated picture is over what a synchronous answer carries: accept JSON, or send "
         "the image through POST /v1/uploads"

@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
-from chalice.app import Blueprint, Request, Response
+from chalice.app import Blueprint, CORSConfig, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from chalicelib.errors import (
@@ -22,6 +23,13 @@ from chalicelib.wiring import services
 
 Handler = Callable[..., Any]
 Answers = Mapping[int, "type[BaseModel] | Media"]
+
+CORRELATION_HEADER = "X-Correlation-Id"
+ANY_ORIGIN = CORSConfig(
+    allow_headers=[CORRELATION_HEADER, "If-None-Match"],
+    expose_headers=[CORRELATION_HEADER, "ETag", "Location", "Retry-After"],
+    max_age=3600,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Operation:
     query: type[BaseModel] | None
     body: type[BaseModel] | Media | None
     errors: tuple[type[SightloopError], ...]
+    head: bool
     documented: bool
 
 
@@ -88,6 +97,7 @@ class Api:
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | Media | None = None,
         errors: tuple[type[SightloopError], ...] = (),
+        head: bool = False,
         documented: bool = True,
     ) -> Callable[[Handler], Handler]:
         """Declare a route.
@@ -100,6 +110,8 @@ class Api:
         ----------
         errors : tuple of SightloopError classes
             Those it may raise beyond the ones that follow from the declaration.
+        head : bool
+            Answer HEAD too, with the headers of the GET alone.
         documented : bool
             False for pages and files.
         """
@@ -115,12 +127,14 @@ class Api:
                 query,
                 body,
                 _all_errors(errors, query, body),
+                head,
                 documented,
             )
             self.operations.append(operation)
             # Content types are ours to judge: Chalice would answer 415 in words of its own.
+            methods = [method, "HEAD"] if head else [method]
             register = self.blueprint.route(
-                path, methods=[method], name=handler.__name__, content_types=[], cors=True
+                path, methods=methods, name=handler.__name__, content_types=[], cors=ANY_ORIGIN
             )
             register(self._served(handler, operation))
             return handler
@@ -132,17 +146,22 @@ class Api:
         def serve(**path: str) -> Response:
             request = self.request
             try:
-                answer = handler(**path, **_parsed(request, operation))
+                # API Gateway decodes a path's parameters and Chalice's own server does not; what
+                # we look up by them holds no percent sign, so decoding twice changes nothing.
+                named = {name: unquote(value) for name, value in path.items()}
+                answer = handler(**named, **_parsed(request, operation))
             except SightloopError as error:
                 _log(error)
-                return problems.response(error, request.context.get("path"))
+                answer = problems.response(error, request.context.get("path"))
             except Exception:  # noqa: BLE001 - the process's edge: nothing may reach the caller raw
-                logger.exception("unexpected error", path=operation.path)
-                unexpected = SightloopError("something went wrong on our side; it is logged")
-                return problems.response(unexpected, request.context.get("path"))
-            if isinstance(answer, Response):
-                return answer
-            return json_response(answer, next(iter(operation.answers)))
+                logger.exception("unexpected error", extra={"route": operation.path})
+                unexpected = SightloopError("unexpected error")
+                answer = problems.response(unexpected, request.context.get("path"))
+            if not isinstance(answer, Response):
+                answer = json_response(answer, next(iter(operation.answers)))
+            if request.method == "HEAD":
+                answer.body = b""
+            return answer
 
         return serve
 

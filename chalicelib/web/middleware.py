@@ -12,8 +12,9 @@ from chalice.app import Chalice, Request, Response
 from chalicelib.errors import MethodNotAllowed, NotAcceptable, SightloopError
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.web import problems
+from chalicelib.web.api import CORRELATION_HEADER
+from chalicelib.web.identity import caller
 
-HEADER = "X-Correlation-Id"
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 CHALICE_ERRORS: dict[int, type[SightloopError]] = {405: MethodNotAllowed, 400: NotAcceptable}
 
@@ -44,7 +45,7 @@ def surround_http(request: Request, get_response: Callable[[Request], Response])
     answer = get_response(request)
     if isinstance(answer.body, dict) and "Code" in answer.body:
         answer = _as_problem(answer, request)
-    answer.headers[HEADER] = bound
+    answer.headers[CORRELATION_HEADER] = bound
     _measure(request, answer.status_code, (time.perf_counter() - started) * 1000)
     return answer
 
@@ -59,7 +60,7 @@ def surround_all(event: Any, get_response: Callable[[Any], Any]) -> Any:
 
 
 def _given_id(request: Request) -> str | None:
-    given = request.headers.get(HEADER) or request.context.get("requestId")
+    given = request.headers.get(CORRELATION_HEADER) or request.context.get("requestId")
     return given if given and SANE_ID.fullmatch(given) else None
 
 
@@ -75,6 +76,7 @@ def _measure(request: Request, status: int, milliseconds: float) -> None:
         "answered",
         method=request.method,
         route=request.path,
+        caller=caller(request),
         status=status,
         milliseconds=round(milliseconds, 1),
     )

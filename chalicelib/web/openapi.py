@@ -36,7 +36,10 @@ def document(operations: Iterable[Operation], version: str) -> Schema:
     paths: dict[str, Schema] = {}
     for operation in listed:
         described = _operation(operation, references)
-        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+        methods = paths.setdefault(operation.path, {})
+        methods[operation.method.lower()] = described
+        if operation.head:
+            methods["head"] = _head(described)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -97,6 +100,16 @@ def _operation(operation: Operation, references: dict[Any, Schema]) -> Schema:
         content = _content(operation.body, "validation", references)
         described["requestBody"] = {"required": True, "content": content}
     return described
+
+
+def _head(described: Schema) -> Schema:
+    """Describe the same without bodies."""
+    answers = {
+        status: {"description": answer["description"]}
+        for status, answer in described["responses"].items()
+    }
+    identifier = re.sub("^GET", "HEAD", described["operationId"])
+    return {**described, "operationId": identifier, "responses": answers}
 
 
 def _content(

@@ -8,11 +8,13 @@ from typing import Any
 from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from chalicelib.errors import InvalidRequest, SightloopError
+from chalicelib.errors import InvalidRequest, NotReady, SightloopError
 from chalicelib.observability import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "2"
+OURS = "something went wrong on our side; it is logged under the correlation id"
+OURS_FOR_NOW = "a part of the service does not answer: try again in a moment"
 
 
 class Fault(BaseModel):
@@ -49,17 +51,23 @@ class InvalidFields(InvalidRequest):
 
 
 def document(error: SightloopError, path: str | None = None) -> ProblemDocument:
-    """Describe an error to the caller."""
+    """Describe an error to the caller; what failed inside is for the log alone."""
     return ProblemDocument(
         type=problem_type(type(error)),
         title=error.title,
         status=error.status,
-        detail=error.detail,
+        detail=_told(error),
         instance=path,
         correlation_id=correlation_id(),
         retry=error.retry,
         faults=getattr(error, "faults", None),
     )
+
+
+def _told(error: SightloopError) -> str:
+    if error.status < 500 or isinstance(error, NotReady):
+        return error.detail
+    return OURS_FOR_NOW if error.retry else OURS
 
 
 def problem_type(kind: type[SightloopError]) -> str:

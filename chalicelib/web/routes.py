@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import mimetypes
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from chalice.app import Response
 from pydantic import BaseModel
 
-from chalicelib.errors import NotFound, SightloopError, Unavailable
+from chalicelib.errors import NotFound, NotReady, SightloopError
+from chalicelib.observability import logger
 from chalicelib.web import openapi
 from chalicelib.web.api import Api, Media, Operation
 from chalicelib.wiring import services
@@ -23,6 +26,20 @@ VERSION = "1"
 STATIC = Path(__file__).with_name("static")
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 REVALIDATE = "no-cache"
+FILE = {200: Media({})}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Bytes that ship, and the ETag by which a client knows whether it has them."""
+
+    body: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, body: bytes) -> Self:
+        """Work out the ETag."""
+        return cls(body, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
 
 
 class Health(BaseModel):
@@ -38,75 +55,93 @@ class Health(BaseModel):
     "/healthz",
     "Tell whether a detection would succeed",
     {200: Health},
-    errors=(Unavailable,),
+    errors=(NotReady,),
+    head=True,
 )
 def healthz() -> Health:
-    """Load a model, as a detection would, and name it."""
-    catalog = services().catalog
-    names = [file.name for file in catalog.all() if file.live_version is not None]
+    """Detect with a model, once for each version that goes live, and name it."""
+    names = [file.name for file in services().catalog.all() if file.live_version is not None]
     if not names:
-        raise Unavailable("no model is registered yet")
-    try:
-        return Health(status="ok", model=names[0], version=services().inference.ready(names[0]))
-    except Unavailable:
-        raise
-    except SightloopError as error:
-        raise Unavailable(f"model {names[0]!r} does not load: {error.detail}") from error
+        raise NotReady("no model serves yet: register one")
+    for name in names:
+        try:
+            return Health(status="ok", model=name, version=services().inference.prove(name))
+        except SightloopError:
+            logger.exception("a model cannot detect", model=name)
+    raise NotReady(f"none of the models can detect: {', '.join(names)}")
 
 
 @api.route(
     "GET",
     "/openapi.json",
     "Describe this API",
-    {200: Media({"application/json": {"type": "object"}})},
+    {200: Media({"application/json": {"type": "object"}}, "the OpenAPI 3.1 document")},
+    head=True,
 )
 def describe() -> Response:
     """Return this document."""
-    return Response(
-        openapi.document(documented, VERSION),
-        {"Content-Type": "application/json", "Cache-Control": "no-cache"},
-    )
-
-
-@api.route("GET", "/", "The page", {200: Media({"text/html": {}})}, documented=False)
-def page() -> Response:
-    """Return the page."""
-    return _file(STATIC / "index.html")
-
-
-@api.route("GET", "/static/{name}", "A file of the page", {200: Media({})}, documented=False)
-def static_file(name: str) -> Response:
-    """Return a script or a style sheet."""
-    return _file(STATIC / Path(name).name)
-
-
-@api.route("GET", "/samples/{name}", "A sample photo", {200: Media({})}, documented=False)
-def sample(name: str) -> Response:
-    """Return a sample photo."""
-    return _file(STATIC / "samples" / Path(name).name)
-
-
-def _file(path: Path) -> Response:
-    """Return a file that ships, or nothing at all where the client's copy is the same."""
-    body, etag = _read(path)
-    headers: dict[str, Any] = {
-        "Content-Type": _media_type(path),
-        "Cache-Control": REVALIDATE,
-        "ETag": etag,
-    }
-    if path.suffix == ".html":
-        headers["Content-Security-Policy"] = _content_security_policy()
-    if api.request.headers.get("if-none-match") == etag:
-        return Response(b"", headers, 304)
-    return Response(body, headers)
+    return _answered(_description(), "application/json")
 
 
 @functools.cache
-def _read(path: Path) -> tuple[bytes, str]:
-    if not path.is_file():
-        raise NotFound(f"there is no file {path.name!r}")
-    body = path.read_bytes()
-    return body, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+def _description() -> Copy:
+    return Copy.of(json.dumps(openapi.document(documented, VERSION)).encode())
+
+
+@api.route("GET", "/", "The page", FILE, head=True, documented=False)
+def page() -> Response:
+    """Return the page."""
+    return _file(STATIC, "index.html")
+
+
+@api.route("GET", "/static/{name}", "A file of the page", FILE, head=True, documented=False)
+def static_file(name: str) -> Response:
+    """Return a script or a style sheet."""
+    return _file(STATIC, name)
+
+
+@api.route("GET", "/samples/{name}", "A sample photo", FILE, head=True, documented=False)
+def sample(name: str) -> Response:
+    """Return a sample photo."""
+    return _file(STATIC / "samples", name)
+
+
+def _file(folder: Path, name: str) -> Response:
+    """Return a file that ships in a folder: one of those listed there, so no name leads out."""
+    if name not in _names(folder):
+        raise NotFound(f"there is no file {name!r}")
+    answer = _answered(_read(folder / name), _media_type(folder / name))
+    if name.endswith(".html"):
+        answer.headers["Content-Security-Policy"] = _content_security_policy()
+    return answer
+
+
+@functools.cache
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(path.name for path in folder.glob("*") if path.is_file())
+
+
+def _answered(copy: Copy, media_type: str) -> Response:
+    """Return a copy, or nothing at all where the client has the same."""
+    headers: dict[str, Any] = {
+        "Content-Type": media_type,
+        "Cache-Control": REVALIDATE,
+        "ETag": copy.etag,
+        "X-Content-Type-Options": "nosniff",
+    }
+    if _has(copy.etag):
+        return Response(b"", headers, 304)
+    return Response(copy.body, headers)
+
+
+def _has(etag: str) -> bool:
+    told = str(api.request.headers.get("if-none-match", ""))
+    return etag in {part.strip().removeprefix("W/") for part in told.split(",")}
+
+
+@functools.cache
+def _read(path: Path) -> Copy:
+    return Copy.of(path.read_bytes())
 
 
 def _media_type(path: Path) -> str:
