@@ -16,12 +16,13 @@ from chalicelib.errors import ConfigurationError, ModelNotFound
 from chalicelib.settings import PREFIX, Settings
 from chalicelib.wiring import Services
 from deploy import configure, package, removal, resources, triggers
+from deploy import migrate as migrations
 from deploy import stages as stages_
 from deploy.cloud import ClientOf, clients, log
 from deploy.stages import Stage
 
 PYTHON = (3, 12)
-CHALICE = "from chalice.cli import main; main()"
+CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
 
 class Project:
@@ -70,7 +71,7 @@ def deploy(project: Project, stage: Stage) -> str:
     stage = prepare(project, stage, client)
     log.info("buckets, queues and the table of %s", stage.name)
     resources.ensure(stage.settings, client)
-    migrate()
+    migrate_database()
     run_chalice(project, stage, "deploy")
     triggers.finish(client("lambda"), stage)
     register_models(project, Services(stage.settings))
@@ -116,13 +117,12 @@ def account(client: ClientOf) -> str:
         raise ConfigurationError(f"AWS refuses these credentials: {error}") from error
 
 
-def migrate() -> None:
+def migrate_database() -> None:
     """Bring the database up to date, where one is attached by ``SIGHTLOOP_DATABASE_URL``."""
     url = Settings.from_environment(os.environ).database_url
     if url:
-        from deploy.migrate import apply_migrations
-
-        apply_migrations(url)
+        for name in migrations.migrate(url):
+            log.info("applied %s", name)
 
 
 def run_chalice(project: Project, stage: Stage, command: str) -> None:

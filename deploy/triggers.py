@@ -31,11 +31,11 @@ def finish(lambda_: Any, stage: Stage) -> int:
         The worker has no trigger, or Lambda did not take the setting.
     """
     function = stage.function("identify")
-    made = lambda_.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
+    queue = stage.arn("sqs", stage.settings.identify_queue)
+    found = lambda_.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]
+    made = [each for each in found if each["FunctionArn"].endswith(f":{function}")]
     if not made:
-        raise ConfigurationError(
-            f"{function} has no queue for a trigger: run the deployment again"
-        )
+        raise ConfigurationError(f"{function} has no queue for a trigger: run the deployment again")
     for mapping in made:
         _update(lambda_, mapping["UUID"], stage.worker_concurrency)
         _read_back(lambda_, mapping["UUID"])

@@ -69,6 +69,7 @@ def _arrived(record: dict[str, Any]) -> ArrivedFile:
 def on_upload(event: UploadEvent) -> None:
     """Put files that arrived on the identify queue."""
     for file in event.files:
+        bind_correlation_id()
         services().intake.receive(file)
 
 
@@ -88,6 +89,7 @@ def identify(event: SQSEvent) -> Any:
 
 def identify_one(record: SQSRecord) -> None:
     """Answer one message; on its last attempt, answer that we could not."""
+    bind_correlation_id(record.message_id)
     worker = services().worker
     receives = int(record.attributes.approximate_receive_count)
     try:

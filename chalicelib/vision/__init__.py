@@ -6,10 +6,11 @@
 >>> detector.detect(Path("tag.jpg").read_bytes()).detections.to_json()  # doctest: +SKIP
 """
 
-from chalicelib.vision.boxes import Detections, iou_matrix
+from chalicelib.vision.boxes import Detections
 from chalicelib.vision.detector import Detected, DetectionOptions, Detector, Timing
 from chalicelib.vision.draw import annotate, draw
 from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image
+from chalicelib.vision.overlap import iou_matrix
 
 __all__ = [
     "MAX_PIXELS",

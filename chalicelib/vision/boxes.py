@@ -1,4 +1,4 @@
-"""The one type that everything passes around, and the arithmetic of boxes."""
+"""The one type that everything passes around, and its views: JSON, YOLO labels, manifests."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from chalicelib.errors import InvalidLabel
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+FIELDS: tuple[tuple[str, type, tuple[int, ...]], ...] = (
+    ("xyxy", np.float32, (4,)),
+    ("confidence", np.float32, ()),
+    ("class_id", np.int64, ()),
+)
+EDGES = ("x1", "y1", "x2", "y2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +43,7 @@ class Detections:
     Raises
     ------
     InvalidLabel
-        Shapes disagree, a number is not finite, a class does not exist.
+        Shapes disagree, a number is not finite, a confidence not in 0..1, a class unknown.
 
     Examples
     --------
@@ -55,21 +61,15 @@ class Detections:
     image_size: tuple[int, int]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        width, height = self.image_size
+        if width < 1 or height < 1:
+            raise InvalidLabel(f"image_size must be two positive sides, got {self.image_size}")
         count = len(self.xyxy)
-        fields: tuple[tuple[str, type, tuple[int, ...]], ...] = (
-            ("xyxy", np.float32, (count, 4)),
-            ("confidence", np.float32, (count,)),
-            ("class_id", np.int64, (count,)),
-        )
-        for name, dtype, shape in fields:
-            array: npt.NDArray[Any] = np.array(getattr(self, name), dtype)
-            array = array.reshape(shape) if array.size == 0 else array
-            if array.shape != shape:
-                raise InvalidLabel(f"{name} must have shape {shape}, got {array.shape}")
-            if not np.isfinite(array).all():
-                raise InvalidLabel(f"{name} holds a number that is not finite")
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+        for name, dtype, row in FIELDS:
+            object.__setattr__(self, name, _frozen(getattr(self, name), name, dtype, (count, *row)))
+        if not ((self.confidence >= 0) & (self.confidence <= 1)).all():
+            raise InvalidLabel(f"confidence must be in 0..1, got {self.confidence.tolist()}")
         known = len(self.class_names)
         if count and not (self.class_id.min() >= 0 and self.class_id.max() < known):
             raise InvalidLabel(f"class_id must be in 0..{known - 1}, got {self.class_id.tolist()}")
@@ -109,7 +109,7 @@ class Detections:
                 "class_id": class_id,
                 "class_name": self.class_names[class_id],
                 "confidence": round(confidence, 4),
-                "box": dict(zip(("x1", "y1", "x2", "y2"), (round(v, 2) for v in box), strict=True)),
+                "box": dict(zip(EDGES, (round(v, 2) for v in box), strict=True)),
             }
             for class_id, confidence, box in rows
         ]
@@ -121,14 +121,23 @@ class Detections:
         class_names: Sequence[str],
         image_size: tuple[int, int],
     ) -> Self:
-        """Read what ``to_json`` wrote."""
-        return cls(
-            np.array([[row["box"][k] for k in ("x1", "y1", "x2", "y2")] for row in rows]),
-            np.array([row["confidence"] for row in rows]),
-            np.array([row["class_id"] for row in rows]),
-            tuple(class_names),
-            image_size,
-        )
+        """Read what ``to_json`` wrote.
+
+        Raises
+        ------
+        InvalidLabel
+            A key is missing, or as for ``Detections`` itself.
+        """
+        try:
+            return cls(
+                np.array([[row["box"][edge] for edge in EDGES] for row in rows]),
+                np.array([row["confidence"] for row in rows]),
+                np.array([row["class_id"] for row in rows]),
+                tuple(class_names),
+                image_size,
+            )
+        except KeyError as error:
+            raise InvalidLabel(f"a detection has no {error}") from None
 
     def to_yolo(self) -> str:
         """Return a YOLO label file: ``class cx cy w h`` a line, normalised to 0..1."""
@@ -208,6 +217,23 @@ class Detections:
         return json.dumps(line, ensure_ascii=False)
 
 
+def _frozen(
+    values: npt.ArrayLike, name: str, dtype: type, shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Return a read-only copy of one field, checked."""
+    try:
+        array: npt.NDArray[Any] = np.array(values, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidLabel(f"{name} must be numbers of shape {shape}: {error}") from None
+    array = array.reshape(shape) if array.size == 0 == shape[0] else array
+    if array.shape != shape:
+        raise InvalidLabel(f"{name} must have shape {shape}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise InvalidLabel(f"{name} holds a number that is not finite")
+    array.flags.writeable = False
+    return array
+
+
 def _yolo_row(number: int, line: str) -> list[float]:
     try:
         class_id, *box = line.split()
@@ -217,52 +243,3 @@ def _yolo_row(number: int, line: str) -> list[float]:
     if len(row) != 5 or not all(0 <= value <= 1 for value in row[1:]):
         raise InvalidLabel(f"line {number}: expected four numbers in 0..1, got {line!r}")
     return row
-
-
-def iou_matrix(a: Float32, b: Float32) -> Float32:
-    """Return the intersection over union [N, M] of boxes [N, 4] and [M, 4], xyxy.
-
-    Examples
-    --------
-    >>> iou_matrix(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2], [5, 5, 6, 6]])).round(3)
-    array([[0.333, 0.   ]])
-    """
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    overlap = np.prod(np.clip(high - low, 0, None), axis=2)
-    union = _areas(a)[:, None] + _areas(b)[None, :] - overlap
-    matrix: Float32 = np.divide(overlap, union, out=np.zeros_like(overlap * 1.0), where=union > 0)
-    return matrix
-
-
-def _areas(xyxy: Float32) -> Float32:
-    areas: Float32 = (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
-    return areas
-
-
-def suppress(xyxy: Float32, class_id: Int64, iou: float, limit: int) -> Int64:
-    """Class-aware non-maximum suppression.
-
-    Parameters
-    ----------
-    xyxy : float32 [N, 4]
-        Sorted by falling confidence.
-    class_id : int64 [N]
-    iou : float
-        A box that overlaps a better one of its class by more than this goes.
-    limit : int
-        Keep at most so many.
-
-    Returns
-    -------
-    int64 [K]
-        Indices of those kept, in order.
-    """
-    left = np.arange(len(xyxy))
-    kept: list[int] = []
-    while len(left) and len(kept) < limit:
-        best, rest = left[0], left[1:]
-        kept.append(int(best))
-        rivals = iou_matrix(xyxy[best : best + 1], xyxy[rest])[0] > iou
-        left = rest[~(rivals & (class_id[rest] == class_id[best]))]
-    return np.array(kept, np.int64)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.errors import InvalidImage, InvalidRequest
+from chalicelib.errors import InvalidImage, InvalidLabel, InvalidModel, InvalidRequest
 from chalicelib.vision import heads, letterbox
 from chalicelib.vision.boxes import Detections
 from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image
 from chalicelib.vision.letterbox import Letterbox
-from chalicelib.vision.model import open_model
+from chalicelib.vision.model import BROKEN, open_model
 
 MOST_DETECTIONS = 10_000
 
@@ -37,7 +37,8 @@ class DetectionOptions:
     max_pixels : int
         Refuse larger pictures.
     draft : bool
-        Let large JPEGs be decoded reduced: faster, and not bit for bit what a full decode gives.
+        Let JPEGs of over 6 megapixels be decoded reduced: faster, but other pixels reach the
+        network, and confidences move by 0.01 on average and 0.27 at worst (measured).
 
     Raises
     ------
@@ -49,7 +50,7 @@ class DetectionOptions:
     iou: float = 0.45
     max_detections: int = 300
     max_pixels: int = MAX_PIXELS
-    draft: bool = True
+    draft: bool = False
 
     def __post_init__(self) -> None:
         for name in ("confidence", "iou"):
@@ -99,7 +100,6 @@ class Detector:
 
     def __init__(self, model: bytes | Path, *, threads: int = 0) -> None:
         self._session, self.facts = open_model(model, threads)
-        self._input = self._session.get_inputs()[0].name
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -147,9 +147,19 @@ class Detector:
         return blob
 
     def forward(self, blob: Float32) -> Float32:
-        """Return the network's first output as float32."""
-        fed = blob.astype(np.float16) if self.facts.half else blob
-        output = self._session.run(None, {self._input: fed})[0]
+        """Return the network's first output as float32.
+
+        Raises
+        ------
+        InvalidModel
+            The network does not take what its metadata says it takes.
+        """
+        facts = self.facts
+        fed = blob.astype(np.float16) if facts.half else blob
+        try:
+            output = self._session.run([facts.output], {facts.input: fed})[0]
+        except BROKEN as error:
+            raise InvalidModel(f"the network does not run on {blob.shape}: {error}") from error
         return np.asarray(output, np.float32)
 
     def postprocess(
@@ -160,10 +170,19 @@ class Detector:
         head: heads.Head,
         options: DetectionOptions,
     ) -> Detections:
-        """Return one picture's boxes in pixels of its original."""
+        """Return one picture's boxes in pixels of its original.
+
+        Raises
+        ------
+        InvalidModel
+            The network gave boxes that cannot be.
+        """
         kept = heads.decode(output, head, options.confidence, options.iou, options.max_detections)
         xyxy = box.to_original(kept.xyxy, picture.size)
-        return Detections(xyxy, kept.confidence, kept.class_id, self.class_names, picture.size)
+        try:
+            return Detections(xyxy, kept.confidence, kept.class_id, self.class_names, picture.size)
+        except InvalidLabel as error:
+            raise InvalidModel(f"the network gave impossible boxes: {error.detail}") from error
 
     def _decode(
         self, index: int, data: bytes, count: int, options: DetectionOptions
@@ -203,8 +222,7 @@ class Detector:
         preprocessed = time.perf_counter()
         output = self.forward(blob)
         forwarded = time.perf_counter()
-        shape = (blob.shape[2], blob.shape[3])
-        head = heads.recognise(output.shape, len(self.class_names), shape, self.facts.end_to_end)
+        head = heads.recognise(output.shape, self.facts, boxes[0].shape)
         found = [
             self.postprocess(rows, picture, box, head, options)
             for rows, picture, box in zip(output, pictures, boxes, strict=False)

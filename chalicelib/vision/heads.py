@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.errors import InvalidModel
-from chalicelib.vision.boxes import suppress
+from chalicelib.vision.model import ModelFacts
+from chalicelib.vision.overlap import suppress
 
 MAX_CANDIDATES = 30_000  # the most confident that enter suppression, as in ultralytics
-STRIDES = (8, 16, 32)
+FINEST_STRIDE = 8
 ANCHORS_PER_CELL = 3
 
 Float32 = npt.NDArray[np.float32]
@@ -43,44 +44,50 @@ class Candidates:
     class_id: Int64
 
 
-def recognise(
-    output: tuple[int, ...], classes: int, shape: tuple[int, int], end_to_end: bool
-) -> Head:
+def recognise(output: tuple[int, ...], facts: ModelFacts, shape: tuple[int, int]) -> Head:
     """Tell which head gave an output.
+
+    A YOLOv5 model of one class has rows of six as an end-to-end one has, and is told from it by
+    its number of rows: three for each cell of the grids.
 
     Parameters
     ----------
     output : tuple[int, int, int]
         Shape of the output.
-    classes : int
+    facts : ModelFacts
     shape : tuple[int, int]
-        Height and width of the input. A YOLOv5 model of one class also has rows of six, and is
-        told from an end-to-end one by its number of rows.
-    end_to_end : bool
-        What the metadata says.
+        Height and width of the input.
 
     Raises
     ------
     InvalidModel
         The output is none of these.
     """
+    classes = len(facts.class_names)
     if len(output) != 3:
         raise InvalidModel(f"the output has shape {output}, not that of a detection head")
-    cells = sum((shape[0] // stride) * (shape[1] // stride) for stride in STRIDES)
-    if end_to_end and output[2] == 6:
+    _, rows, columns = output
+    if facts.end_to_end and columns == 6:
         return Head.END_TO_END
-    if output[2] == 5 + classes and output[1] == ANCHORS_PER_CELL * cells:
+    if columns == 5 + classes and rows == ANCHORS_PER_CELL * _cells(shape, facts.stride):
         return Head.ANCHOR_BASED
-    if output[1] == 4 + classes:
+    if rows == 4 + classes:
         return Head.ANCHOR_FREE
-    if output[2] == 6:
+    if columns == 6:
         return Head.END_TO_END
-    if output[2] == 5 + classes:
+    if columns == 5 + classes:
         return Head.ANCHOR_BASED
     raise InvalidModel(
         f"the output has shape {output}; a detection head of {classes} classes has "
         f"[batch, {4 + classes}, N], [batch, N, {5 + classes}] or [batch, K, 6]"
     )
+
+
+def _cells(shape: tuple[int, int], stride: int) -> int:
+    """Return how many cells the grids have: strides 8, 16, 32 and so on to the coarsest."""
+    doublings = max(stride // FINEST_STRIDE, 1).bit_length()
+    strides = [FINEST_STRIDE << doubling for doubling in range(doublings)]
+    return sum((shape[0] // each) * (shape[1] // each) for each in strides)
 
 
 def decode(output: Float32, head: Head, confidence: float, iou: float, limit: int) -> Candidates:
@@ -98,14 +105,10 @@ def decode(output: Float32, head: Head, confidence: float, iou: float, limit: in
         rows = output[output[:, 4] > confidence]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]
         return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
-    cxcywh, scores = (
-        _anchor_based(output, confidence)
-        if head is Head.ANCHOR_BASED
-        else (
-            output[:4],
-            output[4:],
-        )
-    )
+    if head is Head.ANCHOR_BASED:
+        cxcywh, scores = _anchor_based(output, confidence)
+    else:
+        cxcywh, scores = output[:4], output[4:]
     best = scores[0] if len(scores) == 1 else scores.max(axis=0)
     chosen = np.flatnonzero(best > confidence)
     chosen = chosen[np.argsort(-best[chosen], kind="stable")][:MAX_CANDIDATES]

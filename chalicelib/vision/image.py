@@ -21,6 +21,7 @@ from chalicelib.errors import (
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # an MPO, as some phones write, opens as a JPEG
 MAX_PIXELS = 80_000_000
 DRAFT_FROM_PIXELS = 6_000_000  # smaller JPEGs are decoded whole: it costs little and is exact
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 DRAFT_MARGIN = 1.5  # a reduced JPEG stays this much larger than what the network sees
 ORIENTATION = 0x0112
 
@@ -99,7 +100,7 @@ def decode_image(
         if enough and opened.format in {"JPEG", "MPO"}:
             _draft(opened, enough)
         rgb = _to_rgb(opened)
-    except Image.DecompressionBombError as error:
+    except BOMBS as error:
         raise TooManyPixels(str(error)) from error
     except DECODER_FAULTS as error:
         raise TruncatedImage(f"the image breaks off or is corrupt: {error}") from error
@@ -114,7 +115,7 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise NotAnImage("the bytes are no image: send a JPEG, PNG, WebP or BMP file") from None
-    except Image.DecompressionBombError as error:
+    except BOMBS as error:
         raise TooManyPixels(str(error)) from error
     except DECODER_FAULTS as error:
         raise TruncatedImage(f"the image's header is corrupt: {error}") from error

@@ -25,8 +25,8 @@ class Letterbox:
 
     Attributes
     ----------
-    scale : float
-        Input pixels per original pixel.
+    scale : tuple[float, float]
+        Input pixels per original pixel, across and down: they differ by what rounding takes.
     scaled : tuple[int, int]
         Width and height of the picture inside the input.
     left, top : int
@@ -35,7 +35,7 @@ class Letterbox:
         Height and width of the input, as in NCHW.
     """
 
-    scale: float
+    scale: tuple[float, float]
     scaled: tuple[int, int]
     left: int
     top: int
@@ -43,7 +43,8 @@ class Letterbox:
 
     def to_original(self, xyxy: Float32, size: tuple[int, int]) -> Float32:
         """Return boxes [N, 4] of the input as boxes of the original of ``size``, clipped to it."""
-        moved = (xyxy - np.array([self.left, self.top] * 2, np.float32)) / np.float32(self.scale)
+        moved = xyxy - np.array([self.left, self.top] * 2, np.float32)
+        moved /= np.array(self.scale * 2, np.float32)
         clipped: Float32 = np.clip(moved, 0, np.array(size * 2, np.float32))
         return clipped
 
@@ -68,7 +69,7 @@ def fit(size: tuple[int, int], shape: tuple[int, int], stride: int, rect: bool) 
     if rect:
         spare_x, spare_y = spare_x % stride, spare_y % stride
     return Letterbox(
-        scale=scale,
+        scale=(scaled[0] / width, scaled[1] / height),
         scaled=scaled,
         left=round(spare_x / 2 - 0.1),
         top=round(spare_y / 2 - 0.1),

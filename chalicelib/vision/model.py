@@ -13,11 +13,14 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from chalicelib.errors import InvalidModel
 
 HOW_TO_EXPORT = "export it with ultralytics: yolo export model=best.pt format=onnx dynamic=True"
+LARGEST_SIDE = 8192
 BROKEN = (
+    ort_errors.EPFail,
     ort_errors.Fail,
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
     ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
     ort_errors.NoSuchFile,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
@@ -42,6 +45,8 @@ class ModelFacts:
         The input is float16.
     end_to_end : bool
         The metadata says that the network suppresses overlaps itself.
+    input, output : str
+        The names of the picture's tensor and of the boxes'.
     """
 
     class_names: tuple[str, ...]
@@ -51,6 +56,8 @@ class ModelFacts:
     batch: int | None
     half: bool
     end_to_end: bool
+    input: str
+    output: str
 
 
 def open_model(model: bytes | Path, threads: int) -> tuple[ort.InferenceSession, ModelFacts]:
@@ -83,20 +90,38 @@ def _facts(session: ort.InferenceSession) -> ModelFacts:
     task = metadata.get("task", "detect")
     if task != "detect":
         raise InvalidModel(f"the model is for the task {task!r}; only detection models are served")
-    entry = session.get_inputs()[0]
-    if len(entry.shape) != 4 or entry.type not in {"tensor(float)", "tensor(float16)"}:
-        raise InvalidModel(f"the input must be [batch, 3, height, width] of floats, not {entry}")
-    batch, _, height, width = entry.shape
-    dynamic = not (isinstance(height, int) and isinstance(width, int))
+    batch, height, width, dtype = _input(session)
+    names, stride = _class_names(metadata), _stride(metadata)
+    static = isinstance(height, int) and isinstance(width, int)
     return ModelFacts(
-        class_names=_class_names(metadata),
-        shape=_shape(metadata) if dynamic else (height, width),
-        stride=_stride(metadata),
-        dynamic=dynamic,
+        class_names=names,
+        shape=(height, width) if static else _shape(metadata, stride),
+        stride=stride,
+        dynamic=not static,
         batch=batch if isinstance(batch, int) else None,
-        half=entry.type == "tensor(float16)",
+        half=dtype == "tensor(float16)",
         end_to_end=metadata.get("end2end", "").lower() == "true",
+        input=session.get_inputs()[0].name,
+        output=session.get_outputs()[0].name,
     )
+
+
+def _input(session: ort.InferenceSession) -> tuple[Any, Any, Any, str]:
+    """Return the batch, height and width that the model takes, ints where fixed, and its dtype."""
+    entry = session.get_inputs()[0]
+    sides = [side for side in entry.shape if isinstance(side, int)]
+    if (
+        len(entry.shape) != 4
+        or entry.shape[1] not in {3, "channels", None}
+        or entry.type not in {"tensor(float)", "tensor(float16)"}
+        or not all(1 <= side <= LARGEST_SIDE for side in sides)
+    ):
+        raise InvalidModel(
+            "the input must be floats of shape [batch, 3, height, width], "
+            f"got {entry.type} of {entry.shape}"
+        )
+    batch, _, height, width = entry.shape
+    return batch, height, width, entry.type
 
 
 def _literal(metadata: dict[str, str], key: str) -> Any:
@@ -113,16 +138,22 @@ def _class_names(metadata: dict[str, str]) -> tuple[str, ...]:
     names = _literal(metadata, "names")
     if isinstance(names, list | tuple):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names or sorted(names) != list(range(len(names))):
+    if not isinstance(names, dict) or not names or set(names) != set(range(len(names))):
         raise InvalidModel(f"the metadata's 'names' must number the classes from 0, got {names}")
     return tuple(str(names[class_id]) for class_id in range(len(names)))
 
 
-def _shape(metadata: dict[str, str]) -> tuple[int, int]:
+def _shape(metadata: dict[str, str], stride: int) -> tuple[int, int]:
+    """Return the input's height and width, rounded up to the stride as ultralytics does."""
     size = _literal(metadata, "imgsz")
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
-    if not all(isinstance(side, int) and 32 <= side <= 8192 for side in (height, width)):
+    sides = [size, size] if isinstance(size, int) else size
+    if (
+        not isinstance(sides, list | tuple)
+        or len(sides) != 2
+        or not all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in sides)
+    ):
         raise InvalidModel(f"the metadata's 'imgsz' must be two sides in pixels, got {size}")
+    height, width = (-(-side // stride) * stride for side in sides)
     return height, width
 
 

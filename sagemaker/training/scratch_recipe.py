@@ -52,7 +52,9 @@ PRETRAINING = Hyperparameters(
     workers=1,
     threads=2,
 )
-FINE_TUNING = replace(PRETRAINING, epochs=10, lr0=0.0007, lrf=0.02, scale=0.3, keep="last")
+FINE_TUNING = replace(
+    PRETRAINING, epochs=8, imgsz=640, lr0=0.0007, lrf=0.02, scale=0.35, keep="last"
+)
 SHARE_OF_FINE_TUNED = 0.5
 REAL_REPEATS = 2  # in an epoch, beside the drawn photos
 # Each group of tags is left out once.

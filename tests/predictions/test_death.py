@@ -8,7 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +42,54 @@ MOMENTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module", params=["moto", "ministack"])
+def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Both stand-ins for AWS: the one of the tests, and the one that runs on one machine."""
+    port = free_port()
+    serve = {"moto": moto, "ministack": ministack}[request.param]
+    with serve(port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def moto(port: int) -> Iterator[None]:
     server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
-    yield f"http://127.0.0.1:{port}"
+    yield
     server.stop()
+
+
+@contextmanager
+def ministack(port: int) -> Iterator[None]:
+    told = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SFTP_ENABLED": "0"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "ministack"],
+        env={**os.environ, **told, "IOT_MTLS_ENABLED": "0"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until_it_answers(f"http://127.0.0.1:{port}/_ministack/health", server)
+        yield
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def until_it_answers(url: str, server: subprocess.Popen[bytes]) -> None:
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.05)
+    pytest.fail("the stand-in ended before it answered")
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from chalice.app import Chalice
 from chalice.local import LambdaContext
 
-from chalicelib.predictions.triggers import blueprint, identify, on_upload
+from chalicelib.predictions.triggers import blueprint, identify, on_upload, reconcile
 
 QueuePath = Any
 EVENTS = Path(__file__).parent / "events"
@@ -52,6 +53,26 @@ def test_a_batch_that_fails_whole_is_named_whole(path: QueuePath) -> None:
 
     failed = [{"itemIdentifier": event["Records"][0]["messageId"]}]
     assert answer == {"batchItemFailures": failed}
+
+
+def test_the_handlers_that_the_app_knows_are_those_that_aws_calls() -> None:
+    app = Chalice("sightloop")
+    app.register_blueprint(blueprint)
+
+    assert app.handler_map == {"on_upload": on_upload, "identify": identify, "reconcile": reconcile}
+
+
+def test_metrics_are_sent_where_aws_calls_the_handler_without_the_app(
+    path: QueuePath, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.send()
+    path.work()
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    sent = {name: line for line in lines if "_aws" in line for name in line}
+    assert sent["UploadsQueued"]["UploadsQueued"] == [1.0]
+    assert sent["PredictionsDone"]["PredictionsDone"] == [1.0]
+    assert sent["UploadToAnswer"]["UploadToAnswer"][0] >= 0
 
 
 def test_the_triggers_watch_the_right_places() -> None:
