@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote_plus
 
 from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Chalice, S3EventConfig, ScheduledEventConfig, SQSEventConfig
@@ -110,9 +111,9 @@ class Dispatcher:
         """Call the handlers that watch for what messages tell; return those that failed."""
         failed = set()
         for message in messages:
-            event = json.loads(message["Body"])
+            arrived = json.loads(message["Body"]).get("Records", [])
             for source in sources:
-                records = [r for r in event.get("Records", []) if _watches(source, r)]
+                records = [_as_aws_sends(r) for r in arrived if _watches(source, r)]
                 if records:
                     call = self._caller(source.name, {"Records": records})
                     if not self._survive(source.name, call):
@@ -185,6 +186,13 @@ def _watches(source: S3EventConfig, record: dict[str, Any]) -> bool:
         and key.startswith(source.prefix or "")
         and key.endswith(source.suffix or "")
     )
+
+
+def _as_aws_sends(record: dict[str, Any]) -> dict[str, Any]:
+    """Return an S3 event's record with its key quoted, which the stand-in leaves as it is."""
+    told = record["s3"]
+    quoted = {**told["object"], "key": quote_plus(told["object"]["key"], safe="/")}
+    return {**record, "s3": {**told, "object": quoted}}
 
 
 def _seconds(expression: Any) -> float:

@@ -24,10 +24,13 @@ class App(Chalice):
 
     API Gateway decodes a binary answer for any client only where ``*/*`` is a binary type; Chalice
     then wants an ``Accept`` header of everybody, so one is put in where there is none.
+
+    Chalice's own logger bears the app's name, which is ours too: let alone, it would raise our
+    logger's level to ERROR.
     """
 
     def __init__(self, app_name: str) -> None:
-        super().__init__(app_name)
+        super().__init__(app_name, configure_logs=False)
         self.api.binary_types = ["*/*"]
 
     def __call__(self, event: dict[str, Any], context: Any) -> Any:
