@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 STAGE ?= dev
 export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-training lint bench deploy clean
+.PHONY: help run test test-training lint bench deploy destroy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,7 +30,10 @@ bench: .venv-training/training.stamp ## measure detection side by side with ultr
 	.venv-training/bin/python benchmarks/detection.py $(ARGS)
 
 deploy: .venv/local.stamp ## deploy into your AWS account (STAGE=dev)
-	.venv/bin/python -m deploy $(STAGE) $(ARGS)
+	.venv/bin/python -m deploy up --stage $(STAGE) $(ARGS)
+
+destroy: .venv/local.stamp ## take a stage down again; what people sent stays (STAGE=dev)
+	.venv/bin/python -m deploy destroy --stage $(STAGE) $(ARGS)
 
 clean: ## remove what was installed and cached; the data in .sightloop stays
 	rm -rf .venv .venv-training .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

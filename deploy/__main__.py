@@ -21,7 +21,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import SightloopError
-from deploy import launch, resources
+from deploy import launch
 from deploy.cloud import clients
 from deploy.launch import Project
 from deploy.stages import Stage, with_changes
@@ -36,9 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         project = Project(given.project)
-        stage = with_changes(
-            project.stage(given.stage), prefix=given.prefix or None, region=given.region or None
-        )
+        find = project.stage_or_new if given.command == "configure" else project.stage
+        stage = with_changes(find(given.stage), prefix=given.prefix, region=given.region)
         _COMMANDS[given.command](project, stage, given)
     except (SightloopError, ClientError, BotoCoreError) as error:
         print(f"deploy: {error}", file=sys.stderr)
@@ -64,7 +63,7 @@ def _up(project: Project, stage: Stage, given: argparse.Namespace) -> None:
 
 def _resources(project: Project, stage: Stage, given: argparse.Namespace) -> None:
     client = clients(stage.region)
-    resources.ensure(with_changes(stage, account=launch.account(client)).settings, client)
+    launch.make_resources(launch.in_account(stage, launch.account(client)), client)
 
 
 def _destroy(project: Project, stage: Stage, given: argparse.Namespace) -> None:

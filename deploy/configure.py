@@ -57,7 +57,6 @@ def policy_file(stage: Stage, function: str) -> str:
 def _stage(stage: Stage) -> dict[str, Any]:
     return {
         "environment_variables": {**stage.environment, "POWERTOOLS_LOG_LEVEL": "INFO"},
-        "log_retention_in_days": stage.log_retention_days,
         "tags": {"application": APP, "stage": stage.name},
         "lambda_functions": {
             name: {

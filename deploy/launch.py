@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import ClientError, NoCredentialsError
 
@@ -16,10 +14,11 @@ from chalicelib.errors import ConfigurationError, ModelNotFound
 from chalicelib.settings import PREFIX, Settings
 from chalicelib.wiring import Services
 from deploy import configure, package, removal, resources, triggers
-from deploy import migrate as migrations
 from deploy import stages as stages_
 from deploy.cloud import ClientOf, clients, log
-from deploy.stages import Stage
+from deploy.migrate import migrate
+from deploy.record import Record
+from deploy.stages import FUNCTIONS, Stage
 
 PYTHON = (3, 12)
 CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
@@ -40,6 +39,21 @@ class Project:
         self.stages = stages_.read(self.chalice)
 
     def stage(self, name: str) -> Stage:
+        """Return a stage.
+
+        Raises
+        ------
+        ConfigurationError
+            There is none of that name.
+        """
+        if name not in self.stages:
+            raise ConfigurationError(
+                f"there is no stage {name!r}: {', '.join(sorted(self.stages))} there are, and "
+                f"`python -m deploy configure --stage {name}` makes another"
+            )
+        return self.stages[name]
+
+    def stage_or_new(self, name: str) -> Stage:
         """Return a stage; one that is not known yet has a development stage's defaults."""
         known = self.stages.get(name)
         return known or stages_.with_changes(stages_.DEFAULTS[0], name=name)
@@ -49,14 +63,6 @@ class Project:
         self.stages[stage.name] = stage
         for name in configure.write(self.chalice, self.stages):
             log.info("wrote .chalice/%s", name)
-
-    def deployed(self, stage: Stage) -> dict[str, dict[str, Any]]:
-        """Return what Chalice deployed, by its name."""
-        file = self.chalice / "deployed" / f"{stage.name}.json"
-        if not file.exists():
-            return {}
-        rows = json.loads(file.read_text(encoding="utf-8"))["resources"]
-        return {row["name"]: row for row in rows}
 
 
 def deploy(project: Project, stage: Stage) -> str:
@@ -69,19 +75,35 @@ def deploy(project: Project, stage: Stage) -> str:
     """
     client = clients(stage.region)
     stage = prepare(project, stage, client)
+    make_resources(stage, client)
+    database_url = Settings.from_environment(os.environ).database_url
+    if database_url:
+        for name in migrate(database_url):
+            log.info("applied %s", name)
+    with_database = stage.settings.model_copy(update={"database_url": database_url})
+    register_models(project, Services(with_database, {"s3": client("s3")}))
+    record = Record(project.chalice, stage, client("s3"))
+    record.fetch()
+    record.adopt_trigger(client("lambda"))
+    run_chalice(project, stage, "deploy")
+    record.keep()
+    triggers.finish(client("lambda"), stage)
+    return str(record.resources()["rest_api"]["rest_api_url"])
+
+
+def make_resources(stage: Stage, client: ClientOf) -> None:
+    """Make a stage's buckets, queues and table, and the log groups of its functions."""
     log.info("buckets, queues and the table of %s", stage.name)
     resources.ensure(stage.settings, client)
-    migrate_database()
-    run_chalice(project, stage, "deploy")
-    triggers.finish(client("lambda"), stage)
-    register_models(project, Services(stage.settings))
-    return str(project.deployed(stage)["rest_api"]["rest_api_url"])
+    for function in FUNCTIONS:
+        group, days = stage.log_group(function), stage.log_retention_days
+        resources.ensure_log_group(client("logs"), group, days)
 
 
 def prepare(project: Project, stage: Stage, client: ClientOf) -> Stage:
     """Check what can be checked without changing anything on AWS, and build the package."""
     check_machine()
-    stage = stages_.with_changes(stage, account=account(client))
+    stage = in_account(stage, account(client))
     project.keep(stage)
     package.build(project.root)
     return stage
@@ -90,9 +112,15 @@ def prepare(project: Project, stage: Stage, client: ClientOf) -> Stage:
 def destroy(project: Project, stage: Stage, erase_data: bool) -> None:
     """Take a stage's functions, roles, triggers and API down, and on demand its data too."""
     client = clients(stage.region)
-    if account(client) != stage.account:
-        raise ConfigurationError(f"the stage {stage.name} is in the account {stage.account}")
-    run_chalice(project, stage, "delete")
+    stage = in_account(stage, account(client))
+    record = Record(project.chalice, stage, client("s3"))
+    record.fetch()
+    if record.resources():
+        run_chalice(project, stage, "delete")
+        if not erase_data:
+            record.keep()
+    else:
+        log.info("nothing is deployed in %s", stage.name)
     if erase_data:
         removal.erase(stage, client)
 
@@ -117,12 +145,20 @@ def account(client: ClientOf) -> str:
         raise ConfigurationError(f"AWS refuses these credentials: {error}") from error
 
 
-def migrate_database() -> None:
-    """Bring the database up to date, where one is attached by ``SIGHTLOOP_DATABASE_URL``."""
-    url = Settings.from_environment(os.environ).database_url
-    if url:
-        for name in migrations.migrate(url):
-            log.info("applied %s", name)
+def in_account(stage: Stage, account: str) -> Stage:
+    """Return a stage as it is in an account; one that is in another already does not move.
+
+    Raises
+    ------
+    ConfigurationError
+        It is in another.
+    """
+    if stage.account not in (stages_.EXAMPLE_ACCOUNT, account):
+        raise ConfigurationError(
+            f"the stage {stage.name} is in the account {stage.account}, and these credentials are "
+            f"of {account}: choose others, or `configure` a stage of another name"
+        )
+    return stages_.with_changes(stage, account=account)
 
 
 def run_chalice(project: Project, stage: Stage, command: str) -> None:

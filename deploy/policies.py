@@ -27,9 +27,8 @@ def _api_handler(stage: Stage) -> list[Statement]:
     settings = stage.settings
     return [
         _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
-        _list_keys(stage, "ListModels", settings.store_bucket, MODELS),
         _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
-        _list_keys(stage, "TellMissingResults", settings.store_bucket, PREDICTIONS),
+        _list_keys(stage, "ListModels", settings.store_bucket, MODELS, PREDICTIONS),
         _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS),
         _keep_records(stage),
     ]
@@ -86,7 +85,7 @@ def _allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> Statem
 
 def _write_logs(stage: Stage, function: str) -> Statement:
     """Let a function write to its log group, whose streams Lambda names as it goes."""
-    group = stage.arn("logs", f"log-group:/aws/lambda/{stage.function(function)}:*")
+    group = stage.arn("logs", f"log-group:{stage.log_group(function)}:*")
     return _allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [group])
 
 
@@ -98,13 +97,14 @@ def _write_objects(stage: Stage, sid: str, bucket: str, keys: str) -> Statement:
     return _allow(sid, ["s3:PutObject"], [stage.bucket_arn(bucket, keys)])
 
 
-def _list_keys(stage: Stage, sid: str, bucket: str, keys: str) -> Statement:
+def _list_keys(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
     """Let a function list what is below a prefix; without it S3 answers 403 for a missing key.
 
-    ``keys`` has to stand as the condition's value too, for a ``GetObject`` carries no prefix.
+    Reading an object names no prefix, and S3 says 404 only to those who may list even so: hence
+    the condition applies where there is a prefix, and to nothing else.
     """
     listing = _allow(sid, ["s3:ListBucket"], [stage.bucket_arn(bucket)])
-    return {**listing, "Condition": {"StringLike": {"s3:prefix": [keys]}}}
+    return {**listing, "Condition": {"StringLikeIfExists": {"s3:prefix": [*keys]}}}
 
 
 def _keep_records(stage: Stage, *more: str) -> Statement:

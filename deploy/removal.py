@@ -23,7 +23,7 @@ def erase(stage: Stage, client: ClientOf) -> None:
             erase_queue(client("sqs"), name)
     erase_table(client("dynamodb"), settings.predictions_table)
     for function in FUNCTIONS:
-        erase_logs(client("logs"), f"/aws/lambda/{stage.function(function)}")
+        erase_logs(client("logs"), stage.log_group(function))
 
 
 def erase_bucket(s3: Any, bucket: str) -> None:

@@ -240,3 +240,16 @@ def _expire_records(dynamodb: Any, table: str) -> None:
                 TableName=table,
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES},
             )
+
+
+def ensure_log_group(logs: Any, name: str, days: int) -> None:
+    """Make a function's log group, whose lines go after so many days.
+
+    Chalice could make them, but it names the API's wrong, and lets lines stay for good when a
+    stage is taken down.
+    """
+    try:
+        logs.create_log_group(logGroupName=name)
+    except logs.exceptions.ResourceAlreadyExistsException:
+        log.debug("log group %s is there", name)
+    logs.put_retention_policy(logGroupName=name, retentionInDays=days)

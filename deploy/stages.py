@@ -16,6 +16,13 @@ APP = "sightloop"
 EXAMPLE_ACCOUNT = "123456789012"
 FILE = "stages.json"
 
+OF_A_NAME = "2 to 20 small letters, digits and hyphens are allowed, a letter first"
+MAY_BE = {
+    "name": OF_A_NAME,
+    "prefix": OF_A_NAME,
+    "region": "it has to be a region of AWS, such as eu-central-1",
+    "account": "it has to be the 12 digits of an AWS account",
+}
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$", max_length=20)]
 
 
@@ -87,8 +94,19 @@ class Stage(BaseModel):
         return next((to for start, to in apart.items() if self.region.startswith(start)), "aws")
 
     def function(self, name: str) -> str:
-        """Return the name that Lambda knows a function by."""
-        return f"{APP}-{self.name}-{name}"
+        """Return the name that Lambda knows a function by; Chalice gives the API's none of its own.
+
+        Examples
+        --------
+        >>> Stage(name="dev").function("identify"), Stage(name="dev").function("api_handler")
+        ('sightloop-dev-identify', 'sightloop-dev')
+        """
+        of_stage = f"{APP}-{self.name}"
+        return of_stage if name == "api_handler" else f"{of_stage}-{name}"
+
+    def log_group(self, function: str) -> str:
+        """Return the name of the log group that a function writes to."""
+        return f"/aws/lambda/{self.function(function)}"
 
     def arn(self, service: str, resource: str) -> str:
         """Return the full name of a resource in the stage's region and account."""
@@ -119,6 +137,8 @@ def read(chalice: Path) -> dict[str, Stage]:
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
         return {name: Stage(name=name, **row) for name, row in rows.items()}
+    except ValidationError as error:
+        raise ConfigurationError(f"{file}: {_told(error)}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}") from error
 
@@ -135,8 +155,16 @@ def with_changes(stage: Stage, **changes: Any) -> Stage:
     try:
         return Stage(**{**stage.model_dump(), **wanted})
     except ValidationError as error:
-        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
-        raise ConfigurationError(faults) from error
+        raise ConfigurationError(_told(error)) from error
+
+
+def _told(error: ValidationError) -> str:
+    """Say what is wrong with which value, and what it may be."""
+    return "; ".join(
+        f"{fault['loc'][0]} cannot be {fault['input']!r}: "
+        + MAY_BE.get(str(fault["loc"][0]), fault["msg"])
+        for fault in error.errors()
+    )
 
 
 def to_json(stages: dict[str, Stage]) -> str:

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.errors import ConfigurationError
 from deploy.cloud import code_of, log
+from deploy.record import triggers_of_worker
 from deploy.stages import Stage
 
 REPORTS_FAILURES = ["ReportBatchItemFailures"]
@@ -31,9 +32,7 @@ def finish(lambda_: Any, stage: Stage) -> int:
         The worker has no trigger, or Lambda did not take the setting.
     """
     function = stage.function("identify")
-    queue = stage.arn("sqs", stage.settings.identify_queue)
-    found = lambda_.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]
-    made = [each for each in found if each["FunctionArn"].endswith(f":{function}")]
+    made = triggers_of_worker(lambda_, stage)
     if not made:
         raise ConfigurationError(f"{function} has no queue for a trigger: run the deployment again")
     for mapping in made:

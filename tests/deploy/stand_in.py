@@ -1,9 +1,11 @@
 """Moto's server, with the gaps closed that `chalice deploy` falls into. Prints its port.
 
-1. Chalice writes `Prefix` and `Suffix` in a bucket notification, as AWS accepts; moto wants them small.
+1. Chalice writes `Prefix` and `Suffix` in a bucket notification, as AWS accepts; moto wants them in
+   small letters.
 2. An imported API needs a description for moto, which AWS does not ask for.
 3. Chalice imports APIs as Swagger 2, moto reads OpenAPI 3 only.
-4. A mock integration, which answers the preflight requests of browsers, has no address; moto wants one.
+4. A mock integration, which answers the preflight requests of browsers, has no address; moto wants
+   one.
 """
 
 from __future__ import annotations
