@@ -12,7 +12,7 @@ from pathlib import Path
 from local.errors import LocalError
 from local.home import ROOT, Home, is_free
 from local.postgres import Postgres
-from local.standin import REGION, StandIn
+from local.standin import CREDENTIALS, REGION, StandIn
 
 BUNDLED = ROOT / "models"
 
@@ -100,8 +100,7 @@ def _set_environment(database_url: str, aws_url: str) -> None:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
         os.environ.pop(name, None)
     os.environ |= {
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
+        **CREDENTIALS,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": aws_url,
         "AWS_EC2_METADATA_DISABLED": "true",

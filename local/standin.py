@@ -12,6 +12,8 @@ from local.home import Home
 
 START_SECONDS = 60
 REGION = "eu-central-1"
+# Links are signed with these, and the server checks the signatures with its own.
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 
 
 class StandIn:
@@ -27,6 +29,7 @@ class StandIn:
         kept = home.path / "aws"
         environment = {
             **os.environ,
+            **CREDENTIALS,
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_REGION": REGION,
