@@ -129,15 +129,14 @@ class Detections:
             A key is missing, or as for ``Detections`` itself.
         """
         try:
-            return cls(
-                np.array([[row["box"][edge] for edge in EDGES] for row in rows]),
-                np.array([row["confidence"] for row in rows]),
-                np.array([row["class_id"] for row in rows]),
-                tuple(class_names),
-                image_size,
-            )
+            xyxy: Any = [[row["box"][edge] for edge in EDGES] for row in rows]
+            confidence: Any = [row["confidence"] for row in rows]
+            class_id: Any = [row["class_id"] for row in rows]
         except KeyError as error:
             raise InvalidLabel(f"a detection has no {error}") from None
+        except TypeError as error:
+            raise InvalidLabel(f"a detection is no object with a box: {error}") from None
+        return cls(xyxy, confidence, class_id, tuple(class_names), image_size)
 
     def to_yolo(self) -> str:
         """Return a YOLO label file: ``class cx cy w h`` a line, normalised to 0..1."""
@@ -216,15 +215,51 @@ class Detections:
         }
         return json.dumps(line, ensure_ascii=False)
 
+    @classmethod
+    def from_ground_truth(cls, line: str, job: str, class_names: Sequence[str]) -> Self:
+        """Read one line of a Ground Truth output manifest, drawn by people or by ``to_ground_truth``.
+
+        Parameters
+        ----------
+        line : str
+        job : str
+            The label attribute's name.
+        class_names : Sequence[str]
+            All classes; the manifest names only those that occur.
+
+        Raises
+        ------
+        InvalidLabel
+            The line is not of that shape, names a class otherwise, or as for ``Detections``.
+        """
+        try:
+            entry = json.loads(line)
+            label, metadata = entry[job], entry[f"{job}-metadata"]
+            size = (label["image_size"][0]["width"], label["image_size"][0]["height"])
+            rows = [(box["class_id"], *_edges(box)) for box in label["annotations"]]
+            confidence: Any = [item.get("confidence", 1) for item in metadata["objects"]]
+            mapped = {int(class_id): name for class_id, name in metadata["class-map"].items()}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InvalidLabel(f"not a manifest line of {job!r}: {error!r}") from None
+        known = dict(enumerate(class_names))
+        if any(known.get(class_id) != name for class_id, name in mapped.items()):
+            raise InvalidLabel(f"the manifest's classes {mapped} are not among {known}")
+        class_id: Any = [row[0] for row in rows]
+        xyxy: Any = [row[1:] for row in rows]
+        return cls(xyxy, confidence, class_id, tuple(class_names), size)
+
 
 def _frozen(
     values: npt.ArrayLike, name: str, dtype: type, shape: tuple[int, ...]
 ) -> npt.NDArray[Any]:
     """Return a read-only copy of one field, checked."""
     try:
-        array: npt.NDArray[Any] = np.array(values, dtype)
+        with np.errstate(all="ignore"):
+            array: npt.NDArray[Any] = np.array(values, dtype)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidLabel(f"{name} must be numbers of shape {shape}: {error}") from None
+    if dtype is np.int64 and not np.array_equal(array, np.asarray(values)):
+        raise InvalidLabel(f"{name} must be whole numbers, got {values}")
     array = array.reshape(shape) if array.size == 0 == shape[0] else array
     if array.shape != shape:
         raise InvalidLabel(f"{name} must have shape {shape}, got {array.shape}")
@@ -232,6 +267,11 @@ def _frozen(
         raise InvalidLabel(f"{name} holds a number that is not finite")
     array.flags.writeable = False
     return array
+
+
+def _edges(box: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    left, top = box["left"], box["top"]
+    return left, top, left + box["width"], top + box["height"]
 
 
 def _yolo_row(number: int, line: str) -> list[float]:

@@ -104,7 +104,8 @@ def decode(output: Float32, head: Head, confidence: float, iou: float, limit: in
     if head is Head.END_TO_END:
         rows = output[output[:, 4] > confidence]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]
-        return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+        with np.errstate(invalid="ignore"):  # a class that is not finite is refused later
+            return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
     if head is Head.ANCHOR_BASED:
         cxcywh, scores = _anchor_based(output, confidence)
     else:

@@ -114,17 +114,26 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
-        raise NotAnImage("the bytes are no image: send a JPEG, PNG, WebP or BMP file") from None
+        if _has_no_pixels(data):
+            raise EmptyImage("a side of the image is zero pixels") from None
+        raise NotAnImage("the bytes are no JPEG, PNG, WebP or BMP image") from None
     except BOMBS as error:
         raise TooManyPixels(str(error)) from error
     except DECODER_FAULTS as error:
         raise TruncatedImage(f"the image's header is corrupt: {error}") from error
 
 
+def _has_no_pixels(data: bytes) -> bool:
+    """Say whether a header that Pillow refused gives the picture a side of zero pixels."""
+    if data.startswith(b"\x89PNG") and data[12:16] == b"IHDR" and len(data) >= 24:
+        return 0 in struct.unpack(">II", data[16:24])
+    if data.startswith(b"BM") and len(data) >= 26:
+        return 0 in struct.unpack("<ii", data[18:26])
+    return False
+
+
 def _check(opened: Image.Image, max_pixels: int) -> None:
     width, height = opened.size
-    if width < 1 or height < 1:
-        raise EmptyImage(f"the image is {width}x{height} pixels: a side is zero")
     if width * height > max_pixels:
         raise TooManyPixels(
             f"the image has {width}x{height} pixels, over the limit of {max_pixels}: scale it down"
@@ -159,7 +168,7 @@ def _to_rgb(opened: Image.Image) -> Image.Image:
     if opened.mode == "RGB":
         return opened
     if opened.mode.startswith("I"):
-        high_byte = np.asarray(opened).astype(np.uint32) >> 8
+        high_byte = np.asarray(opened) >> 8
         return Image.fromarray(high_byte.clip(0, 255).astype(np.uint8)).convert("RGB")
     if opened.mode == "P" and "transparency" in opened.info:
         return opened.convert("RGBA").convert("RGB")
