@@ -26,6 +26,7 @@
     ├── ConfigurationError           500  the service is set up wrongly
     └── Unavailable                  503  a part we need does not answer: retry
         ├── NotReady                  a detection would not succeed yet
+        ├── ModelUnavailable          the live version of one model cannot be opened
         ├── StorageUnavailable
         ├── QueueUnavailable
         └── DatabaseUnavailable
@@ -202,6 +203,12 @@ class NotReady(Unavailable):
     """A detection would not succeed: no model serves yet, or none of them loads."""
 
     title = "Not ready"
+
+
+class ModelUnavailable(Unavailable):
+    """The live version of this model cannot be opened or run; another may be published."""
+
+    title = "Model unavailable"
 
 
 class StorageUnavailable(Unavailable):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -11,8 +13,26 @@ __all__ = ["MetricUnit", "bind_correlation_id", "correlation_id", "logger", "met
 
 SERVICE = "sightloop"
 
+
+class SharedMetrics(Metrics):
+    """Metrics of a process in which several threads may answer at a time, as locally they do."""
+
+    _turn = threading.RLock()
+
+    def add_metric(self, *args: Any, **kwargs: Any) -> None:
+        """Note one value."""
+        with self._turn:
+            super().add_metric(*args, **kwargs)
+
+    def flush_metrics(self, raise_on_empty_metrics: bool = False) -> None:
+        """Send what was noted, if anything was."""
+        with self._turn:
+            if self.metric_set:
+                super().flush_metrics(raise_on_empty_metrics)
+
+
 logger = Logger(service=SERVICE, utc=True)
-metrics = Metrics(namespace="Sightloop", service=SERVICE)
+metrics = SharedMetrics(namespace="Sightloop", service=SERVICE)
 
 
 def bind_correlation_id(given: str | None = None) -> str:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from chalicelib.catalog.catalog import Catalog
-from chalicelib.catalog.model import ClassMetrics, LiveModel, ModelFile, VersionMetrics
+from chalicelib.catalog.model import (
+    ClassMetrics,
+    LiveModel,
+    ModelFile,
+    ModelName,
+    VersionMetrics,
+)
+from chalicelib.catalog.proof import prove
 from chalicelib.catalog.register import Publisher
 
 __all__ = [
@@ -11,6 +18,8 @@ __all__ = [
     "ClassMetrics",
     "LiveModel",
     "ModelFile",
+    "ModelName",
     "Publisher",
     "VersionMetrics",
+    "prove",
 ]

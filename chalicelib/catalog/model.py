@@ -11,7 +11,9 @@ from chalicelib.errors import InvalidModel
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
-ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
+ModelName = Annotated[
+    str, Field(pattern=NAME_PATTERN, description="name of a model", examples=["scratch"])
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -15,7 +15,16 @@ from python_multipart.multipart import File, FormParser, parse_options_header
 from chalicelib.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp")
-RAW_TYPES = (*IMAGE_TYPES, "application/octet-stream")
+UNTYPED = "application/octet-stream"
+RAW_TYPES = (*IMAGE_TYPES, UNTYPED)
+ALIASES = {
+    "": UNTYPED,
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "image/x-bmp": "image/bmp",
+    "image/x-ms-bmp": "image/bmp",
+}
 FORM_TYPE = "multipart/form-data"
 JSON_TYPE = "application/json"
 HINT = "send one image as its own bytes, several as multipart/form-data, or base64 in JSON"
@@ -74,15 +83,16 @@ class ImagesBody(BaseModel):
 
 
 def _from_base64(text: str, where: str) -> bytes:
-    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    """Decode base64, which may be broken into lines or stand in a ``data:`` URL."""
+    encoded = text.partition(";base64,")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode(encoded, validate=True)
+        return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest(f"body.{where} is not base64: {error}") from None
 
 
 def form_images(content_type: str, body: bytes, most: int) -> list[NamedImage]:
-    """Return the files of a form, in order; other fields are passed over.
+    """Return the files of a form, in order, whatever their fields are called.
 
     Parameters
     ----------
@@ -95,7 +105,7 @@ def form_images(content_type: str, body: bytes, most: int) -> list[NamedImage]:
     Raises
     ------
     InvalidRequest
-        The form cannot be read, breaks off, or holds no file.
+        The form cannot be read, breaks off, holds no file, or a field that is none.
     PayloadTooLarge
         It holds too many.
     """
@@ -136,8 +146,13 @@ class _FormReader:
 
     def take_field(self, field: FormField) -> None:
         """Some clients send bytes without a file name; under an image's name they are one."""
-        if field.field_name in IMAGE_FIELDS:
-            self._take(b"", field.value or b"")
+        if field.field_name not in IMAGE_FIELDS:
+            name = (field.field_name or b"").decode("utf-8", "replace")
+            raise InvalidRequest(
+                f"the form's field {name!r} holds no file: send images as files, and options such "
+                "as confidence in the query"
+            )
+        self._take(b"", field.value or b"")
 
     def end(self) -> None:
         self.ended = True
@@ -161,5 +176,4 @@ def check_count(count: int, most: int) -> None:
 
 def unsupported(media_type: str) -> UnsupportedMediaType:
     """Return the error for a body of a type that we do not read."""
-    named = repr(media_type) if media_type else "a body without a content type"
-    return UnsupportedMediaType(f"cannot read {named}: {HINT} (Content-Type: image/jpeg, …)")
+    return UnsupportedMediaType(f"cannot read {media_type!r}: {HINT} (Content-Type: image/jpeg, …)")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from chalicelib.catalog import ModelName
 from chalicelib.errors import (
     InvalidImage,
     ModelNotFound,
+    ModelUnavailable,
     NotAcceptable,
     PayloadTooLarge,
-    Unavailable,
+    StorageUnavailable,
 )
 from chalicelib.inference import bodies
 from chalicelib.inference.bodies import ImagesBody, NamedImage
@@ -129,9 +132,9 @@ class BatchAnswer(BaseModel):
             bodies.JSON_TYPE: ImagesBody,
         }
     ),
-    errors=(ModelNotFound, InvalidImage, NotAcceptable, Unavailable),
+    errors=(ModelNotFound, InvalidImage, NotAcceptable, ModelUnavailable, StorageUnavailable),
 )
-def detect(model: str, query: DetectionQuery) -> Response:
+def detect(model: ModelName, query: DetectionQuery) -> Response:
     """Find objects in one image (its bytes, or base64 in JSON) or in several (a form, or JSON)."""
     wanted = choose(api.request.headers.get("accept"), (JSON, JPEG))
     images, several = _images()
@@ -142,14 +145,16 @@ def detect(model: str, query: DetectionQuery) -> Response:
         return json_response(_detect_each(model, images, options))
     answer = services().inference.detect(model, images[0].data, options)
     if wanted == JPEG:
-        return Response(_picture(images[0].data, answer), {"Content-Type": JPEG})
+        headers: dict[str, Any] = {"Content-Type": JPEG, "Cache-Control": "no-store"}
+        return Response(_picture(images[0].data, answer), headers)
     return json_response(DetectionAnswer.model_validate(answer.to_json()))
 
 
 def _images() -> tuple[list[NamedImage], bool]:
     """Return the images of the request, and whether it is of the kind that carries several."""
     request, most = api.request, services().settings.max_images_per_call
-    kind, raw = media_type(request), raw_body(request)
+    raw, told = raw_body(request), media_type(request)
+    kind = bodies.ALIASES.get(told, told)
     if kind in bodies.RAW_TYPES:
         return [NamedImage("", raw)], False
     if kind == bodies.FORM_TYPE:

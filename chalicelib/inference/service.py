@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from typing import Any
 
-from PIL import Image
-
-from chalicelib.catalog import Catalog, LiveModel
-from chalicelib.errors import InvalidImage, SightloopError
+from chalicelib.catalog import Catalog, LiveModel, prove
+from chalicelib.errors import InvalidImage, InvalidModel, ModelUnavailable, SightloopError
 from chalicelib.observability import logger
-from chalicelib.vision import Detected, DetectionOptions, Detections, Detector, Timing
+from chalicelib.vision import DetectionOptions, Detections, Detector, Timing
 
 RETRY_SECONDS = 10.0  # until a version that did not load is tried again
 
@@ -102,9 +99,10 @@ class Inference:
         Raises
         ------
         ModelNotFound, InvalidImage
+        ModelUnavailable
+            Its live version cannot be opened, and no other is warm.
         """
-        warm = self._detector(model)
-        return _answer(model, warm.version, warm.detector.detect(image, options))
+        return _look(model, self._detector(model), image, options)
 
     def detect_each(self, model: str, images: Sequence[bytes], options: DetectionOptions) -> Batch:
         """Detect in several pictures with one version; a bad picture spoils no other."""
@@ -112,7 +110,7 @@ class Inference:
         answers: list[Answer | InvalidImage] = []
         for image in images:
             try:
-                answers.append(_answer(model, warm.version, warm.detector.detect(image, options)))
+                answers.append(_look(model, warm, image, options))
             except InvalidImage as error:
                 answers.append(error)
         return Batch(warm.version, tuple(answers))
@@ -127,7 +125,8 @@ class Inference:
         """
         warm = self._detector(model)
         if self._proved.get(model) != warm.version:
-            warm.detector.detect(_blank_picture())
+            with _served(model, warm.version):
+                prove(warm.detector)
             self._proved[model] = warm.version
         return warm.version
 
@@ -164,9 +163,10 @@ class Inference:
     def _load(self, live: LiveModel, replaces: _Warm | None) -> _Warm:
         """Open a version; one that replaces another has to detect before it may."""
         name = live.file.name
-        opened = Detector(self._catalog.weights(live), threads=self._threads)
-        if replaces:
-            opened.detect(_blank_picture())
+        with _served(name, live.version):
+            opened = Detector(self._catalog.weights(live), threads=self._threads)
+            if replaces:
+                prove(opened)
         logger.info("version loaded", model=name, version=live.version)
         warm = _Warm(live.version, opened)
         with self._lock:
@@ -200,12 +200,18 @@ class Inference:
             return self._loading.setdefault(model, threading.Lock())
 
 
-@functools.cache
-def _blank_picture() -> bytes:
-    buffer = BytesIO()
-    Image.new("RGB", (64, 48), "gray").save(buffer, "PNG")
-    return buffer.getvalue()
+def _look(model: str, warm: _Warm, image: bytes, options: DetectionOptions) -> Answer:
+    with _served(model, warm.version):
+        found = warm.detector.detect(image, options)
+    return Answer(model, warm.version, found.detections, found.timing)
 
 
-def _answer(model: str, version: int, found: Detected) -> Answer:
-    return Answer(model, version, found.detections, found.timing)
+@contextmanager
+def _served(model: str, version: int) -> Iterator[None]:
+    """Tell whose fault it is that a version that serves cannot."""
+    try:
+        yield
+    except InvalidModel as error:
+        raise ModelUnavailable(
+            f"version {version} of the model {model!r} cannot be used: another has to be published"
+        ) from error

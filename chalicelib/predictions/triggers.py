@@ -40,8 +40,7 @@ def flushed(handler: Handler) -> Handler:
         try:
             return handler(event)
         finally:
-            if metrics.metric_set:
-                metrics.flush_metrics()
+            metrics.flush_metrics()
 
     return call
 

@@ -39,28 +39,56 @@ class Media:
     Attributes
     ----------
     types : mapping
-        Media type to JSON schema, pydantic model, or models of which it is one.
+        Media type to JSON schema, pydantic model, or models of which it is one; none: no body.
+    headers : mapping
+        Header of the answer to what it tells.
     """
 
     types: Mapping[str, dict[str, Any] | type[BaseModel] | tuple[type[BaseModel], ...]]
     description: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One route, as declared."""
+    """One route, as declared.
 
+    Attributes
+    ----------
+    handler : callable
+        Its name is the operation's, its docstring the description; the annotations of its
+        parameters describe those of the path.
+    """
+
+    handler: Handler
     method: str
     path: str
     summary: str
-    description: str
     tag: str
     answers: Answers
-    query: type[BaseModel] | None
-    body: type[BaseModel] | Media | None
-    errors: tuple[type[SightloopError], ...]
-    head: bool
-    documented: bool
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | Media | None = None
+    errors: tuple[type[SightloopError], ...] = ()
+    documented: bool = True
+
+    @property
+    def description(self) -> str:
+        """What the handler says of itself, on one line."""
+        return " ".join((self.handler.__doc__ or "").split())
+
+    @property
+    def served_methods(self) -> list[str]:
+        """The declared method, and HEAD wherever there is a GET."""
+        return ["GET", "HEAD"] if self.method == "GET" else [self.method]
+
+    def all_errors(self) -> tuple[type[SightloopError], ...]:
+        """Return the declared errors, down to their leaves, and those that follow from the rest."""
+        expected = [leaf for error in self.errors for leaf in _leaves(error)]
+        if self.query or self.body:
+            expected += [InvalidRequest, problems.InvalidFields]
+        if self.body:
+            expected += [PayloadTooLarge, UnsupportedMediaType]
+        return tuple(dict.fromkeys([*expected, SightloopError]))
 
 
 @dataclass
@@ -97,10 +125,9 @@ class Api:
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | Media | None = None,
         errors: tuple[type[SightloopError], ...] = (),
-        head: bool = False,
         documented: bool = True,
     ) -> Callable[[Handler], Handler]:
-        """Declare a route.
+        """Declare a route; one that answers GET answers HEAD too.
 
         The handler is called with the path's parameters, and with ``query`` and ``body`` where
         these are pydantic models. It returns a pydantic model (status: the first of ``answers``)
@@ -110,46 +137,37 @@ class Api:
         ----------
         errors : tuple of SightloopError classes
             Those it may raise beyond the ones that follow from the declaration.
-        head : bool
-            Answer HEAD too, with the headers of the GET alone.
         documented : bool
             False for pages and files.
         """
 
         def declare(handler: Handler) -> Handler:
             operation = Operation(
-                method,
-                path,
-                summary,
-                " ".join((handler.__doc__ or "").split()),
-                self.tag,
-                answers,
-                query,
-                body,
-                _all_errors(errors, query, body),
-                head,
-                documented,
+                handler, method, path, summary, self.tag, answers, query, body, errors, documented
             )
             self.operations.append(operation)
-            # Content types are ours to judge: Chalice would answer 415 in words of its own.
-            methods = [method, "HEAD"] if head else [method]
-            register = self.blueprint.route(
-                path, methods=methods, name=handler.__name__, content_types=[], cors=ANY_ORIGIN
-            )
-            register(self._served(handler, operation))
+            self._register(operation)
             return handler
 
         return declare
 
-    def _served(self, handler: Handler, operation: Operation) -> Handler:
-        @functools.wraps(handler)
+    def _register(self, operation: Operation) -> None:
+        # Content types are ours to judge: Chalice would answer 415 in words of its own.
+        register = self.blueprint.route(
+            operation.path,
+            methods=operation.served_methods,
+            name=operation.handler.__name__,
+            content_types=[],
+            cors=ANY_ORIGIN,
+        )
+        register(self._served(operation))
+
+    def _served(self, operation: Operation) -> Handler:
+        @functools.wraps(operation.handler)
         def serve(**path: str) -> Response:
             request = self.request
             try:
-                # API Gateway decodes a path's parameters and Chalice's own server does not; what
-                # we look up by them holds no percent sign, so decoding twice changes nothing.
-                named = {name: unquote(value) for name, value in path.items()}
-                answer = handler(**named, **_parsed(request, operation))
+                answer = _answer(operation, request, path)
             except SightloopError as error:
                 _log(error)
                 answer = problems.response(error, request.context.get("path"))
@@ -157,8 +175,6 @@ class Api:
                 logger.exception("unexpected error", extra={"route": operation.path})
                 unexpected = SightloopError("unexpected error")
                 answer = problems.response(unexpected, request.context.get("path"))
-            if not isinstance(answer, Response):
-                answer = json_response(answer, next(iter(operation.answers)))
             if request.method == "HEAD":
                 answer.body = b""
             return answer
@@ -166,23 +182,24 @@ class Api:
         return serve
 
 
+def _leaves(kind: type[SightloopError]) -> list[type[SightloopError]]:
+    return [leaf for below in kind.__subclasses__() for leaf in _leaves(below)] or [kind]
+
+
+def _answer(operation: Operation, request: Request, path: Mapping[str, str]) -> Response:
+    # API Gateway decodes a path's parameters and Chalice's own server does not; what we look up
+    # by them holds no percent sign, so decoding twice changes nothing.
+    named = {name: unquote(value) for name, value in path.items()}
+    answer = operation.handler(**named, **_parsed(request, operation))
+    if isinstance(answer, Response):
+        return answer
+    return json_response(answer, next(iter(operation.answers)))
+
+
 def json_response(answer: BaseModel, status: int = 200) -> Response:
     """Return a model as JSON."""
     headers: dict[str, Any] = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     return Response(answer.model_dump_json().encode(), headers, status)
-
-
-def _all_errors(
-    errors: tuple[type[SightloopError], ...],
-    query: type[BaseModel] | None,
-    body: type[BaseModel] | Media | None,
-) -> tuple[type[SightloopError], ...]:
-    implied: list[type[SightloopError]] = [*errors]
-    if query or body:
-        implied.append(InvalidRequest)
-    if body:
-        implied += [PayloadTooLarge, UnsupportedMediaType]
-    return tuple(dict.fromkeys([*implied, SightloopError]))
 
 
 def _parsed(request: Request, operation: Operation) -> dict[str, BaseModel]:

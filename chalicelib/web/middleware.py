@@ -45,10 +45,9 @@ def surround_http(request: Request, get_response: Callable[[Request], Response])
     """Answer a request under a correlation id; what Chalice itself refuses becomes a problem."""
     started = time.perf_counter()
     bound = bind_correlation_id(_given_id(request))
-    answer = get_response(request)
-    if isinstance(answer.body, dict) and "Code" in answer.body:
-        answer = _as_problem(answer, request)
+    answer = _answer(request, get_response)
     answer.headers[CORRELATION_HEADER] = bound
+    answer.headers["X-Content-Type-Options"] = "nosniff"
     _measure(request, answer.status_code, (time.perf_counter() - started) * 1000)
     return answer
 
@@ -58,13 +57,23 @@ def surround_all(event: Any, get_response: Callable[[Any], Any]) -> Any:
     try:
         return get_response(event)
     finally:
-        if metrics.metric_set:
-            metrics.flush_metrics()
+        metrics.flush_metrics()
+
+
+def _answer(request: Request, get_response: Callable[[Request], Response]) -> Response:
+    try:
+        answer = get_response(request)
+    except Exception:  # noqa: BLE001 - the process's edge: nothing may reach the caller raw
+        logger.exception("unexpected error", route=request.path)
+        return problems.response(SightloopError("unexpected error"), request.context.get("path"))
+    refused_by_chalice = isinstance(answer.body, dict) and "Code" in answer.body
+    return _as_problem(answer, request) if refused_by_chalice else answer
 
 
 def _given_id(request: Request) -> str | None:
-    given = request.headers.get(CORRELATION_HEADER) or request.context.get("requestId")
-    return given if given and SANE_ID.fullmatch(given) else None
+    """Return the caller's own id, or else API Gateway's; one that might garble a log is passed."""
+    given = request.headers.get(CORRELATION_HEADER), request.context.get("requestId")
+    return next((each for each in given if each and SANE_ID.fullmatch(str(each))), None)
 
 
 def _as_problem(answer: Response, request: Request) -> Response:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from chalicelib.errors import NotAcceptable
+
+QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 def choose(accept: str | None, offered: tuple[str, ...]) -> str:
@@ -39,10 +43,7 @@ def choose(accept: str | None, offered: tuple[str, ...]) -> str:
 def _range(part: str) -> tuple[str, float]:
     media, *parameters = (piece.strip().lower() for piece in part.split(";"))
     quality = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
-    try:
-        return media, min(max(float(quality), 0.0), 1.0)
-    except ValueError:
-        return media, 0.0
+    return media, float(quality) if QUALITY.fullmatch(quality) else 0.0
 
 
 def _quality(media: str, ranges: list[tuple[str, float]]) -> float:

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from chalicelib.errors import SightloopError
-from chalicelib.web.api import Media, Operation
-from chalicelib.web.problems import MEDIA_TYPE, ProblemDocument
+from chalicelib.web.api import CORRELATION_HEADER, Answers, Media, Operation
+from chalicelib.web.problems import MEDIA_TYPE, ProblemDocument, example, problem_type
 
 REFERENCE = "#/components/schemas/{model}"
 DESCRIPTION = (
-    "Send an image, get boxes. Boxes are in pixels of the upright original. "
-    "Every failure is an RFC 9457 problem document."
+    "Send an image, get boxes. Boxes are in pixels of the upright original. Every failure is an "
+    "RFC 9457 problem document, and every answer names its request in X-Correlation-Id. Where "
+    "there is a GET there is a HEAD."
 )
+TAGS = {
+    "detections": "Boxes at once, for images of up to about 4.5 MB.",
+    "predictions": "Boxes by way of an upload, for larger images and for callers who can wait.",
+    "models": "Which models there are, what they find, and how well.",
+    "service": "The service itself.",
+}
+HEADERS = {
+    "CorrelationId": {
+        "description": "names this request in our log; sent along with a request, it is kept",
+        "schema": {"type": "string"},
+    },
+    "RetryAfter": {
+        "description": "seconds after which the same request may succeed",
+        "schema": {"type": "integer"},
+    },
+}
 
 Schema = dict[str, Any]
+References = dict[Any, Schema]
 
 
 def document(operations: Iterable[Operation], version: str) -> Schema:
@@ -36,10 +55,7 @@ def document(operations: Iterable[Operation], version: str) -> Schema:
     paths: dict[str, Schema] = {}
     for operation in listed:
         described = _operation(operation, references)
-        methods = paths.setdefault(operation.path, {})
-        methods[operation.method.lower()] = described
-        if operation.head:
-            methods["head"] = _head(described)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,9 +65,9 @@ def document(operations: Iterable[Operation], version: str) -> Schema:
             "license": {"name": "AGPL-3.0-only", "identifier": "AGPL-3.0-only"},
         },
         "servers": [{"url": "."}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(o.tag for o in listed)],
+        "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "headers": HEADERS},
     }
 
 
@@ -70,7 +86,7 @@ def _models_in(part: type[BaseModel] | Media) -> list[type[BaseModel]]:
     return [schema for group in nested for schema in group if isinstance(schema, type)]
 
 
-def _schemas(operations: list[Operation]) -> tuple[dict[Any, Schema], Schema]:
+def _schemas(operations: list[Operation]) -> tuple[References, Schema]:
     pairs: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemDocument, "serialization")]
     for operation in operations:
         pairs.extend(_models(operation))
@@ -78,22 +94,16 @@ def _schemas(operations: list[Operation]) -> tuple[dict[Any, Schema], Schema]:
     return dict(references), top["$defs"]
 
 
-def _operation(operation: Operation, references: dict[Any, Schema]) -> Schema:
+def _operation(operation: Operation, references: References) -> Schema:
     described: Schema = {
         "tags": [operation.tag],
         "summary": operation.summary,
         "description": operation.description,
-        "operationId": re.sub(r"\W+", "_", f"{operation.method}{operation.path}").strip("_"),
+        "operationId": _camel_case(operation.handler.__name__),
         "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
         "responses": {
-            **{
-                str(status): {
-                    "description": getattr(answer, "description", "") or operation.summary,
-                    "content": _content(answer, "serialization", references),
-                }
-                for status, answer in operation.answers.items()
-            },
-            **_problems(operation.errors, references),
+            **_answers(operation.answers, references),
+            **_problems(operation.all_errors(), references),
         },
     }
     if operation.body is not None:
@@ -102,19 +112,43 @@ def _operation(operation: Operation, references: dict[Any, Schema]) -> Schema:
     return described
 
 
-def _head(described: Schema) -> Schema:
-    """Describe the same without bodies."""
-    answers = {
-        status: {"description": answer["description"]}
-        for status, answer in described["responses"].items()
-    }
-    identifier = re.sub("^GET", "HEAD", described["operationId"])
-    return {**described, "operationId": identifier, "responses": answers}
+def _camel_case(name: str) -> str:
+    """Return the name as generated clients like it.
+
+    >>> _camel_case("list_models")
+    'listModels'
+    """
+    return re.sub(r"_(\w)", lambda found: found[1].upper(), name)
 
 
-def _content(
-    part: type[BaseModel] | Media, mode: JsonSchemaMode, references: dict[Any, Schema]
-) -> Schema:
+def _answers(answers: Answers, references: References) -> Schema:
+    described: Schema = {}
+    for status, answer in answers.items():
+        media = answer if isinstance(answer, Media) else Media({"application/json": answer})
+        described[str(status)] = {
+            "description": media.description or _first_sentence(answer),
+            "headers": {
+                CORRELATION_HEADER: _header("CorrelationId"),
+                **{
+                    name: {"description": told, "schema": {"type": "string"}}
+                    for name, told in media.headers.items()
+                },
+            },
+        }
+        if media.types:
+            described[str(status)]["content"] = _content(media, "serialization", references)
+    return described
+
+
+def _first_sentence(described: object) -> str:
+    return (described.__doc__ or "").split("\n")[0].rstrip(".")
+
+
+def _header(name: str) -> Schema:
+    return {"$ref": f"#/components/headers/{name}"}
+
+
+def _content(part: type[BaseModel] | Media, mode: JsonSchemaMode, references: References) -> Schema:
     media = part if isinstance(part, Media) else Media({"application/json": part})
 
     def described(schema: Any) -> Any:
@@ -125,23 +159,40 @@ def _content(
     return {kind: {"schema": described(schema)} for kind, schema in media.types.items()}
 
 
-def _problems(errors: tuple[type[SightloopError], ...], references: dict[Any, Schema]) -> Schema:
+def _problems(errors: tuple[type[SightloopError], ...], references: References) -> Schema:
     by_status: dict[int, list[type[SightloopError]]] = {}
     for error in errors:
         by_status.setdefault(error.status, []).append(error)
-    schema = references[ProblemDocument, "serialization"]
     return {
-        str(status): {
-            "description": ", ".join(error.title for error in kinds),
-            "content": {MEDIA_TYPE: {"schema": schema}},
-        }
+        str(status): _problem(kinds, references[ProblemDocument, "serialization"])
         for status, kinds in sorted(by_status.items())
     }
 
 
+def _problem(kinds: list[type[SightloopError]], schema: Schema) -> Schema:
+    """Describe what a status may mean, with an example of each kind."""
+    headers = {CORRELATION_HEADER: _header("CorrelationId")}
+    if any(kind.retry for kind in kinds):
+        headers["Retry-After"] = _header("RetryAfter")
+    examples = {
+        problem_type(kind).rpartition(":")[2]: {
+            "summary": kind.title,
+            "value": example(kind).model_dump(mode="json", exclude_none=True),
+        }
+        for kind in kinds
+    }
+    return {
+        "description": ", ".join(dict.fromkeys(kind.title for kind in kinds)),
+        "headers": headers,
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+    }
+
+
 def _path_parameters(operation: Operation) -> list[Schema]:
+    """Describe the path's parameters as the handler's annotations do."""
+    annotations = typing.get_type_hints(operation.handler, include_extras=True)
     return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        _parameter(name, "path", True, TypeAdapter(annotations[name]).json_schema())
         for name in re.findall(r"{(\w+)}", operation.path)
     ]
 
@@ -151,11 +202,14 @@ def _query_parameters(operation: Operation) -> list[Schema]:
         return []
     schema = operation.query.model_json_schema(ref_template=REFERENCE)
     return [
-        {
-            "name": name,
-            "in": "query",
-            "required": name in schema.get("required", []),
-            "schema": {k: v for k, v in described.items() if k != "title"},
-        }
+        _parameter(name, "query", name in schema.get("required", []), described)
         for name, described in schema["properties"].items()
     ]
+
+
+def _parameter(name: str, place: str, required: bool, described: Schema) -> Schema:
+    schema = {key: told for key, told in described.items() if key not in ("title", "description")}
+    parameter: Schema = {"name": name, "in": place, "required": required, "schema": schema}
+    if "description" in described:
+        parameter["description"] = described["description"]
+    return parameter

@@ -8,13 +8,15 @@ from typing import Any
 from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from chalicelib.errors import InvalidRequest, NotReady, SightloopError
+from chalicelib.errors import InvalidRequest, ModelUnavailable, NotReady, SightloopError
 from chalicelib.observability import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "2"
+EXAMPLE_ID = "3f0c2a6e-5d1b-4a57-9a55-0f3f6f0d7c11"
 OURS = "something went wrong on our side; it is logged under the correlation id"
 OURS_FOR_NOW = "a part of the service does not answer: try again in a moment"
+TOLD = (NotReady, ModelUnavailable)  # ours as well, but what failed inside is no secret
 
 
 class Fault(BaseModel):
@@ -42,6 +44,8 @@ class ProblemDocument(BaseModel):
 class InvalidFields(InvalidRequest):
     """Fields of a request that do not hold what they should; all of them are named."""
 
+    title = "Invalid fields"
+
     def __init__(self, error: ValidationError, where: str) -> None:
         self.faults = [
             Fault(where=".".join([where, *map(str, fault["loc"])]), what=fault["msg"])
@@ -52,11 +56,12 @@ class InvalidFields(InvalidRequest):
 
 def document(error: SightloopError, path: str | None = None) -> ProblemDocument:
     """Describe an error to the caller; what failed inside is for the log alone."""
+    kind = type(error)
     return ProblemDocument(
-        type=problem_type(type(error)),
+        type=problem_type(kind),
         title=error.title,
         status=error.status,
-        detail=_told(error),
+        detail=_told(kind, error.detail),
         instance=path,
         correlation_id=correlation_id(),
         retry=error.retry,
@@ -64,10 +69,23 @@ def document(error: SightloopError, path: str | None = None) -> ProblemDocument:
     )
 
 
-def _told(error: SightloopError) -> str:
-    if error.status < 500 or isinstance(error, NotReady):
-        return error.detail
-    return OURS_FOR_NOW if error.retry else OURS
+def example(kind: type[SightloopError]) -> ProblemDocument:
+    """Return what a problem of a kind looks like, with the kind's own words for the detail."""
+    return ProblemDocument(
+        type=problem_type(kind),
+        title=kind.title,
+        status=kind.status,
+        detail=_told(kind, (kind.__doc__ or kind.title).split("\n")[0]),
+        instance="/v1/models/scratch/detections",
+        correlation_id=EXAMPLE_ID,
+        retry=kind.retry,
+    )
+
+
+def _told(kind: type[SightloopError], detail: str) -> str:
+    if kind.status < 500 or issubclass(kind, TOLD):
+        return detail
+    return OURS_FOR_NOW if kind.retry else OURS
 
 
 def problem_type(kind: type[SightloopError]) -> str:

@@ -8,10 +8,10 @@ import json
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from chalice.app import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from chalicelib.errors import NotFound, NotReady, SightloopError
 from chalicelib.observability import logger
@@ -45,9 +45,9 @@ class Copy:
 class Health(BaseModel):
     """A detection would succeed."""
 
-    status: str
-    model: str
-    version: int
+    status: Literal["ok"] = "ok"
+    model: str = Field(description="that was tried", examples=["scratch"])
+    version: int = Field(description="of that model", examples=[1])
 
 
 @api.route(
@@ -56,16 +56,15 @@ class Health(BaseModel):
     "Tell whether a detection would succeed",
     {200: Health},
     errors=(NotReady,),
-    head=True,
 )
-def healthz() -> Health:
+def check_health() -> Health:
     """Detect with a model, once for each version that goes live, and name it."""
     names = [file.name for file in services().catalog.all() if file.live_version is not None]
     if not names:
         raise NotReady("no model serves yet: register one")
     for name in names:
         try:
-            return Health(status="ok", model=name, version=services().inference.prove(name))
+            return Health(model=name, version=services().inference.prove(name))
         except SightloopError:
             logger.exception("a model cannot detect", model=name)
     raise NotReady(f"none of the models can detect: {', '.join(names)}")
@@ -75,10 +74,14 @@ def healthz() -> Health:
     "GET",
     "/openapi.json",
     "Describe this API",
-    {200: Media({"application/json": {"type": "object"}}, "the OpenAPI 3.1 document")},
-    head=True,
+    {
+        200: Media(
+            {"application/json": {"type": "object"}}, "the OpenAPI 3.1 document", {"ETag": "of it"}
+        ),
+        304: Media({}, "it is the one named in If-None-Match"),
+    },
 )
-def describe() -> Response:
+def describe_api() -> Response:
     """Return this document."""
     return _answered(_description(), "application/json")
 
@@ -88,19 +91,19 @@ def _description() -> Copy:
     return Copy.of(json.dumps(openapi.document(documented, VERSION)).encode())
 
 
-@api.route("GET", "/", "The page", FILE, head=True, documented=False)
+@api.route("GET", "/", "The page", FILE, documented=False)
 def page() -> Response:
     """Return the page."""
     return _file(STATIC, "index.html")
 
 
-@api.route("GET", "/static/{name}", "A file of the page", FILE, head=True, documented=False)
+@api.route("GET", "/static/{name}", "A file of the page", FILE, documented=False)
 def static_file(name: str) -> Response:
     """Return a script or a style sheet."""
     return _file(STATIC, name)
 
 
-@api.route("GET", "/samples/{name}", "A sample photo", FILE, head=True, documented=False)
+@api.route("GET", "/samples/{name}", "A sample photo", FILE, documented=False)
 def sample(name: str) -> Response:
     """Return a sample photo."""
     return _file(STATIC / "samples", name)
@@ -127,7 +130,6 @@ def _answered(copy: Copy, media_type: str) -> Response:
         "Content-Type": media_type,
         "Cache-Control": REVALIDATE,
         "ETag": copy.etag,
-        "X-Content-Type-Options": "nosniff",
     }
     if _has(copy.etag):
         return Response(b"", headers, 304)
