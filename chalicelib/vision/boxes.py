@@ -217,7 +217,7 @@ class Detections:
 
     @classmethod
     def from_ground_truth(cls, line: str, job: str, class_names: Sequence[str]) -> Self:
-        """Read one line of a Ground Truth output manifest, drawn by people or by ``to_ground_truth``.
+        """Read one line of a Ground Truth output manifest, labelled by people or by us.
 
         Parameters
         ----------
@@ -259,7 +259,7 @@ def _frozen(
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidLabel(f"{name} must be numbers of shape {shape}: {error}") from None
     if dtype is np.int64 and not np.array_equal(array, np.asarray(values)):
-        raise InvalidLabel(f"{name} must be whole numbers, got {values}")
+        raise InvalidLabel(f"{name} must be whole numbers, got {values!r}")
     array = array.reshape(shape) if array.size == 0 == shape[0] else array
     if array.shape != shape:
         raise InvalidLabel(f"{name} must have shape {shape}, got {array.shape}")

@@ -13,6 +13,7 @@ from chalicelib.vision.image import MAX_PIXELS, decode_image
 
 GOLDEN_ANGLE = 0.61803398875
 SMALLEST_TEXT = 11
+MARGIN = 0.25  # around a label's text, of its height
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Colour = tuple[int, int, int]
 
@@ -44,8 +45,9 @@ def draw(image: Image.Image, detections: Detections) -> Image.Image:
         x1, y1, x2, y2 = (float(edge) for edge in xyxy)
         colour = class_colour(int(class_id))
         pen.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=colour, width=line)
-        text = f"{detections.class_names[class_id]} {confidence:.2f}"
-        _label(pen, text, (x1, y1, y2), colour, font, canvas.size)
+        text = _fitting(detections.class_names[class_id], confidence, font, canvas.width)
+        if text:
+            _label(pen, text, (x1, y1, y2), colour, font, canvas.size)
     return canvas
 
 
@@ -61,6 +63,16 @@ def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
+def _fitting(name: str, confidence: float, font: Font, width: int) -> str:
+    """Return as much of a label as a picture of that width has room for."""
+    most = f"{name} {confidence:.2f}"
+    cut = (f"{name[:length].rstrip()}… {confidence:.2f}" for length in range(len(name) - 1, 1, -1))
+    room = width - 2 * MARGIN * SMALLEST_TEXT
+    return next(
+        (text for text in (most, *cut, f"{confidence:.2f}") if font.getlength(text) <= room), ""
+    )
+
+
 def _label(
     pen: ImageDraw.ImageDraw,
     text: str,
@@ -71,7 +83,7 @@ def _label(
 ) -> None:
     """Write a label above its box, or inside or below it where there is no room, never cut off."""
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-    margin = max(1.0, (bottom - top) * 0.25)
+    margin = max(1.0, (bottom - top) * MARGIN)
     width, height = right - left + 2 * margin, bottom - top + 2 * margin
     x1, y1, y2 = anchor
     x = max(0.0, min(x1, size[0] - width))

@@ -130,7 +130,7 @@ def _literal(metadata: dict[str, str], key: str) -> Any:
         raise InvalidModel(f"the model's metadata has no {key!r}: {HOW_TO_EXPORT}")
     try:
         return ast.literal_eval(metadata[key])
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise InvalidModel(f"the metadata's {key!r} cannot be read: {HOW_TO_EXPORT}") from error
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx.numpy_helper import from_array as constant
 from PIL import Image
 
 Encode = Callable[..., bytes]
@@ -62,8 +63,8 @@ def constant_model(
     kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     table = np.asarray(rows, dtype)[None]
     shape: list[Any] = [batch or "batch", 3, *(("height", "width") if dynamic else (side, side))]
-    axes = numpy_helper.from_array(np.array([1, 2, 3]), "axes")
-    flat = numpy_helper.from_array(np.array([-1, 1, 1]), "flat")
+    axes = constant(np.array([1, 2, 3]), "axes")
+    flat = constant(np.array([-1, 1, 1]), "flat")
     graph = helper.make_graph(
         [
             helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
@@ -74,8 +75,7 @@ def constant_model(
         "constant",
         [helper.make_tensor_value_info("images", kind, shape)],
         [helper.make_tensor_value_info("output0", kind, [batch or "batch", *table.shape[1:]])],
-        [axes, flat, numpy_helper.from_array(table, "rows")]
-        + [numpy_helper.from_array(np.array(0, dtype), "zero")],
+        [axes, flat, constant(table, "rows"), constant(np.array(0, dtype), "zero")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     model.ir_version = 10

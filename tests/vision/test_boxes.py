@@ -158,7 +158,7 @@ def test_what_cannot_be_is_refused_at_birth(xyxy, confidence, class_id, size, sa
         [{"box": None, "confidence": 1, "class_id": 0}],
         [{"box": [1, 2, 3, 4], "confidence": 1, "class_id": 0}],
         [None],
-        [{"box": dict.fromkeys(("x1", "y1", "x2", "y2"), [1]), "confidence": 1, "class_id": 0}],
+        [{"box": {"x1": [1], "y1": [1], "x2": 2, "y2": 2}, "confidence": 1, "class_id": 0}],
         [{"box": dict.fromkeys(("x1", "y1", "x2", "y2"), "a"), "confidence": 1, "class_id": 0}],
         [{"box": dict.fromkeys(("x1", "y1", "x2", "y2"), 1), "confidence": None, "class_id": 0}],
         [{"box": dict.fromkeys(("x1", "y1", "x2", "y2"), 1), "confidence": 1, "class_id": 0.5}],

@@ -235,7 +235,7 @@ def test_a_picture_that_breaks_off_is_refused(kind: str, share: float, photo, en
 
 
 def test_the_pixel_limit_is_judged_by_the_header() -> None:
-    with pytest.raises(TooManyPixels, match="20000x10000|200000000"):
+    with pytest.raises(TooManyPixels, match="200000000 pixels"):
         decode_image(png_of(20_000, 10_000))
     with pytest.raises(TooManyPixels, match="over the limit"):
         decode_image(png_of(9_000, 9_000))

@@ -57,8 +57,14 @@ def test_boxes_in_the_padding_are_clipped_to_the_picture() -> None:
 
 @pytest.mark.parametrize(
     ("size", "shape"),
-    [((640, 640), (640, 640)), ((810, 1080), (640, 480)), ((4000, 3000), (480, 640))]
-    + [((450, 300), (448, 640)), ((1000, 10), (32, 640)), ((10, 1000), (640, 32))],
+    [
+        ((640, 640), (640, 640)),
+        ((810, 1080), (640, 480)),
+        ((4000, 3000), (480, 640)),
+        ((450, 300), (448, 640)),
+        ((1000, 10), (32, 640)),
+        ((10, 1000), (640, 32)),
+    ],
 )
 def test_rectangular_input_is_padded_to_the_stride_only(size, shape) -> None:
     assert fit(size, (640, 640), 32, rect=True).shape == shape
