@@ -1,0 +1,145 @@
+/** The page: what happens to a photo from when it is taken in to when its boxes are saved. */
+
+import { Confidence } from './confidence.js';
+import { saveJson, savePicture, shownAnswer } from './download.js';
+import { openIntake, openSamples } from './intake.js';
+import { ModelChoice } from './model.js';
+import { Report } from './report.js';
+import { Selection } from './selection.js';
+import { Sheet } from './sheet.js';
+import { Stage } from './stage.js';
+import { counted, percent, stem, summary } from './words.js';
+import { Work } from './work.js';
+
+const CALM_MS = 600;
+const byId = (id) => document.getElementById(id);
+
+const work = new Work();
+const models = new ModelChoice();
+const selection = new Selection();
+const confidence = new Confidence();
+const report = new Report(selection);
+const stage = new Stage(selection, { again: (photo) => work.again(photo), remove });
+const sheet = new Sheet(byId('tabs'), { open, remove }, (photo) => confidence.countOf(photo.answer));
+
+/** @type {?import('./work.js').Photo} */
+let current = null;
+let reported = null;
+let telling = 0;
+
+function open(photo) {
+  current = photo;
+  sheet.select(photo);
+  refresh();
+}
+
+/** Take photos in and look at the first of them. */
+function take(files) {
+  const [first] = work.add(files);
+  open(first);
+  if (files.length > 1) say(`${counted(files.length, 'photo')} taken in`);
+}
+
+/** Take a photo out; the one after it comes into view, and keeps the focus in the sheet. */
+function remove(photo) {
+  const at = work.photos.indexOf(photo);
+  work.remove(photo);
+  if (photo === current) current = work.photos[at] ?? work.photos.at(-1) ?? null;
+  if (!work.photos.length && window.location.hash) {
+    window.history.replaceState(null, '', window.location.pathname + window.location.search);
+  }
+  sheet.show(work.photos, current);
+  refresh();
+  if (current) sheet.focus(current);
+  else byId('choose').focus();
+}
+
+/** Bring stage and report up to the photo in view. */
+function refresh() {
+  document.body.classList.toggle('has-photos', work.photos.length > 0);
+  byId('own').hidden = !work.photos.length;
+  stage.show(current);
+  const answer = current?.answer ?? null;
+  if (answer !== reported) {
+    reported = answer;
+    report.draw(current);
+    if (answer) confidence.draw(answer);
+  }
+  filter();
+}
+
+/** Show what is above the slider's confidence, everywhere. */
+function filter() {
+  for (const photo of work.photos) sheet.update(photo);
+  byId('save-all').hidden = work.photos.filter((photo) => photo.answer).length < 2;
+  if (!current?.answer) return;
+  const count = confidence.countOf(current.answer);
+  confidence.shade(current.answer);
+  if (selection.chosen >= count) selection.clear();
+  stage.showFirst(count);
+  report.showFirst(current, count);
+}
+
+/** Tell those who cannot see it, once things are calm. */
+function say(text) {
+  clearTimeout(telling);
+  telling = setTimeout(() => { byId('live').textContent = text; }, CALM_MS / 3);
+}
+
+function sayFound(photo) {
+  const shown = shownAnswer(photo, confidence.value).detections;
+  say(`${summary(shown)} found on ${photo.name}`);
+}
+
+function changed({ detail: photo }) {
+  sheet.update(photo);
+  if (photo.state === 'done' && photo.answer !== photo.told) {
+    photo.told = photo.answer;
+    sayFound(photo);
+  }
+  if (photo.state === 'failed') say(`${photo.name}: ${photo.problem.title}. ${photo.problem.detail}`);
+  if (photo === current) refresh();
+  else filter();
+}
+
+async function savePhoto() {
+  const button = byId('save-picture');
+  button.disabled = true;
+  try {
+    await savePicture(current, confidence.value);
+  } catch {
+    byId('where').textContent = 'This browser cannot draw this photo. The API can: ask it for '
+      + 'image/jpeg.';
+  }
+  button.disabled = false;
+}
+
+work.addEventListener('members', () => sheet.show(work.photos, current));
+work.addEventListener('change', changed);
+models.addEventListener('change', () => {
+  const address = new URL(window.location.href);
+  if (models.models.length > 1) address.searchParams.set('model', models.name);
+  window.history.replaceState(null, '', address);
+  work.changeModel(models.name);
+});
+confidence.addEventListener('change', () => {
+  filter();
+  clearTimeout(telling);
+  telling = setTimeout(() => {
+    const shown = shownAnswer(current, confidence.value).detections;
+    byId('live').textContent = `${summary(shown)} above ${percent(confidence.value)}`;
+  }, CALM_MS);
+});
+byId('save-picture').addEventListener('click', savePhoto);
+byId('save-json').addEventListener('click', () => {
+  saveJson(shownAnswer(current, confidence.value), `${stem(current.name)}-boxes.json`);
+});
+byId('save-all').addEventListener('click', () => {
+  const answered = work.photos.filter((photo) => photo.answer);
+  const results = answered.map((photo) => shownAnswer(photo, confidence.value));
+  saveJson({ model: work.model, results }, 'sightloop-boxes.json');
+});
+
+openIntake(take);
+openSamples(take, (problem) => say(`${problem.title}. ${problem.detail}`));
+models.load();

@@ -1,0 +1,108 @@
+/** The way of large photos: a form that the bucket takes, then the queue, then the answer. */
+
+import { OPTIONS, Problem, json, unreachable } from './api.js';
+import { bytes } from './words.js';
+
+/** What one call carries; a larger photo goes through the bucket. */
+export const INLINE_BYTES = 4_500_000;
+
+const FIRST_POLL_MS = 250;
+const LONGEST_POLL_MS = 2000;
+const PATIENCE_MS = 180_000;
+
+/**
+ * Detect in a photo that is too large for one call.
+ * @param {string} model
+ * @param {File} photo
+ * @param {string} type its media type
+ * @param {AbortSignal} signal
+ * @param {(step: string) => void} tell is told what is being done
+ * @returns {Promise<import('./api.js').Answer>}
+ * @throws {Problem}
+ */
+export async function detectByUpload(model, photo, type, signal, tell) {
+  tell('Asking for a place to upload to …');
+  const ticket = await json('v1/uploads', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({
+      model,
+      file_name: photo.name.slice(-255),
+      content_type: type,
+      options: OPTIONS,
+    }),
+    signal,
+  });
+  refuseIfTooLarge(photo, ticket.upload.max_bytes);
+  await send(ticket.upload, photo, signal, tell);
+  tell('Uploaded. In the queue …');
+  return answerOf(ticket.prediction_id, signal);
+}
+
+function refuseIfTooLarge(photo, most) {
+  if (photo.size <= most) return;
+  throw new Problem({
+    title: 'Too large',
+    detail: `This file has ${bytes(photo.size)}; ${bytes(most)} is the most that is taken.`,
+    status: 413,
+  });
+}
+
+/** Send the form; with XMLHttpRequest, because fetch does not tell how far an upload is. */
+function send(form, photo, signal, tell) {
+  const body = new FormData();
+  for (const [name, value] of Object.entries(form.fields)) body.append(name, value);
+  body.append('file', photo);
+  const size = bytes(photo.size);
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', form.url);
+    request.upload.onprogress = ({ loaded, total }) => {
+      tell(`Uploading ${size}: ${Math.floor((loaded / total) * 100)}\u202f%`);
+    };
+    request.onload = () => {
+      if (request.status < 300) resolve();
+      else reject(refusal(request));
+    };
+    request.onerror = () => reject(unreachable());
+    request.onabort = () => reject(new DOMException('stopped', 'AbortError'));
+    signal.addEventListener('abort', () => request.abort(), { once: true });
+    request.send(body);
+  });
+}
+
+function refusal(request) {
+  const [, code] = request.responseText.match(/<Code>(\w+)<\/Code>/) ?? [];
+  return new Problem({
+    title: 'The upload was refused',
+    detail: `The storage answered ${code ?? `with status ${request.status}`}.`,
+    retry: true,
+  });
+}
+
+/** Ask until there is an answer, good or bad, more and more seldom. */
+async function answerOf(id, signal) {
+  const until = performance.now() + PATIENCE_MS;
+  for (let pause = FIRST_POLL_MS; performance.now() < until; pause *= 1.3) {
+    await sleep(Math.min(pause, LONGEST_POLL_MS), signal);
+    const prediction = await json(`v1/predictions/${encodeURIComponent(id)}`, { signal });
+    if (prediction.state === 'done') return prediction.result;
+    if (prediction.state === 'failed') throw new Problem(prediction.problem);
+  }
+  throw new Problem({
+    title: 'Still in the queue',
+    detail: `The photo was uploaded, but no answer came in ${PATIENCE_MS / 60_000} minutes.`,
+    retry: true,
+  });
+}
+
+function sleep(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    const stop = () => {
+      clearTimeout(timer);
+      reject(new DOMException('stopped', 'AbortError'));
+    };
+    signal.addEventListener('abort', stop, { once: true });
+  });
+}
