@@ -10,7 +10,13 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import ConfigurationError, ObjectNotFound, SightloopError, Unavailable
+from chalicelib.errors import (
+    ConfigurationError,
+    Conflict,
+    ObjectNotFound,
+    SightloopError,
+    Unavailable,
+)
 
 MISSING_OBJECT = frozenset({"404", "NoSuchKey", "NotFound"})
 MISSING_RESOURCE = frozenset(
@@ -21,6 +27,7 @@ MISSING_RESOURCE = frozenset(
         "QueueDoesNotExist",
     }
 )
+CHANGED_MEANWHILE = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException", "InvalidAccessKeyId"})
 
 
@@ -53,6 +60,8 @@ def translated(unavailable: type[Unavailable], what: str) -> Iterator[None]:
     ------
     ObjectNotFound
         The key does not exist.
+    Conflict
+        Somebody else wrote in between.
     ConfigurationError
         The bucket, queue or table does not exist, or we may not use it.
     Unavailable
@@ -72,6 +81,8 @@ def _from_client_error(
     code = error.response.get("Error", {}).get("Code", "")
     if code in MISSING_OBJECT:
         return ObjectNotFound(f"{what}: it does not exist")
+    if code in CHANGED_MEANWHILE:
+        return Conflict(f"{what}: somebody else wrote in between")
     if code in MISSING_RESOURCE or code in REFUSED:
         return ConfigurationError(f"{what}: {error}")
     return unavailable(f"{what}: {error}")

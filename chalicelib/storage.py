@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import translated
-from chalicelib.errors import StorageUnavailable
+from chalicelib.aws import MISSING_OBJECT, translated
+from chalicelib.errors import Conflict, StorageUnavailable
 
 NOT_MODIFIED = "304"
 
@@ -102,6 +102,43 @@ class ObjectStore:
                 ContentType=content_type,
                 Metadata=dict(metadata or {}),
             )
+
+    def put_over(
+        self,
+        key: str,
+        body: bytes,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        etag: str | None,
+    ) -> None:
+        """Write an object unless somebody else did meanwhile.
+
+        Parameters
+        ----------
+        etag : str or None
+            Of the object that is there, as far as the caller knows; ``None``: none is.
+
+        Raises
+        ------
+        Conflict
+            There is another.
+        """
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        with translated(StorageUnavailable, f"writing {key}"):
+            try:
+                self._s3.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,
+                    ContentType=content_type,
+                    Metadata=dict(metadata or {}),
+                    **condition,
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] in MISSING_OBJECT:
+                    raise Conflict(f"writing {key}: it is gone") from error
+                raise
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes without reading it."""

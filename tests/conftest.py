@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Callable
+
+import pytest
 
 os.environ.update(
     AWS_ACCESS_KEY_ID="testing",
@@ -18,3 +22,63 @@ for name in [
     del os.environ[name]
 for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
     os.environ.pop(name, None)
+
+
+def tiny_model(
+    rows: tuple[tuple[float, ...], ...] = ((8, 8, 24, 20, 0.9, 0), (30, 30, 60, 50, 0.6, 1)),
+    names: tuple[str, ...] = ("scratch", "dent"),
+    *,
+    runs: bool = True,
+) -> bytes:
+    """Return an ONNX detector of 64x64 pixels that finds the same boxes on every picture.
+
+    Each row is x1, y1, x2, y2, confidence, class id. One that does not run fails on any picture.
+    """
+    import numpy as np  # noqa: PLC0415 - few tests need a model
+    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
+
+    shape = [1, len(rows), 6] if runs else [7]
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "nothing"], ["zero"]),
+            helper.make_node("Add", ["rows", "zero"], ["all"]),
+            helper.make_node("Reshape", ["all", "shape"], ["output0"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, "height", "width"])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(np.array([rows], np.float32), "rows"),
+            numpy_helper.from_array(np.array(0, np.float32), "nothing"),
+            numpy_helper.from_array(np.array(shape, np.int64), "shape"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    told = {"names": str(dict(enumerate(names))), "stride": "32", "imgsz": "[64, 64]"}
+    helper.set_model_props(model, {**told, "task": "detect", "end2end": "True"})
+    return bytes(model.SerializeToString())
+
+
+def picture(
+    size: tuple[int, int] = (64, 64), kind: str = "JPEG", orientation: int | None = None
+) -> bytes:
+    """Return a picture's file."""
+    from PIL import Image  # noqa: PLC0415
+
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(buffer, kind, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., bytes]:
+    return tiny_model
+
+
+@pytest.fixture(scope="session")
+def make_picture() -> Callable[..., bytes]:
+    return picture

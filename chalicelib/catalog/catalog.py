@@ -16,7 +16,7 @@ from chalicelib.catalog.model import (
     model_key,
     version_key,
 )
-from chalicelib.errors import InvalidModel, ModelNotFound, ObjectNotFound, StorageUnavailable
+from chalicelib.errors import InvalidModel, ModelNotFound, ObjectNotFound, SightloopError
 from chalicelib.observability import logger
 from chalicelib.storage import ObjectStore
 
@@ -61,6 +61,8 @@ class Catalog:
         ------
         ModelNotFound
             There is no such model.
+        InvalidModel, StorageUnavailable, ConfigurationError
+            It cannot be read, and was not known before.
         """
         if not re.fullmatch(NAME_PATTERN, name):
             raise _not_found(name)
@@ -69,7 +71,9 @@ class Catalog:
             return known.file
         try:
             return self._ask(name, known)
-        except (StorageUnavailable, InvalidModel):
+        except ModelNotFound:
+            raise
+        except SightloopError:
             if known is None:
                 raise
             logger.warning("the last known version serves on", exc_info=True, model=name)
@@ -94,7 +98,7 @@ class Catalog:
         try:
             found = self._store.folders("models/")
             self._names = sorted(name for name in found if re.fullmatch(NAME_PATTERN, name))
-        except StorageUnavailable:
+        except SightloopError:
             if self._names is None:
                 raise
             logger.warning("the store does not answer: listing what was known last", exc_info=True)
@@ -153,6 +157,8 @@ class Catalog:
             return self._keep(name, known)
         assert found is not None
         file = ModelFile.parse(found.body, key)
+        if file.name != name:
+            raise InvalidModel(f"{key}: it is of a model {file.name!r}")
         return self._keep(name, _Known(file, found.etag, self._clock()))
 
     def _keep(self, name: str, known: _Known) -> ModelFile:

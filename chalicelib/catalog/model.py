@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from chalicelib.errors import InvalidModel
 
@@ -14,6 +21,10 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 ModelName = Annotated[
     str, Field(pattern=NAME_PATTERN, description="name of a model", examples=["scratch"])
 ]
+# Beyond its own errors, PyYAML lets these out of malformed scalars, such as `!!int ""`.
+YAML_FAULTS = (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError)
+LARGEST_FILE = 1024 * 1024
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -25,13 +36,21 @@ class ModelFile(BaseModel):
     name: ModelName
     names: tuple[str, ...] = Field(min_length=1, description="classes by id")
     nc: int = Field(ge=1, description="how many classes")
-    live_version: int | None = Field(None, ge=1)
+    live_version: int | None = Field(default=None, ge=1)
     training_set_size: int = Field(0, ge=0)
     validation_set_size: int = Field(0, ge=0)
     validation_APs: tuple[Share | None, ...] = Field(  # noqa: N815 - the file's own spelling
         (), description="AP at IoU 0.5 by class id; null where there was no validation box"
     )
     promoted_at: AwareDatetime | None = None
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if self.nc != len(self.names):
+            raise ValueError(f"nc is {self.nc}, but names has {len(self.names)}")
+        if len(self.validation_APs) > self.nc:
+            raise ValueError(f"validation_APs has {len(self.validation_APs)} of {self.nc} classes")
+        return self
 
     @classmethod
     def parse(cls, text: bytes, origin: str) -> Self:
@@ -42,9 +61,11 @@ class ModelFile(BaseModel):
         InvalidModel
             It is not such a file; ``origin`` and the first fault are named.
         """
+        if len(text) > LARGEST_FILE:
+            raise InvalidModel(f"{origin}: it has {len(text)} bytes, which no such file has")
         try:
             return cls.model_validate(yaml.safe_load(text))
-        except (yaml.YAMLError, ValidationError) as error:
+        except (*YAML_FAULTS, TypeError, ValueError) as error:
             raise InvalidModel(f"{origin}: {_first_fault(error)}") from error
 
     def to_yaml(self) -> bytes:

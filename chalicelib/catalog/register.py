@@ -17,8 +17,9 @@ from chalicelib.catalog.model import (
     model_key,
     version_key,
 )
+from chalicelib.catalog.proof import prove
 from chalicelib.database import Database
-from chalicelib.errors import InvalidModel, InvalidRequest, ModelNotFound, ObjectNotFound
+from chalicelib.errors import Conflict, InvalidModel, InvalidRequest, ModelNotFound, ObjectNotFound
 from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detector
 
@@ -30,6 +31,7 @@ ON CONFLICT (name) DO UPDATE SET
     live_version = excluded.live_version,
     training_set_size = excluded.training_set_size,
     validation_set_size = excluded.validation_set_size
+WHERE models.live_version IS NULL OR models.live_version <= excluded.live_version
 """
 INSERT_VERSION = """
 INSERT INTO model_versions (model, version, sha256, metrics, promoted_at)
@@ -86,26 +88,56 @@ class Publisher:
         if not re.fullmatch(NAME_PATTERN, name):
             raise InvalidRequest(f"{name!r} cannot name a model: it must match {NAME_PATTERN}")
         measured = VersionMetrics.parse(metrics, "metrics.json")
-        names = Detector(onnx, threads=1).class_names
+        detector = Detector(onnx, threads=1)
+        prove(detector)
         sha256 = hashlib.sha256(onnx).hexdigest()
-        file = self._serving(name, sha256)
-        if file is None:
-            file = self._next(name, names, measured)
-            self._upload(file, onnx, metrics, sha256)
-        self._record(file, sha256, measured)
-        return file
+        served = self._serving(name, sha256)
+        if served:
+            self._record(served, sha256, measured)
+            return served
+        described = _described(name, detector.class_names, measured, self._now())
+        made = self._put_files(described, onnx, metrics, sha256)
+        serves = self._promote(made)
+        self._record(made, sha256, measured)
+        return serves
 
-    def _upload(self, file: ModelFile, onnx: bytes, metrics: bytes, sha256: str) -> None:
-        """Write a version's files, and last the one that makes it serve."""
-        assert file.live_version is not None
-        for name, body, kind in (
-            ("model.onnx", onnx, "application/octet-stream"),
-            ("metrics.json", metrics, "application/json"),
-        ):
-            key = version_key(file.name, file.live_version, name)
-            self._store.put(key, body, kind, {"sha256": sha256})
-        self._store.put(model_key(file.name), file.to_yaml(), "application/yaml")
-        self._catalog.forget(file.name)
+    def _put_files(self, made: ModelFile, onnx: bytes, metrics: bytes, sha256: str) -> ModelFile:
+        """Take the next number, which whoever writes the weights first has, and write the rest."""
+        version = self._catalog.next_version(made.name)
+        weights = version_key(made.name, version, "model.onnx")
+        marks = {"sha256": sha256}
+        try:
+            self._store.put_over(weights, onnx, "application/octet-stream", marks, etag=None)
+        except Conflict:
+            return self._put_files(made, onnx, metrics, sha256)
+        key = version_key(made.name, version, "metrics.json")
+        self._store.put(key, metrics, "application/json", marks)
+        return made.model_copy(update={"live_version": version})
+
+    def _promote(self, made: ModelFile) -> ModelFile:
+        """Make a version serve, unless a later one was quicker; return what serves."""
+        assert made.live_version is not None
+        held, etag = self._held(made.name)
+        if held and held.live_version and held.live_version > made.live_version:
+            return held
+        try:
+            key = model_key(made.name)
+            self._store.put_over(key, made.to_yaml(), "application/yaml", etag=etag)
+        except Conflict:
+            return self._promote(made)
+        self._catalog.forget(made.name)
+        return made
+
+    def _held(self, name: str) -> tuple[ModelFile | None, str | None]:
+        """Return what `model.yaml` says now, if it can be read, and its ETag, if it is there."""
+        try:
+            found = self._store.get(model_key(name))
+        except ObjectNotFound:
+            return None, None
+        try:
+            return ModelFile.parse(found.body, model_key(name)), found.etag
+        except InvalidModel:
+            return None, found.etag
 
     def _serving(self, name: str, sha256: str) -> ModelFile | None:
         """Return the model if exactly these weights serve already."""
@@ -118,24 +150,6 @@ class Publisher:
         same = hashlib.sha256(served.body).hexdigest() == sha256
         return live.file if same else None
 
-    def _next(self, name: str, names: tuple[str, ...], measured: VersionMetrics) -> ModelFile:
-        for row in measured.per_class:
-            if names[row.class_id : row.class_id + 1] != (row.class_name,):
-                raise InvalidModel(
-                    f"metrics.json has class {row.class_id} {row.class_name!r}, "
-                    f"the weights have {dict(enumerate(names))}"
-                )
-        return ModelFile(
-            name=name,
-            names=names,
-            nc=len(names),
-            live_version=self._catalog.next_version(name),
-            training_set_size=measured.training_set_size,
-            validation_set_size=measured.validation_set_size,
-            validation_APs=measured.average_precisions(len(names)),
-            promoted_at=self._now(),
-        )
-
     def _record(self, file: ModelFile, sha256: str, measured: VersionMetrics) -> None:
         if self._database is None:
             return
@@ -145,3 +159,30 @@ class Publisher:
             rows.execute(
                 INSERT_VERSION, (file.name, file.live_version, sha256, told, file.promoted_at)
             )
+
+
+def _described(
+    name: str, names: tuple[str, ...], measured: VersionMetrics, now: datetime
+) -> ModelFile:
+    """Return a model's file, which lacks but the number of its version.
+
+    Raises
+    ------
+    InvalidModel
+        The metrics are of other classes than the weights.
+    """
+    for row in measured.per_class:
+        if names[row.class_id : row.class_id + 1] != (row.class_name,):
+            raise InvalidModel(
+                f"metrics.json has class {row.class_id} {row.class_name!r}, "
+                f"the weights have {dict(enumerate(names))}"
+            )
+    return ModelFile(
+        name=name,
+        names=names,
+        nc=len(names),
+        training_set_size=measured.training_set_size,
+        validation_set_size=measured.validation_set_size,
+        validation_APs=measured.average_precisions(len(names)),
+        promoted_at=now,
+    )

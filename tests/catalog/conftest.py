@@ -1,0 +1,58 @@
+"""A store bucket that stands in for S3, and what publishes into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.catalog import Catalog, Publisher
+from chalicelib.storage import ObjectStore
+
+REGION = "eu-central-1"
+BUCKET = "a-store"
+
+
+@dataclass
+class Clock:
+    """Monotonic seconds that pass only when told to."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store() -> Iterator[ObjectStore]:
+    with mock_aws():
+        s3 = boto3.client("s3", region_name=REGION)
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        yield ObjectStore(s3, BUCKET)
+
+
+@pytest.fixture
+def catalog(store: ObjectStore, clock: Clock) -> Catalog:
+    return Catalog(store, ttl_seconds=15, clock=clock)
+
+
+@pytest.fixture
+def publisher(store: ObjectStore, catalog: Catalog) -> Publisher:
+    return Publisher(store, catalog)
+
+
+@pytest.fixture
+def put_model(store: ObjectStore) -> Callable[..., None]:
+    def put(text: str | bytes, name: str = "scratch") -> None:
+        body = text if isinstance(text, bytes) else text.encode()
+        store.put(f"models/{name}/model.yaml", body, "application/yaml")
+
+    return put
