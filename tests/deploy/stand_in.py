@@ -6,6 +6,8 @@
 3. Chalice imports APIs as Swagger 2, moto reads OpenAPI 3 only.
 4. A mock integration, which answers the preflight requests of browsers, has no address; moto wants
    one.
+
+Moto forgets much of an imported API: `GET /imports` answers what was imported, as it came.
 """
 
 from __future__ import annotations
@@ -30,22 +32,29 @@ class ForChalice:
 
     def __init__(self, moto: Callable[..., Iterable[bytes]]) -> None:
         self._moto = moto
+        self._imports: list[dict[str, Any]] = []
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/imports":
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps(self._imports).encode()]
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         if environ["REQUEST_METHOD"] == "PUT" and "notification" in query:
             _replace_body(environ, lambda body: FILTER_NAME.sub(_small, body))
         elif "mode" in query and IMPORT_PATH.search(environ["PATH_INFO"]):
-            _replace_body(environ, _as_openapi_3)
+            _replace_body(environ, lambda body: self._imported(query, json.loads(body)))
         return self._moto(environ, start_response)
+
+    def _imported(self, query: dict[str, list[str]], swagger: dict[str, Any]) -> bytes:
+        self._imports.append({"query": query, "swagger": json.loads(json.dumps(swagger))})
+        return _as_openapi_3(swagger)
 
 
 def _small(match: re.Match[bytes]) -> bytes:
     return b"<Name>" + match[1].lower() + b"</Name>"
 
 
-def _as_openapi_3(body: bytes) -> bytes:
-    swagger = json.loads(body)
+def _as_openapi_3(swagger: dict[str, Any]) -> bytes:
     for integration in _integrations(swagger):
         if integration["type"] == "mock":
             integration.update(uri="", httpMethod="POST")

@@ -1,0 +1,338 @@
+"""Every function may do what it does, and nothing else.
+
+The functions run against the stand-in with clients that note each call. Each call has to be allowed
+by its function's policy, and each thing that a policy allows has to be needed by some call.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from chalice.local import LambdaContext
+
+from app import app
+from chalicelib import wiring
+from chalicelib.predictions import triggers
+from chalicelib.predictions.model import State
+from chalicelib.wiring import Services
+from deploy.policies import policy
+from deploy.resources import ensure
+from deploy.stages import DEFAULTS, FUNCTIONS, Stage
+
+ROOT = Path(__file__).parent.parent.parent
+Cloud = Any
+Events = Callable[..., dict[str, Any]]
+Statement = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call to AWS needs to be allowed."""
+
+    action: str
+    resource: str
+    prefix: str | None = None
+    about: str = ""  # the key that was looked for, where S3 has to say that it is missing
+
+
+class Witness:
+    """Makes clients that note what is called through them."""
+
+    def __init__(self, cloud: Cloud, stage: Stage) -> None:
+        self._cloud = cloud
+        self._stage = stage
+        self.calls: list[Call] = []
+        self.clients = {name: self._client(name) for name in ("s3", "sqs", "dynamodb")}
+
+    def _client(self, service: str) -> Any:
+        region, endpoint = self._stage.region, self._cloud.endpoint
+        client = boto3.client(service, region_name=region, endpoint_url=endpoint)
+        client.meta.events.register("provide-client-params", self._asked)
+        client.meta.events.register("after-call", self._answered)
+        return client
+
+    def _asked(self, params: Any, model: Any, context: Any, **_: Any) -> None:
+        context["asked"] = params
+        signs_a_form = model.name == "CreateBucket"  # what it lets in is noted by the story
+        signs_to_learn_the_host = params.get("Key") == "x"
+        if signs_a_form or signs_to_learn_the_host:
+            return
+        self.calls.extend(self._needed(model.service_model.service_name, model.name, params))
+
+    def _answered(self, http_response: Any, model: Any, context: Any, **_: Any) -> None:
+        if model.service_model.service_name == "s3" and http_response.status_code == 404:
+            asked = context["asked"]
+            bucket = self._stage.bucket_arn(asked["Bucket"])
+            self.calls.append(Call("s3:ListBucket", bucket, about=asked["Key"]))
+
+    def _needed(self, service: str, operation: str, asked: dict[str, Any]) -> Iterator[Call]:
+        """Yield what IAM asks for before it lets an operation through."""
+        if service == "dynamodb":
+            for table in asked.get("RequestItems", [asked.get("TableName")]):
+                yield Call(f"dynamodb:{operation}", self._stage.arn("dynamodb", f"table/{table}"))
+        elif service == "sqs":
+            queue = asked.get("QueueName") or asked["QueueUrl"].rpartition("/")[2]
+            yield Call(f"sqs:{operation}", self._stage.arn("sqs", queue))
+        elif operation == "ListObjectsV2":
+            bucket = self._stage.bucket_arn(asked["Bucket"])
+            yield Call("s3:ListBucket", bucket, prefix=asked["Prefix"])
+        else:
+            action = {"HeadObject": "GetObject"}.get(operation, operation)
+            yield Call(f"s3:{action}", self._stage.bucket_arn(asked["Bucket"], asked["Key"]))
+
+
+class Story:
+    """Everything that the functions ever do, done once."""
+
+    def __init__(self, cloud: Cloud, stage: Stage, api_event: Events, photo: bytes) -> None:
+        self.stage = stage
+        self.did: dict[str, list[Call]] = {name: [] for name in FUNCTIONS}
+        self._api_event = api_event
+        self._photo = photo
+        self._admin = cloud.in_region(stage.region)
+        self._witness = Witness(cloud, stage)
+        self._later = timedelta()
+        ensure(stage.settings, self._admin)
+        bundled = ROOT / "models/scratch"
+        services = Services(stage.settings, {"s3": self._admin("s3")})
+        onnx, metrics = bundled / "model.onnx", bundled / "metrics.json"
+        services.publisher.publish("scratch", onnx.read_bytes(), metrics.read_bytes())
+
+    def tell(self) -> None:
+        self._people_call()
+        self._files_arrive()
+        self._results_are_read()
+        self._much_is_lost()
+
+    def _people_call(self) -> None:
+        with_photo = {
+            "body": base64.b64encode(self._photo).decode(),
+            "isBase64Encoded": True,
+            "headers": {"Content-Type": "image/jpeg"},
+        }
+        for path in ("/", "/healthz", "/v1/models"):
+            assert self._ask("GET", path)["statusCode"] == 200
+        assert self._ask("GET", "/v1/models/{model}", model="scratch")["statusCode"] == 200
+        assert self._ask("GET", "/v1/models/{model}", model="nope")["statusCode"] == 404
+        detected = self._ask("POST", "/v1/models/{model}/detections", model="scratch", **with_photo)
+        assert detected["statusCode"] == 200
+        wanted = {"model": "scratch", "file_name": "tag.jpg", "content_type": "image/jpeg"}
+        headers = {"Content-Type": "application/json"}
+        offered = self._ask("POST", "/v1/uploads", body=json.dumps(wanted), headers=headers)
+        assert offered["statusCode"] == 201, _body(offered)
+        form = json.loads(_body(offered))["upload"]
+        bucket, key = self.stage.settings.uploads_bucket, form["fields"]["key"]
+        self.did["api_handler"].append(Call("s3:PutObject", self.stage.bucket_arn(bucket, key)))
+        self.offered = key
+
+    def _files_arrive(self) -> None:
+        """One that was asked for, one for a model that is not there, one that is gone again."""
+        for key in (self.offered, "uploads/nope/a.jpg", "uploads/scratch/gone.jpg"):
+            self._put(key)
+            self._call("on_upload", self._s3_event(key))
+        gone = {"Bucket": self.stage.settings.uploads_bucket, "Key": "uploads/scratch/gone.jpg"}
+        self._admin("s3").delete_object(**gone)
+        records = self._sqs_records()
+        assert len(records) == 3
+        self._call("identify", {"Records": records})
+
+    def _results_are_read(self) -> None:
+        """A result that is in its record, and one that was too long for it and is gone."""
+        found = self._ask(
+            "GET", "/v1/predictions/{prediction_id}", prediction_id=self.offered.split("/")[2]
+        )
+        assert json.loads(_body(found))["state"] == State.DONE
+        table = self._services().predictions_table
+        held = table.find(self.offered.split("/")[2])
+        assert held is not None
+        elsewhere = f"predictions/{held.prediction_id}/result.json"
+        changed = held.model_copy(update={"result": None, "result_key": elsewhere})
+        table.update(held, lambda _: changed)
+        self._witness.calls.clear()
+        path = "/v1/predictions/{prediction_id}"
+        assert self._ask("GET", path, prediction_id=held.prediction_id)["statusCode"] == 404
+
+    def _much_is_lost(self) -> None:
+        """An event, a message, and a worker with its message."""
+        for key in ("uploads/scratch/message.jpg", "uploads/scratch/worker.jpg"):
+            self._put(key)
+            self._call("on_upload", self._s3_event(key))
+        dead = next(each for each in self._sqs_records() if "worker.jpg" in each["body"])
+        self._send(f"{self.stage.settings.identify_queue}-dlq", dead["body"])
+        self._put("uploads/scratch/event.jpg")
+        self._later = timedelta(hours=2)
+        event = {
+            **dict.fromkeys(("version", "account", "time", "region", "source", "id"), ""),
+            "detail-type": "Scheduled Event",
+            "resources": [],
+            "detail": {},
+        }
+        done = self._call("reconcile", event)
+        assert done == {"driven": 2, "given_up": 1}
+
+    def _ask(self, method: str, resource: str, **given: Any) -> dict[str, Any]:
+        path = {k: given.pop(k) for k in ("model", "prediction_id") if k in given}
+        event = self._api_event(method, resource, pathParameters=path or None, **given)
+        return dict(self._call("api_handler", event))
+
+    def _call(self, function: str, event: dict[str, Any]) -> Any:
+        """Call a function in a process that was just started, as far as its services go."""
+        wiring.provide(self._services())
+        handler = app if function == "api_handler" else getattr(triggers, function)
+        self._witness.calls.clear()
+        answer = handler(event, LambdaContext(function, 3008))
+        self.did[function] += self._witness.calls
+        return answer
+
+    def _services(self) -> Services:
+        now = datetime.now(UTC) + self._later
+        return Services(self.stage.settings, self._witness.clients, lambda: now)
+
+    def _put(self, key: str) -> None:
+        bucket = self.stage.settings.uploads_bucket
+        self._admin("s3").put_object(Bucket=bucket, Key=key, Body=self._photo)
+
+    def _s3_event(self, key: str) -> dict[str, Any]:
+        bucket = self.stage.settings.uploads_bucket
+        etag = self._admin("s3").head_object(Bucket=bucket, Key=key)["ETag"].strip('"')
+        told = {"bucket": {"name": bucket}, "object": {"key": key, "eTag": etag, "size": 1}}
+        return {"Records": [{"eventTime": datetime.now(UTC).isoformat(), "s3": told}]}
+
+    def _sqs_records(self) -> list[dict[str, Any]]:
+        sqs, queue = self._admin("sqs"), self.stage.settings.identify_queue
+        url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        told = sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"], WaitTimeSeconds=0
+        )
+        return [
+            {
+                "messageId": each["MessageId"],
+                "receiptHandle": each["ReceiptHandle"],
+                "body": each["Body"],
+                "attributes": each["Attributes"],
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": self.stage.arn("sqs", queue),
+                "awsRegion": self.stage.region,
+            }
+            for each in told.get("Messages", [])
+        ]
+
+    def _send(self, queue: str, body: str) -> None:
+        sqs = self._admin("sqs")
+        sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName=queue)["QueueUrl"], MessageBody=body)
+
+
+def _body(answer: dict[str, Any]) -> bytes:
+    body = str(answer["body"])
+    return base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
+
+
+@pytest.fixture(scope="module")
+def story(cloud: Cloud, api_event: Events, photo: bytes) -> Iterator[Story]:
+    before = wiring.services()
+    stage = Stage(name="audit", prefix="audit", region="eu-west-1")
+    told = Story(cloud, stage, api_event, photo)
+    told.tell()
+    yield told
+    wiring.provide(before)
+
+
+def covers(statement: Statement, call: Call) -> bool:
+    """Tell whether IAM finds a call allowed by a statement."""
+    conditions = statement.get("Condition", {})
+    assert set(conditions) <= {"StringLikeIfExists"}, "this test knows no other condition"
+    keys = conditions.get("StringLikeIfExists", {}).get("s3:prefix")
+    return (
+        call.action in statement["Action"]
+        and any(fnmatchcase(call.resource, each) for each in statement["Resource"])
+        and (not keys or call.prefix is None or _matches(call.prefix, keys))
+    )
+
+
+def _matches(text: str, patterns: list[str]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_make_every_call_that_it_makes(story: Story, function: str) -> None:
+    statements = policy(story.stage, function)["Statement"]
+
+    refused = [
+        call
+        for call in story.did[function]
+        if not any(covers(statement, call) for statement in statements)
+    ]
+
+    assert story.did[function]
+    assert refused == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_needs_all_that_it_may_do(story: Story, function: str) -> None:
+    needed = [*story.did[function], *_what_lambda_does(story.stage, function)]
+
+    idle = [
+        (action, resource, key)
+        for statement in policy(story.stage, function)["Statement"]
+        for action, resource, key in _single_permissions(statement)
+        if not any(_uses(call, action, resource, key) for call in needed)
+    ]
+
+    assert idle == []
+
+
+def _what_lambda_does(stage: Stage, function: str) -> Iterator[Call]:
+    """Yield the calls that Lambda makes in a function's name."""
+    group = stage.arn("logs", f"log-group:{stage.log_group(function)}")
+    for action in ("CreateLogStream", "PutLogEvents"):
+        yield Call(f"logs:{action}", f"{group}:log-stream:2026/11/21/[$LATEST]0123")
+    if function == "identify":
+        queue = stage.arn("sqs", stage.settings.identify_queue)
+        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
+            yield Call(f"sqs:{action}", queue)
+
+
+def _single_permissions(statement: Statement) -> Iterator[tuple[str, str, str]]:
+    condition = statement.get("Condition", {}).get("StringLikeIfExists", {})
+    for action in statement["Action"]:
+        for resource in statement["Resource"]:
+            for key in condition.get("s3:prefix", [""]):
+                yield action, resource, key
+
+
+def _uses(call: Call, action: str, resource: str, key: str) -> bool:
+    within = not key or fnmatchcase(call.prefix or call.about, key)
+    return call.action == action and fnmatchcase(call.resource, resource) and within
+
+
+@pytest.mark.parametrize("stage", DEFAULTS, ids=lambda stage: stage.name)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_nothing_is_allowed_on_everything(stage: Stage, function: str) -> None:
+    """A star stands for keys below a folder of ours, or for the log streams that Lambda names."""
+    for statement in policy(stage, function)["Statement"]:
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in statement["Action"] if "*" in action]
+        for resource in statement["Resource"]:
+            name, star, rest = resource.partition("*")
+            assert f"{stage.prefix}-{stage.name}" in name
+            assert rest == ""
+            assert not star or name.endswith((":", "/uploads/", "/models/", "/predictions/"))
+
+
+def test_a_function_may_not_read_what_another_stage_has() -> None:
+    dev, prod = DEFAULTS
+    theirs = {r for each in policy(prod, "identify")["Statement"] for r in each["Resource"]}
+
+    for statement in policy(dev, "identify")["Statement"]:
+        for resource in theirs:
+            assert not covers(statement, Call(statement["Action"][0], resource.replace("*", "x")))
