@@ -6,10 +6,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chalicelib.errors import ConfigurationError
 from deploy.cloud import ClientOf, code_of, log
 from deploy.resources import DEAD_LETTER_SUFFIX
 from deploy.stages import FUNCTIONS, Stage
 
+MOST_AT_ONCE = 1000  # that S3 lists, and deletes, in one call
 GONE = frozenset({"404", "NoSuchBucket", "ResourceNotFoundException"})
 
 
@@ -26,18 +28,23 @@ def erase(stage: Stage, client: ClientOf) -> None:
         erase_logs(client("logs"), stage.log_group(function))
 
 
-def erase_bucket(s3: Any, bucket: str) -> None:
+def erase_bucket(s3: Any, bucket: str, at_once: int = MOST_AT_ONCE) -> None:
     """Delete a bucket and every version of every object in it."""
     try:
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            keys = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
-            if keys:
-                s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        while keys := _some_versions(s3, bucket, at_once):
+            done = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+            for fault in done.get("Errors", []):
+                raise ConfigurationError(f"{bucket}/{fault['Key']} stays: {fault['Message']}")
         s3.delete_bucket(Bucket=bucket)
         log.info("deleted bucket %s", bucket)
     except ClientError as error:
         _only_if_gone(error)
+
+
+def _some_versions(s3: Any, bucket: str, most: int) -> list[dict[str, str]]:
+    page = s3.list_object_versions(Bucket=bucket, MaxKeys=most)
+    found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+    return [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
 
 
 def erase_queue(sqs: Any, queue: str) -> None:
