@@ -98,6 +98,8 @@ class Publisher:
         described = _described(name, detector.class_names, measured, self._now())
         made = self._put_files(described, onnx, metrics, sha256)
         serves = self._promote(made)
+        if serves is not made:
+            made = made.model_copy(update={"promoted_at": None})
         self._record(made, sha256, measured)
         return serves
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chalicelib.catalog import Catalog, Publisher
-from chalicelib.catalog.register import INSERT_MODEL, INSERT_VERSION
+from chalicelib.database import Database
 from chalicelib.errors import InvalidModel, InvalidRequest, StorageUnavailable
 from chalicelib.storage import ObjectStore
+from deploy.migrate import migrate
+from local.home import Home
+from local.postgres import Postgres
 
 MakeModel = Callable[..., bytes]
 METRICS = json.dumps(
@@ -193,41 +197,39 @@ def test_a_garbled_model_yaml_is_mended_by_the_next_version(
     assert publisher.publish("scratch", weights(make_model), METRICS).live_version == 1
 
 
-class Rows:
-    """What was written to the database."""
-
-    def __init__(self) -> None:
-        self.executed: list[tuple[str, Any]] = []
-
-    def execute(self, statement: str, values: Any) -> None:
-        self.executed.append((statement, values))
-
-    def __enter__(self) -> Rows:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    home = Home(tmp_path)
+    postgres = Postgres(home)
+    migrate(postgres.url)
+    database = Database(postgres.url)
+    yield database
+    database.close()
+    postgres.stop()
+    home.close()
 
 
-class FakeDatabase:
-    def __init__(self) -> None:
-        self.rows = Rows()
-
-    def transaction(self) -> Rows:
-        return self.rows
-
-
-def test_a_version_is_recorded_in_the_database(
-    store: ObjectStore, catalog: Catalog, make_model: MakeModel
+@pytest.mark.stack
+def test_the_database_holds_every_version_and_the_latest_that_served(
+    store: ObjectStore, catalog: Catalog, make_model: MakeModel, database: Database
 ) -> None:
-    database, now = FakeDatabase(), datetime(2026, 11, 21, 8, tzinfo=UTC)
-    recording = Publisher(store, catalog, database, lambda: now)  # type: ignore[arg-type]
+    now = datetime(2026, 11, 21, 8, tzinfo=UTC)
+    recording = Publisher(store, catalog, database, lambda: now)
+    ordered = OrderedStore(store)
 
-    recording.publish("scratch", weights(make_model), METRICS)
-    recording.publish("scratch", weights(make_model), METRICS)
+    recording.publish("scratch", weights(make_model, 0.5), METRICS)
+    recording.publish("scratch", weights(make_model, 0.5), METRICS)
+    ordered.before["models/scratch/model.yaml"] = lambda: recording.publish(
+        "scratch", weights(make_model, 0.9), METRICS
+    )
+    Publisher(ordered, catalog, database, lambda: now).publish(
+        "scratch", weights(make_model, 0.8), METRICS
+    )
 
-    written = database.rows.executed
-    assert [statement for statement, _ in written] == [INSERT_MODEL, INSERT_VERSION] * 2
-    assert written[0][1]["live_version"] == 1
-    assert written[1][1][:2] == ("scratch", 1)
-    assert written[1][1][4] == now
+    with database.transaction() as rows:
+        rows.execute("SELECT name, class_names, live_version, training_set_size FROM models")
+        assert rows.fetchall() == [("scratch", ["scratch", "dent"], 3, 152)]
+        rows.execute(
+            "SELECT version, metrics->>'mAP50', promoted_at FROM model_versions ORDER BY 1"
+        )
+        assert rows.fetchall() == [(1, "0.8", now), (2, "0.8", None), (3, "0.8", now)]
