@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
-import threading
 from pathlib import Path
 
 from local.errors import LocalError
@@ -29,9 +29,7 @@ Ctrl-C stops everything and keeps the data.
 
 def main() -> int:
     """Run the stack; return the exit status."""
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopped.set())
+    asked_to_stop = _signals()
     home = Path(os.environ.get("SIGHTLOOP_HOME") or ROOT / ".sightloop")
     try:
         stack = Stack(home, _port(os.environ.get("PORT") or DEFAULT_PORT))
@@ -40,10 +38,24 @@ def main() -> int:
         return 1
     sample = next((ROOT / "chalicelib/web/static/samples").glob("*.jpg"), Path("photo.jpg"))
     print(READY.format(url=stack.url, aws=stack.aws_url, home=home, sample=sample), flush=True)
-    stopped.wait()
+    asked_to_stop.recv(1)
     print("stopping …", flush=True)
     stack.stop()
     return 0
+
+
+def _signals() -> socket.socket:
+    """Return a socket on which a byte arrives when somebody wants us to stop.
+
+    A signal that comes just before a thread begins to wait for a lock does not wake it; a byte
+    that came before one reads is there.
+    """
+    ours, python = socket.socketpair()
+    python.setblocking(False)
+    signal.set_wakeup_fd(python.detach())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    return ours
 
 
 def _port(text: str) -> int:

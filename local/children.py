@@ -52,6 +52,7 @@ class Child:
                 cwd=ROOT,
                 env=given,
                 start_new_session=True,
+                pass_fds=[home.held_by_servers],
             )
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The folder that holds what must outlive a run: data, logs, ports, one lock."""
+"""The folder that holds what must outlive a run: data, logs, ports, and the locks on them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import json
 import os
 import secrets
 import socket
+import time
 from io import TextIOWrapper
 from pathlib import Path
 
 from local.errors import LocalError
 
 ROOT = Path(__file__).parent.parent
+LAST_RUN_SECONDS = 60
 
 
 class Home:
     """The data folder of one stack, locked while the stack runs.
+
+    There are two locks. One is held by the stack alone. The other is held by its servers as well,
+    and outlives a stack that was killed until the last of them has saved its data.
 
     Parameters
     ----------
@@ -34,12 +39,27 @@ class Home:
         try:
             (self.path / "logs").mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / "lock").open("w", encoding="utf-8")
+            self._servers_lock = (self.path / "servers.lock").open("w", encoding="utf-8")
         except OSError as error:
             raise LocalError(
                 f"cannot write to {self.path}: {error.strerror}; "
                 "set SIGHTLOOP_HOME to a folder you may write to"
             ) from error
-        self._take_lock()
+        if not _taken(self._lock):
+            raise LocalError(
+                f"another stack runs in {self.path}: stop it (Ctrl-C), or set SIGHTLOOP_HOME"
+            )
+        self._wait_for_the_last_run()
+
+    @property
+    def held_by_servers(self) -> int:
+        """The file descriptor that a server is given, to hold the folder until it has ended."""
+        return self._servers_lock.fileno()
+
+    def close(self) -> None:
+        """Let others have the folder, as soon as our servers have ended."""
+        self._servers_lock.close()
+        self._lock.close()
 
     def log(self, name: str) -> TextIOWrapper:
         """Open one of the logs to append to."""
@@ -62,13 +82,21 @@ class Home:
                 written.write(secrets.token_urlsafe(24))
         return file.read_text(encoding="utf-8")
 
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LocalError(
-                f"another stack runs in {self.path}: stop it (Ctrl-C), or set SIGHTLOOP_HOME"
-            ) from None
+    def _wait_for_the_last_run(self) -> None:
+        """Wait until the servers of a stack that was killed have saved their data."""
+        deadline = time.monotonic() + LAST_RUN_SECONDS
+        while not _taken(self._servers_lock):
+            if time.monotonic() > deadline:
+                raise LocalError(f"servers of the last run in {self.path} do not end: kill them")
+            time.sleep(0.05)
+
+
+def _taken(lock: TextIOWrapper) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_free(port: int) -> bool:

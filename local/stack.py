@@ -38,8 +38,10 @@ class Stack:
         if not is_free(port):
             raise LocalError(f"port {port} is in use: PORT={port + 1000} make run takes another")
         self._running = ExitStack()
+        home = Home(path)
+        self._running.callback(home.close)
         try:
-            self._start(Home(path), port)
+            self._start(home, port)
         except BaseException:
             self._running.close()
             raise

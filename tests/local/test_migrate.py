@@ -21,9 +21,11 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    postgres = Postgres(Home(tmp_path_factory.mktemp("postgres")))
+    home = Home(tmp_path_factory.mktemp("postgres"))
+    postgres = Postgres(home)
     yield postgres
     postgres.stop()
+    home.close()
 
 
 @pytest.fixture
