@@ -40,7 +40,7 @@ def client(service: str, region: str) -> Any:
         connect_timeout=3,
         read_timeout=20,
         retries={"mode": "standard", "total_max_attempts": 4},
-        s3={"addressing_style": "auto"},
+        s3={"addressing_style": "virtual"},  # signs links to the region, which never redirects
     )
     return boto3.client(service, region_name=region, config=config)
 

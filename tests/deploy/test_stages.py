@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.errors import ConfigurationError
 from chalicelib.settings import Settings
+from chalicelib.wiring import Services
 from deploy import __main__ as command
 from deploy import configure
 from deploy.launch import Project, in_account
@@ -99,6 +100,16 @@ def test_names_are_of_the_regions_partition(region: str, partition: str) -> None
 
     assert stage.arn("sqs", "q").startswith(f"arn:{partition}:sqs:{region}:")
     assert stage.bucket_arn("b", "k") == f"arn:{partition}:s3:::b/k"
+
+
+def test_forms_and_links_lead_to_the_buckets_own_region() -> None:
+    """S3 redirects from its global name while a bucket is new, and a form does not follow."""
+    uploads = Services(STAGE.settings).uploads
+
+    form = uploads.presigned_post("uploads/scratch/1/a.jpg", "image/jpeg", 1000, 60)
+
+    assert form.url == f"https://{uploads.bucket}.s3.eu-central-1.amazonaws.com/"
+    assert uploads.origin == form.url.rstrip("/")
 
 
 def test_the_longest_names_are_still_names_of_buckets() -> None:
