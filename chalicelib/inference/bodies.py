@@ -84,8 +84,8 @@ class ImagesBody(BaseModel):
 
 def _from_base64(text: str, where: str) -> bytes:
     """Decode base64, which may be broken into lines or stand in a ``data:`` URL."""
-    before, _, after = text.partition(";base64,")
-    encoded = after if before.startswith("data:") else text
+    kind, mark, after = text.partition(";base64,")
+    encoded = after if mark and kind.startswith("data:") else text
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError) as error:

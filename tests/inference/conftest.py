@@ -74,11 +74,17 @@ def publish(store: WatchedStore, make_model: Callable[..., bytes]) -> Callable[.
 
 
 @pytest.fixture
-def break_live_version(store: WatchedStore) -> Callable[[bytes], None]:
-    """Put other weights under the version that serves, as no publisher would."""
+def break_live_version(
+    store: WatchedStore, make_model: Callable[..., bytes]
+) -> Callable[[bytes | None], None]:
+    """Put other weights under the version that serves, as no publisher would.
 
-    def put(onnx: bytes, name: str = "scratch") -> None:
-        live = Catalog(store, 0).require(name)
-        store.put(live.onnx_key, onnx, "application/octet-stream")
+    None: weights that load, but do not run.
+    """
+
+    def put(onnx: bytes | None) -> None:
+        live = Catalog(store, 0).require("scratch")
+        body = make_model(runs=False) if onnx is None else onnx
+        store.put(live.onnx_key, body, "application/octet-stream")
 
     return put

@@ -23,6 +23,7 @@ from chalicelib.vision import DetectionOptions
 Clock = Any
 WatchedStore = Any
 Publish = Callable[..., int]
+Break = Callable[[bytes | None], None]
 OPTIONS = DetectionOptions()
 A_WARM_LAMBDA_SEES_IT_WITHIN = 30
 
@@ -122,7 +123,7 @@ def test_a_model_that_nobody_knows_is_not_found(inference: Inference, image: byt
 def test_broken_weights_are_told_and_not_read_over_and_over(
     inference: Inference,
     publish: Publish,
-    break_live_version: Callable[[bytes], None],
+    break_live_version: Break,
     store: WatchedStore,
     image: bytes,
     garbage: bytes,
@@ -140,7 +141,7 @@ def test_broken_weights_are_told_and_not_read_over_and_over(
 def test_broken_weights_that_were_mended_serve_again(
     inference: Inference,
     publish: Publish,
-    break_live_version: Callable[[bytes], None],
+    break_live_version: Break,
     make_model: Callable[..., bytes],
     clock: Clock,
     image: bytes,
@@ -166,21 +167,20 @@ def test_missing_weights_are_told(
         inference.detect("scratch", image, OPTIONS)
 
 
-@pytest.mark.parametrize("runs", [True, False], ids=["does not load", "does not run"])
+@pytest.mark.parametrize("broken", [b"not onnx", None], ids=["does not load", "does not run"])
 def test_a_new_version_that_cannot_detect_leaves_the_old_one_serving(
     inference: Inference,
     publish: Publish,
-    break_live_version: Callable[[bytes], None],
-    make_model: Callable[..., bytes],
+    break_live_version: Break,
     clock: Clock,
     store: WatchedStore,
     image: bytes,
-    runs: bool,
+    broken: bytes | None,
 ) -> None:
     publish(0.9)
     inference.detect("scratch", image, OPTIONS)
     publish(0.8)
-    break_live_version(b"not onnx" if runs else make_model(runs=False))
+    break_live_version(broken)
     clock.seconds += A_WARM_LAMBDA_SEES_IT_WITHIN
 
     for _ in range(3):
@@ -214,12 +214,11 @@ def test_while_the_store_fails_the_warm_version_serves_on(
 def test_a_version_that_stops_running_is_told(
     inference: Inference,
     publish: Publish,
-    break_live_version: Callable[[bytes], None],
-    make_model: Callable[..., bytes],
+    break_live_version: Break,
     image: bytes,
 ) -> None:
     publish()
-    break_live_version(make_model(runs=False))
+    break_live_version(None)
 
     with pytest.raises(ModelUnavailable):
         inference.detect("scratch", image, OPTIONS)
