@@ -46,7 +46,9 @@ clean: ## remove what was installed and cached; the data in .sightloop stays
 
 .venv/local.stamp: requirements.txt requirements-local.txt | .venv/bin/python
 	@echo "installing the service and its parts (about 400 MB, once) …"
-	@.venv/bin/python -m pip install --progress-bar on -r requirements-local.txt | grep -vE '^(Requirement already|  Using cached|  Downloading|Looking in)'
+	@set -o pipefail; .venv/bin/python -m pip install --progress-bar off -r requirements-local.txt \
+	| while read -r did what _; do case $$did in \
+	Collecting|Processing) echo "  $${what##*/}" ;; Installing) echo '  unpacking …' ;; esac; done
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/local.stamp

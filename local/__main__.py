@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -13,11 +14,12 @@ from local.home import ROOT
 from local.stack import Stack
 
 DEFAULT_PORT = "8000"
+SAMPLE = "chalicelib/web/static/samples/tag-1.jpg"
 READY = """
 Sightloop is ready: {url}
 
   a page      {url}/
-  boxes       curl --data-binary @{sample} -H 'Content-Type: image/jpeg' \\
+  boxes       curl --data-binary {sample} -H 'Content-Type: image/jpeg' \\
                    {url}/v1/models/scratch/detections
   S3          AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local aws --region eu-central-1 \\
                    --endpoint-url {aws} s3 cp photo.jpg s3://sightloop-local-uploads/uploads/scratch/
@@ -36,7 +38,7 @@ def main() -> int:
     except LocalError as error:
         print(f"sightloop: {error}", file=sys.stderr)
         return 1
-    sample = next((ROOT / "chalicelib/web/static/samples").glob("*.jpg"), Path("photo.jpg"))
+    sample = shlex.quote(f"@{ROOT / SAMPLE}")
     print(READY.format(url=stack.url, aws=stack.aws_url, home=home, sample=sample), flush=True)
     asked_to_stop.recv(1)
     print("stopping …", flush=True)
