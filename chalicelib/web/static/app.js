@@ -58,13 +58,12 @@ function remove(photo) {
 function refresh() {
   document.body.classList.toggle('has-photos', work.photos.length > 0);
   byId('own').hidden = !work.photos.length;
+  byId('samples-title').textContent = current ? 'Samples' : 'No photo at hand? Take a sample';
   stage.show(current);
   const answer = current?.answer ?? null;
-  if (answer !== reported) {
-    reported = answer;
-    report.draw(current);
-    if (answer) confidence.draw(answer);
-  }
+  if (!answer || answer !== reported) report.draw(current);
+  if (answer && answer !== reported) confidence.draw(answer);
+  reported = answer;
   filter();
 }
 
@@ -95,7 +94,8 @@ function changed({ detail: photo }) {
   sheet.update(photo);
   if (photo.state === 'done' && photo.answer !== photo.told) {
     photo.told = photo.answer;
-    sayFound(photo);
+    if (photo === current) sayFound(photo);
+    else if (work.finished) say(`All ${counted(work.photos.length, 'photo')} looked at`);
   }
   if (photo.state === 'failed') say(`${photo.name}: ${photo.problem.title}. ${photo.problem.detail}`);
   if (photo === current) refresh();
@@ -141,5 +141,9 @@ byId('save-all').addEventListener('click', () => {
 });
 
 openIntake(take);
-openSamples(take, (problem) => say(`${problem.title}. ${problem.detail}`));
+openSamples(take, (problem) => {
+  byId('samples-title').textContent = `${problem.title}. ${problem.detail}`;
+  say(byId('samples-title').textContent);
+});
+refresh();
 models.load();

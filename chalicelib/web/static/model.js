@@ -80,8 +80,8 @@ async function showFacts(name) {
   const live = model.versions.find((version) => version.live);
   const facts = [];
   if (live?.map50 != null) facts.push(['Average precision (IoU 0.5)', percent(live.map50)]);
-  if (model.validation_set_size) facts.push(['Measured on', `${model.validation_set_size} photos`]);
-  if (model.training_set_size) facts.push(['Trained on', `${model.training_set_size} photos`]);
+  if (model.validation_set_size) facts.push(['Measured on', `${model.validation_set_size} images`]);
+  if (model.training_set_size) facts.push(['Trained on', `${model.training_set_size} images`]);
   byId('facts').replaceChildren(...facts.map(([title, value]) => {
     const pair = document.createElement('div');
     const [term, description] = [document.createElement('dt'), document.createElement('dd')];
@@ -95,7 +95,7 @@ async function showFacts(name) {
 function showShell(name) {
   const address = new URL(`v1/models/${encodeURIComponent(name)}/detections`, document.baseURI);
   byId('curl').textContent = 'curl --data-binary @photo.jpg \\\n'
-    + `  -H 'Content-Type: image/jpeg' \\\n  ${address.origin}${address.pathname}`;
+    + `  -H 'Content-Type: image/jpeg' \\\n${address.origin}${address.pathname}`;
   byId('shell').hidden = false;
   byId('copy').hidden = !navigator.clipboard;
   byId('copy').onclick = async () => {

@@ -40,6 +40,8 @@ export class Report {
   draw(photo) {
     const answer = photo?.answer;
     byId('found').hidden = !answer;
+    byId('unfound').hidden = Boolean(answer);
+    [byId('unfound-title').textContent, byId('unfound-text').textContent] = unfoundOf(photo);
     this.rows = [];
     if (answer) {
       this.rows = answer.detections.map(rowOf);
@@ -131,6 +133,17 @@ function meter(share) {
   const bar = cell('meter', '');
   bar.style.setProperty('--share', `${share * 100}%`);
   return bar;
+}
+
+function unfoundOf(photo) {
+  if (!photo) {
+    return ['Nothing looked at yet', 'What the model finds will be listed here, one line for each '
+      + 'box, with a slider that hides what is less certain.'];
+  }
+  if (photo.problem) return ['No boxes', `${photo.name} could not be looked at.`];
+  return ['Looking …', photo.uploaded
+    ? `${photo.name} is too large for one call, so it goes through an upload and a queue.`
+    : `The model looks at ${photo.name}.`];
 }
 
 function tellCounts(detections) {

@@ -45,10 +45,11 @@ export class Sheet {
     tab.className = 'tab';
     tab.setAttribute('role', 'tab');
     tab.setAttribute('aria-controls', 'view');
-    tab.innerHTML = '<img alt="" hidden><svg class="round" viewBox="0 0 100 70" '
+    tab.innerHTML = '<span class="kind"></span><img alt="" hidden><svg class="round" viewBox="0 0 100 70" '
       + 'preserveAspectRatio="none" aria-hidden="true"><path d="M62 6C40 2 12 6 6 24c-6 22 6 40 40 '
       + '41 32 1 50-12 49-34C94 12 72 5 34 9" vector-effect="non-scaling-stroke"/></svg>'
       + '<span class="badge"></span>';
+    tab.querySelector('.kind').textContent = photo.name.split('.').at(-1).slice(0, 5);
     tab.addEventListener('click', () => this.acts.open(photo));
     this.tabs.set(photo, tab);
     this.list.append(tab);

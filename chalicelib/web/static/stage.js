@@ -28,6 +28,7 @@ export class Stage {
       byId(id).addEventListener('click', () => acts.remove(this.photo));
     }
     byId('view').addEventListener('keydown', (event) => this.key(event));
+    selection.addEventListener('change', () => this.bringIntoView());
     this.zoomTo(0);
   }
 
@@ -115,10 +116,20 @@ export class Stage {
     scroller.scrollLeft = x * scroller.scrollWidth - scroller.clientWidth / 2;
     scroller.scrollTop = y * scroller.scrollHeight - scroller.clientHeight / 2;
     byId('zoom-fit').textContent = zoom ? `${ZOOMS[zoom]}×` : 'Fit';
+    byId('zoom-fit').setAttribute('aria-label', zoom ? `${ZOOMS[zoom]}×, fit again` : 'Fit');
     byId('zoom-out').disabled = zoom === 0;
     byId('zoom-in').disabled = zoom === ZOOMS.length - 1;
     if (zoom) scroller.tabIndex = 0;
     else scroller.removeAttribute('tabindex');
+  }
+
+  /** Scroll to the box that is meant, unless it is the pointer that means it. */
+  bringIntoView() {
+    const box = this.boxes.boxes[this.selection.meant];
+    if (!this.zoom || !box || byId('boxes').matches(':hover')) return;
+    const scroller = byId('scroller');
+    scroller.scrollLeft = box.offsetLeft + (box.offsetWidth - scroller.clientWidth) / 2;
+    scroller.scrollTop = box.offsetTop + (box.offsetHeight - scroller.clientHeight) / 2;
   }
 
   key(event) {

@@ -61,6 +61,11 @@ export class Work extends EventTarget {
     this.sketching = Promise.resolve();
   }
 
+  /** @returns {boolean} whether nothing is left to be looked at */
+  get finished() {
+    return this.photos.every(({ state }) => state === 'done' || state === 'failed');
+  }
+
   /**
    * Take photos in and look at them.
    * @param {File[]} files

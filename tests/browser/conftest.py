@@ -1,0 +1,254 @@
+"""The real app behind a stand-in of AWS, and a real browser in front of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import boto3
+import pytest
+import requests
+from botocore.config import Config as ClientConfig
+from chalice.cli.factory import CLIFactory
+from moto.server import ThreadedMotoServer
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, Request, sync_playwright
+
+from chalicelib import wiring
+from chalicelib.settings import Settings
+from deploy.resources import ensure
+from local.dispatcher import Dispatcher
+from local.server import Server
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "chalicelib/web/static/samples"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass
+class Site:
+    """The app as it is served, and what stands behind it."""
+
+    url: str
+    services: wiring.Services
+    hosts: set[str]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Serve the real `app.py`, with the bundled model registered and triggers fed."""
+    settings = Settings.from_environment({})
+    standin = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    standin.start()
+    host, port = standin.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = _client_of(endpoint, settings)
+    ensure(settings, client)
+    names = ("s3", "sqs", "dynamodb")
+    services = wiring.Services(settings, {name: client(name) for name in names})
+    wiring.provide(services)
+    bundled = ROOT / "models/scratch"
+    onnx, metrics = (bundled / name for name in ("model.onnx", "metrics.json"))
+    services.publisher.publish("scratch", onnx.read_bytes(), metrics.read_bytes())
+    config = CLIFactory(str(ROOT), environ=os.environ).create_config_obj(chalice_stage_name="local")
+    port = _free_port()
+    with (tmp_path_factory.mktemp("site") / "access.log").open("w") as log:
+        server = Server(config.chalice_app, config, port, log)
+        dispatcher = Dispatcher(config.chalice_app, client)
+        url = f"http://127.0.0.1:{port}"
+        hosts = {urlsplit(address).netloc for address in (url, endpoint, services.uploads.origin)}
+        yield Site(url, services, hosts)
+        dispatcher.stop()
+        server.stop()
+    wiring.provide(wiring.Services(settings))
+    standin.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _client_of(endpoint: str, settings: Settings) -> Callable[[str], Any]:
+    config = ClientConfig(s3={"addressing_style": "path"})
+    return lambda service: boto3.client(
+        service, region_name=settings.region, endpoint_url=endpoint, config=config
+    )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start Debian's chromium, or Playwright's own; without any, CI fails and others skip."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=found)
+        except Error as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no browser: apt install chromium, or playwright install ({error})")
+        yield started
+        started.close()
+
+
+@dataclass
+class Visit:
+    """One open page, and everything it asked for or complained of."""
+
+    page: Page
+    asked: list[Request] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.page, name)
+
+    def add(self, *files: Path) -> None:
+        """Choose files."""
+        self.page.locator("#files").set_input_files(files)
+
+    def take_sample(self, number: int = 1) -> None:
+        """Take a sample and wait until it was looked at."""
+        self.page.locator("#samples a").nth(number - 1).click()
+        self.page.locator("#total").wait_for()
+
+    def set_confidence(self, percent: int) -> None:
+        """Move the slider."""
+        self.page.locator("#confidence").fill(str(percent))
+
+    def answer_with(self, detections: list[dict[str, Any]]) -> None:
+        """Have the API find this from now on."""
+        timing = {"decode": 1, "preprocess": 1, "inference": 9, "postprocess": 1}
+        size = {"width": 450, "height": 300}
+        told = {"model": "scratch", "version": 1, "image": size, "timing_ms": timing}
+        answer = {**told, "detections": detections}
+        self.page.route("**/detections?*", lambda route: route.fulfill(json=answer))
+
+    def boxes(self) -> Locator:
+        """Return the boxes that are shown."""
+        return self.page.locator(".box:visible")
+
+    def tabs(self) -> list[str]:
+        """Return what the contact sheet says of each photo."""
+        return [str(tab.get_attribute("aria-label")) for tab in self.page.locator(".tab").all()]
+
+    def forgive(self, text: str) -> None:
+        """Take back complaints that a test provokes: browsers log every failed request."""
+        assert any(text in told for told in self.complaints), self.complaints
+        self.complaints = [told for told in self.complaints if text not in told]
+
+    def posts(self, containing: str = "/detections") -> list[Request]:
+        """Return the POST requests whose address contains a text."""
+        return [r for r in self.asked if r.method == "POST" and containing in r.url]
+
+
+class Visitor:
+    """Opens the page in a fresh profile, watches it, and closes it."""
+
+    def __init__(self, browser: Browser, site: Site) -> None:
+        self._browser = browser
+        self.site = site
+        self.visits: list[Visit] = []
+        self._contexts: list[BrowserContext] = []
+
+    def __call__(
+        self,
+        address: str = "",
+        width: int = 1440,
+        height: int = 900,
+        more_models: dict[str, list[str]] | None = None,
+        **options: Any,
+    ) -> Visit:
+        options = {"reduced_motion": "reduce", **options}
+        context = self._browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(20_000)
+        self._contexts.append(context)
+        visit = Visit(context.new_page())
+        self.visits.append(visit)
+        visit.page.on("request", lambda request: visit.asked.append(request))
+        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        visit.page.on("console", lambda told: _note(visit, told))
+        if more_models:
+            listed = [
+                {"name": name, "class_names": classes, "live_version": 1}
+                for name, classes in more_models.items()
+            ]
+            address_of_list = f"{self.site.url}/v1/models"
+            visit.page.route(address_of_list, lambda route: route.fulfill(json={"models": listed}))
+        visit.page.goto(f"{self.site.url}/{address}")
+        return visit
+
+    def close(self) -> None:
+        """Close everything that was opened; see that nothing was asked of strangers or failed."""
+        for context in self._contexts:
+            context.close()
+        for visit in self.visits:
+            assert visit.complaints == []
+            hosts = {urlsplit(request.url).netloc for request in visit.asked}
+            assert hosts <= {*self.site.hosts, ""}, "the page asked somebody else"
+
+
+def _note(visit: Visit, told: Any) -> None:
+    if told.type in ("error", "warning"):
+        visit.complaints.append(told.text)
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Visitor]:
+    wiring.provide(site.services)
+    visitor = Visitor(browser, site)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def ask(site: Site) -> Callable[..., Any]:
+    """Ask the API directly, as a program would."""
+
+    def ask(image: Path, model: str = "scratch", **query: Any) -> Any:
+        wanted = f"{site.url}/v1/models/{model}/detections?{urlencode(query)}"
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = requests.post(wanted, image.read_bytes(), headers=headers, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return ask
+
+
+@pytest.fixture
+def sample() -> Callable[[int], Path]:
+    return lambda number: SAMPLES / f"tag-{number}.jpg"
+
+
+@pytest.fixture
+def make_picture(tmp_path: Path) -> Callable[..., Path]:
+    """Write a picture made out of a sample: larger, of another format, turned, or broken off."""
+
+    def make(
+        name: str,
+        *,
+        sample: int = 1,
+        size: tuple[int, int] | None = None,
+        orientation: int | None = None,
+        keep: float = 1.0,
+        **options: Any,
+    ) -> Path:
+        image = Image.open(SAMPLES / f"tag-{sample}.jpg")
+        exif = Image.Exif()
+        if orientation:
+            exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        kind = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}.get(Path(name).suffix, "JPEG")
+        image.resize(size or image.size).save(buffer, kind, exif=exif, **options)
+        path = tmp_path / name
+        path.write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * keep)])
+        return path
+
+    return make
