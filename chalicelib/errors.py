@@ -27,6 +27,7 @@
     └── Unavailable                  503  a part we need does not answer: retry
         ├── NotReady                  a detection would not succeed yet
         ├── ModelUnavailable          the live version of one model cannot be opened
+        ├── OutOfTime                 the pictures before this one took too long
         ├── StorageUnavailable
         ├── QueueUnavailable
         └── DatabaseUnavailable
@@ -209,6 +210,12 @@ class ModelUnavailable(Unavailable):
     """The live version of this model cannot be opened or run; another may be published."""
 
     title = "Model unavailable"
+
+
+class OutOfTime(Unavailable):
+    """The pictures before it in the same call took too long: send it in another call."""
+
+    title = "Out of time"
 
 
 class StorageUnavailable(Unavailable):

@@ -15,6 +15,7 @@ from chalicelib.errors import (
     ModelUnavailable,
     NotAcceptable,
     PayloadTooLarge,
+    SightloopError,
     StorageUnavailable,
 )
 from chalicelib.inference import bodies
@@ -174,8 +175,8 @@ def _detect_each(model: str, images: list[NamedImage], options: DetectionOptions
     return BatchAnswer(model=model, version=batch.version, results=results)
 
 
-def _result(name: str, answer: Answer | InvalidImage) -> NamedDetections | NamedProblem:
-    if isinstance(answer, InvalidImage):
+def _result(name: str, answer: Answer | SightloopError) -> NamedDetections | NamedProblem:
+    if isinstance(answer, SightloopError):
         return NamedProblem(name=name, problem=problems.document(answer))
     return NamedDetections.model_validate({"name": name, **answer.to_json()})
 

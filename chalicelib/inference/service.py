@@ -11,11 +11,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chalicelib.catalog import Catalog, LiveModel, prove
-from chalicelib.errors import InvalidImage, InvalidModel, ModelUnavailable, SightloopError
+from chalicelib.errors import (
+    InvalidImage,
+    InvalidModel,
+    ModelUnavailable,
+    OutOfTime,
+    SightloopError,
+)
 from chalicelib.observability import logger
 from chalicelib.vision import DetectionOptions, Detections, Detector, Timing
 
 RETRY_SECONDS = 10.0  # until a version that did not load is tried again
+BATCH_SECONDS = 20.0  # after which no further picture of a call is begun: API Gateway waits 29
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Batch:
     """What a model's live version found in several pictures, or why it could not look."""
 
     version: int
-    answers: tuple[Answer | InvalidImage, ...]
+    answers: tuple[Answer | InvalidImage | OutOfTime, ...]
 
 
 @dataclass(frozen=True)
@@ -105,13 +112,20 @@ class Inference:
         return _look(model, self._detector(model), image, options)
 
     def detect_each(self, model: str, images: Sequence[bytes], options: DetectionOptions) -> Batch:
-        """Detect in several pictures with one version; a bad picture spoils no other."""
+        """Detect in several pictures with one version; a bad picture spoils no other.
+
+        A few kilobytes can hold a picture that takes seconds to decode. Those that the call has
+        no time for are answered by ``OutOfTime``.
+        """
         warm = self._detector(model)
-        answers: list[Answer | InvalidImage] = []
+        until = self._clock() + BATCH_SECONDS
+        answers: list[Answer | InvalidImage | OutOfTime] = []
         for image in images:
             try:
+                if self._clock() > until:
+                    raise OutOfTime("the images before it took too long: send it in another call")
                 answers.append(_look(model, warm, image, options))
-            except InvalidImage as error:
+            except (InvalidImage, OutOfTime) as error:
                 answers.append(error)
         return Batch(warm.version, tuple(answers))
 

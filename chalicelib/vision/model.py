@@ -72,9 +72,9 @@ def open_model(model: bytes | Path, threads: int) -> tuple[ort.InferenceSession,
         session = ort.InferenceSession(
             model, _session_options(threads), providers=["CPUExecutionProvider"]
         )
-    except BROKEN as error:
+        return session, _facts(session)
+    except (*BROKEN, UnicodeDecodeError) as error:
         raise InvalidModel(f"this ONNX file does not load: {error}") from error
-    return session, _facts(session)
 
 
 def _session_options(threads: int) -> ort.SessionOptions:
@@ -86,6 +86,8 @@ def _session_options(threads: int) -> ort.SessionOptions:
 
 
 def _facts(session: ort.InferenceSession) -> ModelFacts:
+    if not session.get_inputs() or not session.get_outputs():
+        raise InvalidModel("the network has no input or no output")
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     task = metadata.get("task", "detect")
     if task != "detect":

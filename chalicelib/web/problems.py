@@ -8,7 +8,13 @@ from typing import Any
 from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from chalicelib.errors import InvalidRequest, ModelUnavailable, NotReady, SightloopError
+from chalicelib.errors import (
+    InvalidRequest,
+    ModelUnavailable,
+    NotReady,
+    OutOfTime,
+    SightloopError,
+)
 from chalicelib.observability import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -16,7 +22,7 @@ RETRY_AFTER_SECONDS = "2"
 EXAMPLE_ID = "3f0c2a6e-5d1b-4a57-9a55-0f3f6f0d7c11"
 OURS = "something went wrong on our side; it is logged under the correlation id"
 OURS_FOR_NOW = "a part of the service does not answer: try again in a moment"
-TOLD = (NotReady, ModelUnavailable)  # ours as well, but what failed inside is no secret
+TOLD = (NotReady, ModelUnavailable, OutOfTime)  # ours as well, but what failed inside is no secret
 
 
 class Fault(BaseModel):

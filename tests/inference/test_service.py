@@ -13,11 +13,12 @@ from chalicelib.errors import (
     InvalidImage,
     ModelNotFound,
     ModelUnavailable,
+    OutOfTime,
     StorageUnavailable,
     TruncatedImage,
 )
 from chalicelib.inference import Answer, Inference
-from chalicelib.inference.service import RETRY_SECONDS
+from chalicelib.inference.service import BATCH_SECONDS, RETRY_SECONDS
 from chalicelib.vision import DetectionOptions
 
 Clock = Any
@@ -287,6 +288,18 @@ def test_a_bad_picture_among_several_spoils_no_other(
         False,
     ]
     assert isinstance(batch.answers[1], TruncatedImage)
+
+
+def test_pictures_that_a_call_has_no_time_for_are_named(
+    catalog: Catalog, publish: Publish, image: bytes
+) -> None:
+    publish()
+    ticks = iter([0.0, 0.0, 1.0, BATCH_SECONDS + 1, BATCH_SECONDS + 2])
+    hurried = Inference(catalog, keep=1, threads=1, clock=lambda: next(ticks))
+
+    batch = hurried.detect_each("scratch", [image] * 4, OPTIONS)
+
+    assert [type(answer) for answer in batch.answers] == [Answer, Answer, OutOfTime, OutOfTime]
 
 
 def test_proving_detects_once_for_each_version(
