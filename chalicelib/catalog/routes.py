@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from chalicelib.catalog.model import ClassMetrics, ModelFile, VersionMetrics
-from chalicelib.errors import ModelNotFound, Unavailable
+from chalicelib.catalog.model import ModelFile, ModelName, VersionMetrics
+from chalicelib.errors import ModelNotFound, StorageUnavailable
 from chalicelib.web.api import Api
 from chalicelib.wiring import services
 
@@ -17,12 +17,16 @@ api = Api(__name__, tag="models")
 class ModelSummary(BaseModel):
     """A model, as a list shows it."""
 
-    name: str
-    class_names: list[str] = Field(description="by class id")
-    live_version: int | None = Field(description="the version that detects; null: none yet")
-    training_set_size: int = Field(description="images it was trained on")
-    validation_set_size: int = Field(description="images it was measured on")
-    promoted_at: AwareDatetime | None
+    name: str = Field(examples=["scratch"])
+    class_names: list[str] = Field(description="by class id", examples=[["scratch"]])
+    live_version: int | None = Field(
+        description="the version that detects; null: none yet", examples=[1]
+    )
+    training_set_size: int = Field(description="images it was trained on", examples=[152])
+    validation_set_size: int = Field(description="images it was measured on", examples=[32])
+    promoted_at: AwareDatetime | None = Field(
+        description="since when the live version serves", examples=["2026-11-21T08:00:00Z"]
+    )
 
     @classmethod
     def of(cls, file: ModelFile) -> Self:
@@ -30,14 +34,31 @@ class ModelSummary(BaseModel):
         return cls(class_names=list(file.names), **file.model_dump(include=set(cls.model_fields)))
 
 
+class ClassPrecision(BaseModel):
+    """How well a version finds one class on its validation images."""
+
+    class_id: int
+    class_name: str
+    ap50: float | None = Field(
+        description="average precision at IoU 0.5; null: no validation box", examples=[0.81]
+    )
+    ap50_95: float | None = Field(
+        description="the same, mean over IoU 0.5 to 0.95", examples=[0.43]
+    )
+
+
 class ModelVersion(BaseModel):
     """One version of a model and how good it was on its validation images."""
 
-    version: int
-    live: bool
-    map50: float | None = Field(description="mean average precision at IoU 0.5")
-    map50_95: float | None = Field(description="the same, mean over IoU 0.5 to 0.95")
-    classes: list[ClassMetrics]
+    version: int = Field(examples=[1])
+    live: bool = Field(description="it is the one that detects")
+    map50: float | None = Field(
+        description="mean average precision at IoU 0.5; null: not measured", examples=[0.81]
+    )
+    map50_95: float | None = Field(
+        description="the same, mean over IoU 0.5 to 0.95", examples=[0.43]
+    )
+    classes: list[ClassPrecision]
 
 
 class ModelDetail(ModelSummary):
@@ -52,7 +73,7 @@ class ModelList(BaseModel):
     models: list[ModelSummary]
 
 
-@api.route("GET", "/v1/models", "List the models", {200: ModelList}, errors=(Unavailable,))
+@api.route("GET", "/v1/models", "List the models", {200: ModelList}, errors=(StorageUnavailable,))
 def list_models() -> ModelList:
     """Return every model with its classes, live version and set sizes."""
     return ModelList(models=[ModelSummary.of(file) for file in services().catalog.all()])
@@ -63,9 +84,9 @@ def list_models() -> ModelList:
     "/v1/models/{model}",
     "Show one model",
     {200: ModelDetail},
-    errors=(ModelNotFound, Unavailable),
+    errors=(ModelNotFound, StorageUnavailable),
 )
-def show_model(model: str) -> ModelDetail:
+def show_model(model: ModelName) -> ModelDetail:
     """Return one model with the average precision of each class and the history of its versions."""
     catalog = services().catalog
     file = catalog.get(model)
@@ -80,5 +101,5 @@ def _version(number: int, metrics: VersionMetrics, file: ModelFile) -> ModelVers
         live=number == file.live_version,
         map50=metrics.map50,
         map50_95=metrics.map50_95,
-        classes=list(metrics.per_class),
+        classes=[ClassPrecision(**row.model_dump()) for row in metrics.per_class],
     )

@@ -49,25 +49,25 @@ class DetectionQuery(BaseModel):
 class ImageSize(BaseModel):
     """Pixels of the upright original."""
 
-    width: int
-    height: int
+    width: int = Field(examples=[450])
+    height: int = Field(examples=[300])
 
 
 class Box(BaseModel):
     """Left, top, right, bottom in pixels of the upright original."""
 
-    x1: float
-    y1: float
-    x2: float
-    y2: float
+    x1: float = Field(examples=[182.1])
+    y1: float = Field(examples=[85.4])
+    x2: float = Field(examples=[258.0])
+    y2: float = Field(examples=[227.2])
 
 
 class Detection(BaseModel):
     """One object."""
 
-    class_id: int
-    class_name: str
-    confidence: float
+    class_id: int = Field(examples=[0])
+    class_name: str = Field(examples=["scratch"])
+    confidence: float = Field(ge=0, le=1, examples=[0.87])
     box: Box
 
 
@@ -83,8 +83,8 @@ class TimingMs(BaseModel):
 class DetectionAnswer(BaseModel):
     """What was found in one image, most confident first."""
 
-    model: str
-    version: int
+    model: str = Field(examples=["scratch"])
+    version: int = Field(description="of the model", examples=[1])
     image: ImageSize
     detections: list[Detection]
     timing_ms: TimingMs
@@ -99,15 +99,15 @@ class NamedDetections(DetectionAnswer):
 class NamedProblem(BaseModel):
     """Why one of several images was not looked at."""
 
-    name: str
+    name: str = Field(description="the file's name, or the image's place, from 0")
     problem: problems.ProblemDocument
 
 
 class BatchAnswer(BaseModel):
     """What was found in several images, in the order they were sent."""
 
-    model: str
-    version: int
+    model: str = Field(examples=["scratch"])
+    version: int = Field(description="of the model, the same for all images", examples=[1])
     results: list[NamedDetections | NamedProblem]
 
 

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from chalice.app import Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from chalicelib.catalog.model import ModelName
-from chalicelib.errors import ModelNotFound, PredictionNotFound, Unavailable
+from chalicelib.errors import (
+    DatabaseUnavailable,
+    ModelNotFound,
+    PredictionNotFound,
+    StorageUnavailable,
+)
 from chalicelib.inference.routes import DetectionAnswer
 from chalicelib.observability import correlation_id
 from chalicelib.predictions.model import Options, Problem, State
 from chalicelib.predictions.offers import Upload, UploadTicket
 from chalicelib.predictions.reader import PredictionView
-from chalicelib.web.api import Api, json_response
+from chalicelib.web.api import Api, Media, json_response
 from chalicelib.wiring import services
 
 api = Api(__name__, tag="predictions")
+
+PredictionId = Annotated[
+    str,
+    Field(
+        description="as POST /v1/uploads answered it",
+        examples=["6f0c1a52-6f7e-4d5e-9a57-2d0f3c1b7a11"],
+        json_schema_extra={"format": "uuid"},
+    ),
+]
 ASK_AGAIN_SECONDS = "1"
 
 
@@ -26,8 +40,10 @@ class UploadRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: ModelName = Field(description="that is to look at it")
-    file_name: str = Field(min_length=1, max_length=255, description="comes back in the answer")
+    model: ModelName = Field(description="that is to look at it", examples=["scratch"])
+    file_name: str = Field(
+        min_length=1, max_length=255, description="comes back in the answer", examples=["tag.jpg"]
+    )
     content_type: Literal["image/jpeg", "image/png", "image/webp", "image/bmp"]
     options: Options = Options()
 
@@ -86,9 +102,9 @@ class PredictionAnswer(BaseModel):
     "POST",
     "/v1/uploads",
     "Ask for a form to upload an image with",
-    {201: UploadAnswer},
+    {201: Media({"application/json": UploadAnswer}, headers={"Location": "the prediction's path"})},
     body=UploadRequest,
-    errors=(ModelNotFound, Unavailable),
+    errors=(ModelNotFound, StorageUnavailable, DatabaseUnavailable),
 )
 def offer_upload(body: UploadRequest) -> Response:
     """Make a prediction and a form to send its image with, for images too large for one call."""
@@ -103,10 +119,15 @@ def offer_upload(body: UploadRequest) -> Response:
     "GET",
     "/v1/predictions/{prediction_id}",
     "Show what became of an upload",
-    {200: PredictionAnswer},
-    errors=(PredictionNotFound, Unavailable),
+    {
+        200: Media(
+            {"application/json": PredictionAnswer},
+            headers={"Retry-After": "seconds after which to ask again, until there is an answer"},
+        )
+    },
+    errors=(PredictionNotFound, StorageUnavailable, DatabaseUnavailable),
 )
-def show_prediction(prediction_id: str) -> Response:
+def show_prediction(prediction_id: PredictionId) -> Response:
     """Return an upload's state and, once it is done, its boxes and links to its pictures."""
     view = services().predictions.read(prediction_id)
     answer = json_response(_prediction_answer(view))

@@ -126,7 +126,7 @@ def _answers(answers: Answers, references: References) -> Schema:
     for status, answer in answers.items():
         media = answer if isinstance(answer, Media) else Media({"application/json": answer})
         described[str(status)] = {
-            "description": media.description or _first_sentence(answer),
+            "description": media.description or _first_sentence(_models_in(media)),
             "headers": {
                 CORRELATION_HEADER: _header("CorrelationId"),
                 **{
@@ -140,8 +140,8 @@ def _answers(answers: Answers, references: References) -> Schema:
     return described
 
 
-def _first_sentence(described: object) -> str:
-    return (described.__doc__ or "").split("\n")[0].rstrip(".")
+def _first_sentence(models: list[type[BaseModel]]) -> str:
+    return (models[0].__doc__ or "").split("\n")[0].rstrip(".")
 
 
 def _header(name: str) -> Schema:

@@ -38,13 +38,13 @@ class ProblemDocument(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: str = Field(description="stable name of the kind of problem, a URN")
-    title: str
-    status: int
+    title: str = Field(description="the kind of problem in words")
+    status: int = Field(description="that of the answer")
     detail: str = Field(description="what was wrong and what to do")
     instance: str | None = Field(None, description="the path that was asked for")
     correlation_id: str = Field(description="name this when you report the problem")
     retry: bool = Field(False, description="the same request may succeed later")
-    faults: list[Fault] | None = None
+    faults: list[Fault] | None = Field(default=None, description="each field that is wrong")
 
 
 class InvalidFields(InvalidRequest):
@@ -96,7 +96,8 @@ def _told(kind: type[SightloopError], detail: str) -> str:
 
 def problem_type(kind: type[SightloopError]) -> str:
     """Return the URN of a kind of problem, such as ``urn:sightloop:problem:model-not-found``."""
-    slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
+    name = "InternalError" if kind is SightloopError else kind.__name__
+    slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
     return f"urn:sightloop:problem:{slug}"
 
 
