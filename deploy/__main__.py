@@ -3,6 +3,7 @@
 ::
 
     python -m deploy configure --stage dev --prefix acme --region eu-west-1
+    python -m deploy configure --stage dev --set prediction_ttl_days=7
     python -m deploy up --stage dev              # make deploy STAGE=dev
     python -m deploy up --stage dev --dry-run    # check and build, change nothing on AWS
     python -m deploy resources --stage dev       # only buckets, queues and the table
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import SightloopError
+from chalicelib.errors import ConfigurationError, SightloopError
 from deploy import launch
 from deploy.cloud import clients
 from deploy.launch import Project
@@ -46,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _configure(project: Project, stage: Stage, given: argparse.Namespace) -> None:
-    project.keep(with_changes(stage, account=given.account))
+    unread = [each for each in given.set if "=" not in each]
+    if unread:
+        raise ConfigurationError(f"say --set NAME=VALUE, not {unread[0]!r}")
+    changed = {**stage.changed, **dict(each.split("=", 1) for each in given.set)}
+    kept = {name.lower(): value for name, value in changed.items() if value}
+    project.keep(with_changes(stage, account=given.account, changed=kept))
 
 
 def _up(project: Project, stage: Stage, given: argparse.Namespace) -> None:
@@ -91,6 +97,13 @@ def _parser() -> argparse.ArgumentParser:
 
     made = commands.add_parser("configure", parents=[common], help="render .chalice/")
     made.add_argument("--account", help="12 digits; `up` takes it from the credentials")
+    made.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a setting such as max_pixels; without a value: its default again",
+    )
     up = commands.add_parser("up", parents=[common], help="deploy")
     up.add_argument("--dry-run", action="store_true", help="check and build only")
     commands.add_parser("resources", parents=[common], help="make buckets, queues and the table")

@@ -43,6 +43,22 @@ FUNCTIONS = {
     "reconcile": Size(memory_mb=512, timeout_seconds=300),
 }
 
+# A stage's names follow from its own, and a database's address is a secret, not for git.
+CHANGEABLE = frozenset(
+    {
+        "detector_cache_size",
+        "identify_max_receives",
+        "inference_threads",
+        "live_version_ttl_seconds",
+        "max_body_bytes",
+        "max_images_per_call",
+        "max_pixels",
+        "max_upload_bytes",
+        "prediction_ttl_days",
+        "upload_expires_seconds",
+    }
+)
+
 
 class Stage(BaseModel):
     """Where a stage lives. All names of its resources follow from this.
@@ -64,6 +80,7 @@ class Stage(BaseModel):
     account: str = Field(default=EXAMPLE_ACCOUNT, pattern=r"^\d{12}$")
     log_retention_days: int = 30
     worker_concurrency: int = Field(default=5, ge=2, le=1000, description="most workers at a time")
+    changed: dict[str, str] = Field(default={}, description="settings that are not the defaults")
 
     @property
     def settings(self) -> Settings:
@@ -71,6 +88,7 @@ class Stage(BaseModel):
         of_stage = f"{self.prefix}-{self.name}"
         return Settings.model_validate(
             {
+                **self.changed,
                 "stage": self.name,
                 "region": self.region,
                 "uploads_bucket": f"{of_stage}-uploads-{self.account}",
@@ -136,7 +154,7 @@ def read(chalice: Path) -> dict[str, Stage]:
         return {stage.name: stage for stage in DEFAULTS}
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
-        return {name: Stage(name=name, **row) for name, row in rows.items()}
+        return {name: _checked(Stage(name=name, **row)) for name, row in rows.items()}
     except ValidationError as error:
         raise ConfigurationError(f"{file}: {_told(error)}") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -153,9 +171,18 @@ def with_changes(stage: Stage, **changes: Any) -> Stage:
     """
     wanted = {name: value for name, value in changes.items() if value is not None}
     try:
-        return Stage(**{**stage.model_dump(), **wanted})
+        return _checked(Stage(**{**stage.model_dump(), **wanted}))
     except ValidationError as error:
         raise ConfigurationError(_told(error)) from error
+
+
+def _checked(stage: Stage) -> Stage:
+    """See that a stage's settings are settings, and that none is what the stage itself decides."""
+    for name in stage.changed:
+        if name not in CHANGEABLE:
+            raise ConfigurationError(f"{name} cannot be set: {', '.join(sorted(CHANGEABLE))} can")
+    stage.settings  # noqa: B018 - raises where a value cannot be
+    return stage
 
 
 def _told(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from chalicelib.wiring import Services
 from deploy import __main__ as command
 from deploy import configure
 from deploy.launch import Project, in_account
-from deploy.stages import DEFAULTS, FUNCTIONS, Stage, read, with_changes
+from deploy.stages import CHANGEABLE, DEFAULTS, FUNCTIONS, Stage, read, with_changes
 
 ROOT = Path(__file__).parent.parent.parent
 STAGE = Stage(name="dev")
@@ -163,6 +163,45 @@ def test_configuring_a_stage_again_keeps_what_is_not_named(project: Path) -> Non
 
     kept = read(project / ".chalice")["trial"]
     assert (kept.prefix, kept.region) == ("acme", "us-east-1")
+
+
+def test_a_setting_of_a_stage_reaches_its_functions(project: Path) -> None:
+    configured(project, "--set", "max_pixels=1000", "--set", "prediction_ttl_days=7")
+    configured(project, "--set", "max_pixels=2000", "--set", "prediction_ttl_days=")
+
+    kept = read(project / ".chalice")["dev"]
+    assert kept.changed == {"max_pixels": "2000"}
+    assert kept.settings.max_pixels == 2000
+    assert kept.settings.prediction_ttl_days == STAGE.settings.prediction_ttl_days
+    environment = configure.config({"dev": kept})["stages"]["dev"]["environment_variables"]
+    assert environment["SIGHTLOOP_MAX_PIXELS"] == "2000"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("max_pixels=many", "max_pixels cannot be 'many': "),
+        ("max_pixels=-1", "max_pixels cannot be '-1': "),
+        ("colour=red", "colour cannot be set: detector_cache_size, "),
+        ("store_bucket=mine", "store_bucket cannot be set: "),
+        ("database_url=postgresql://me:secret@host/db", "database_url cannot be set: "),
+        ("max_pixels", "say --set NAME=VALUE, not 'max_pixels'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str], given: str, told: str
+) -> None:
+    assert configured(project, "--set", given) == 1
+
+    assert told in capsys.readouterr().err
+    assert not (project / ".chalice").exists()
+
+
+def test_every_setting_is_either_the_stages_own_or_can_be_changed() -> None:
+    own = _NAMES | {"stage", "region", "database_url"}
+
+    assert set(Settings.model_fields) == CHANGEABLE | own
+    assert not CHANGEABLE & own
 
 
 def test_a_misspelt_stage_is_refused(project: Path) -> None:
