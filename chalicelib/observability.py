@@ -11,8 +11,6 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 __all__ = ["MetricUnit", "bind_correlation_id", "correlation_id", "logger", "metrics"]
 
-SERVICE = "sightloop"
-
 
 class SharedMetrics(Metrics):
     """Metrics of a process in which several threads may answer at a time, as locally they do."""
@@ -31,8 +29,9 @@ class SharedMetrics(Metrics):
                 super().flush_metrics(raise_on_empty_metrics)
 
 
-logger = Logger(service=SERVICE, utc=True)
-metrics = SharedMetrics(namespace="Sightloop", service=SERVICE)
+# POWERTOOLS_SERVICE_NAME says which stage's they are.
+logger = Logger(utc=True)
+metrics = SharedMetrics(namespace="Sightloop")
 
 
 def bind_correlation_id(given: str | None = None) -> str:

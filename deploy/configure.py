@@ -55,8 +55,9 @@ def policy_file(stage: Stage, function: str) -> str:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
+    told = {"POWERTOOLS_LOG_LEVEL": "INFO", "POWERTOOLS_SERVICE_NAME": f"{APP}-{stage.name}"}
     return {
-        "environment_variables": {**stage.environment, "POWERTOOLS_LOG_LEVEL": "INFO"},
+        "environment_variables": {**stage.environment, **told},
         "tags": {"application": APP, "stage": stage.name},
         "lambda_functions": {
             name: {

@@ -107,6 +107,7 @@ def _set_environment(database_url: str, aws_url: str) -> None:
         "AWS_ENDPOINT_URL": aws_url,
         "AWS_EC2_METADATA_DISABLED": "true",
         "POWERTOOLS_METRICS_DISABLED": "true",
+        "POWERTOOLS_SERVICE_NAME": "sightloop-local",
         "SIGHTLOOP_STAGE": "local",
         "SIGHTLOOP_REGION": REGION,
         "SIGHTLOOP_DATABASE_URL": database_url,

@@ -79,6 +79,13 @@ def test_a_functions_environment_is_the_stages_settings() -> None:
     assert all(type(value) is str for value in environment.values())
 
 
+def test_logs_and_metrics_tell_their_stage() -> None:
+    stages = configure.config({stage.name: stage for stage in DEFAULTS})["stages"]
+
+    told = [s["environment_variables"]["POWERTOOLS_SERVICE_NAME"] for s in stages.values()]
+    assert told == ["sightloop-dev", "sightloop-prod"]
+
+
 def test_stages_share_nothing() -> None:
     names = [
         set(stage.settings.model_dump(include=_NAMES).values()) | {stage.function("identify")}
