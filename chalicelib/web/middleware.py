@@ -9,7 +9,7 @@ from typing import Any
 
 from chalice.app import Chalice, Request, Response
 
-from chalicelib.errors import MethodNotAllowed, NotAcceptable, SightloopError
+from chalicelib.errors import MethodNotAllowed, NotAcceptable, NotFound, SightloopError
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.web import problems
 from chalicelib.web.api import CORRELATION_HEADER
@@ -78,7 +78,11 @@ def _given_id(request: Request) -> str | None:
 
 def _as_problem(answer: Response, request: Request) -> Response:
     kind = CHALICE_ERRORS.get(answer.status_code, SightloopError)
-    told = problems.response(kind(str(answer.body.get("Message"))), request.context.get("path"))
+    path = request.context.get("path")
+    error = kind(str(answer.body.get("Message")))
+    if answer.headers.get("Allow") == "":
+        error = NotFound(f"there is nothing at {path!r}: see /openapi.json")
+    told = problems.response(error, path)
     told.headers |= {k: v for k, v in answer.headers.items() if k.lower() != "content-type"}
     return told
 

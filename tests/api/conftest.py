@@ -1,0 +1,188 @@
+"""The whole app over stand-ins of AWS, called as API Gateway calls it and as Chalice's client does."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import boto3
+import pytest
+from chalice.app import Chalice
+from chalice.local import LambdaContext
+from chalice.test import Client
+from moto import mock_aws
+
+from app import app
+from chalicelib import wiring
+from chalicelib.settings import Settings
+from deploy.resources import ensure
+
+RECORDED = json.loads((Path(__file__).parent / "events/rest_proxy.json").read_text())
+LARGEST_ANSWER = 6_291_556  # bytes of JSON that Lambda returns
+SAMPLE = Path(__file__).parents[2] / "chalicelib/web/static/samples/tag-1.jpg"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def type(self) -> str:
+        return self.headers.get("content-type", "").split(";")[0]
+
+
+class Caller(Protocol):
+    def __call__(self, method: str, target: str, body: bytes = b"", **headers: str) -> Answer: ...
+
+
+def _headers(given: dict[str, str]) -> dict[str, str]:
+    """Return headers under their own names: ``content_type`` is ``Content-Type``."""
+    return {name.replace("_", "-").title(): value for name, value in given.items()}
+
+
+class Gateway:
+    """API Gateway's side of a REST API with a Lambda proxy and ``*/*`` as its binary type."""
+
+    def __init__(self, chalice_app: Chalice) -> None:
+        self._app = chalice_app
+        self._routes = {
+            path: re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
+            for path in chalice_app.routes
+        }
+
+    def __call__(self, method: str, target: str, body: bytes = b"", **headers: str) -> Answer:
+        return self.send(method, target, body, _headers(headers))
+
+    def send(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> Answer:
+        """Turn a request into an event, and what Lambda returns into an answer."""
+        event = self.event(method, target, body, headers)
+        if event is None:
+            told = b'{"message": "Missing Authentication Token"}'
+            return Answer(403, {"content-type": "application/json"}, told)
+        return self.answer(self._app(event, LambdaContext("api_handler", 3008)))
+
+    def event(
+        self, method: str, target: str, body: bytes, headers: dict[str, str]
+    ) -> dict[str, Any] | None:
+        """Return the event of a request, or none where there is no such route."""
+        parts = urlsplit(target)
+        found = next(
+            ((path, hit) for path, rx in self._routes.items() if (hit := rx.fullmatch(parts.path))),
+            None,
+        )
+        if found is None:
+            return None
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        lists = {name: [value for key, value in pairs if key == name] for name, _ in pairs}
+        event = copy.deepcopy(RECORDED)
+        event["headers"] = {**RECORDED["headers"], **headers}
+        event |= {
+            "resource": found[0],
+            "path": parts.path,
+            "httpMethod": method,
+            "multiValueHeaders": {name: [value] for name, value in event["headers"].items()},
+            "queryStringParameters": dict(pairs) or None,
+            "multiValueQueryStringParameters": lists or None,
+            "pathParameters": {k: unquote(v) for k, v in found[1].groupdict().items()} or None,
+            "body": base64.b64encode(body).decode() if body else None,
+            "isBase64Encoded": bool(body),
+        }
+        event["requestContext"] |= {
+            "resourcePath": found[0],
+            "httpMethod": method,
+            "path": f"/api{parts.path}",
+        }
+        return event
+
+    def answer(self, returned: dict[str, Any]) -> Answer:
+        """Return what API Gateway makes of what Lambda returned, which it can only as JSON."""
+        assert len(json.dumps(returned)) <= LARGEST_ANSWER
+        headers = {name.lower(): str(value) for name, value in returned["headers"].items()}
+        for name, values in returned.get("multiValueHeaders", {}).items():
+            headers[name.lower()] = ", ".join(values)
+        body = returned["body"] or ""
+        decoded = base64.b64decode(body, validate=True) if returned.get("isBase64Encoded") else None
+        return Answer(
+            returned["statusCode"], headers, body.encode() if decoded is None else decoded
+        )
+
+
+@dataclass
+class Stack:
+    """The services behind the app, and the bucket its models are in."""
+
+    services: wiring.Services
+
+    def publish(self, onnx: bytes, name: str = "scratch", metrics: bytes = b"{}") -> int:
+        made = self.services.publisher.publish(name, onnx, metrics)
+        assert made.live_version
+        return made.live_version
+
+
+def make_stack(**settings: Any) -> Stack:
+    """Make all resources, and the services over them."""
+    chosen = Settings(**settings)
+    clients = {
+        name: boto3.client(name, region_name=chosen.region) for name in ("s3", "sqs", "dynamodb")
+    }
+    ensure(chosen, clients.__getitem__)
+    for bucket in (chosen.uploads_bucket, chosen.store_bucket):
+        clients["s3"].delete_bucket_policy(Bucket=bucket)  # moto overlooks its condition
+    stack = Stack(wiring.Services(chosen, clients))
+    wiring.provide(stack.services)
+    return stack
+
+
+@pytest.fixture(scope="module")
+def stack(make_model: Callable[..., bytes]) -> Iterator[Stack]:
+    """The model `scratch`, which finds a scratch and a dent on every picture."""
+    with mock_aws():
+        made = make_stack(live_version_ttl_seconds=0)
+        made.publish(make_model())
+        yield made
+    wiring.provide(wiring.Services(Settings()))
+
+
+@pytest.fixture(scope="module")
+def gateway(stack: Stack) -> Gateway:
+    return Gateway(app)
+
+
+@pytest.fixture(params=["raw events", "chalice's client"])
+def call(request: pytest.FixtureRequest, gateway: Gateway) -> Caller:
+    """Send a request, once as a raw event and once through Chalice's own client."""
+    if request.param == "raw events":
+        return gateway
+    http = Client(app).http
+
+    def send(method: str, target: str, body: bytes = b"", **headers: str) -> Answer:
+        sent = http.request(method, target, headers=_headers(headers), body=body)
+        told = {name.lower(): str(value) for name, value in sent.headers.items()}
+        return Answer(sent.status_code, told, sent.body)
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def sample() -> bytes:
+    return SAMPLE.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def bundled() -> bytes:
+    return (Path(__file__).parents[2] / "models/scratch/model.onnx").read_bytes()

@@ -1,0 +1,114 @@
+"""`GET /v1/models`, `GET /v1/models/{model}` and the service's own routes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Caller = Any
+Stack = Any
+
+METRICS = json.dumps(
+    {
+        "mAP50": 0.81,
+        "mAP50-95": 0.43,
+        "per_class": [{"class_id": 0, "class_name": "bent", "AP50": 0.81, "AP50-95": None}],
+        "training_set_size": 152,
+        "validation_set_size": 32,
+    }
+).encode()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured(stack: Stack, make_model: Callable[..., bytes]) -> None:
+    for confidence in (0.9, 0.8):
+        onnx = make_model(((8, 8, 24, 20, confidence, 0),), names=("bent",))
+        stack.publish(onnx, "measured", METRICS)
+
+
+def test_models_are_listed_by_name(call: Caller) -> None:
+    answer = call("GET", "/v1/models")
+
+    assert answer.status == 200
+    assert answer.type == "application/json"
+    assert [model["name"] for model in answer.json["models"]] == ["measured", "scratch"]
+    first = answer.json["models"][0]
+    assert first.pop("promoted_at").endswith("Z")
+    assert first == {
+        "name": "measured",
+        "class_names": ["bent"],
+        "live_version": 2,
+        "training_set_size": 152,
+        "validation_set_size": 32,
+    }
+
+
+def test_a_model_is_shown_with_the_precision_of_each_version_newest_first(call: Caller) -> None:
+    answer = call("GET", "/v1/models/measured")
+
+    precision = [{"class_id": 0, "class_name": "bent", "ap50": 0.81, "ap50_95": None}]
+    assert answer.json["versions"] == [
+        {"version": 2, "live": True, "map50": 0.81, "map50_95": 0.43, "classes": precision},
+        {"version": 1, "live": False, "map50": 0.81, "map50_95": 0.43, "classes": precision},
+    ]
+
+
+@pytest.mark.parametrize("name", ["nothing", "Scratch", "%2e%2e", "a%2Fb", "%00", "%ff", "%25"])
+def test_an_unknown_model_is_not_found(call: Caller, name: str) -> None:
+    answer = call("GET", f"/v1/models/{name}")
+
+    assert answer.status == 404
+    assert answer.json["type"] == "urn:sightloop:problem:model-not-found"
+    assert answer.json["instance"].endswith("/v1/models/" + name)
+
+
+def test_a_name_may_be_percent_encoded(call: Caller) -> None:
+    assert call("GET", "/v1/models/%73cratch").json["name"] == "scratch"
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/scratch", "/healthz", "/openapi.json"])
+def test_head_answers_as_get_does_without_the_body(call: Caller, path: str) -> None:
+    head, get = call("HEAD", path), call("GET", path)
+
+    assert (head.status, head.type, head.body) == (get.status, get.type, b"")
+
+
+def test_the_service_is_healthy_once_a_model_detects(call: Caller) -> None:
+    answer = call("GET", "/healthz")
+
+    assert answer.status == 200
+    assert answer.json == {"status": "ok", "model": "measured", "version": 2}
+
+
+def test_the_document_is_served_and_revalidated(call: Caller) -> None:
+    first = call("GET", "/openapi.json")
+    again = call("GET", "/openapi.json", if_none_match=f'"other", W/{first.headers["etag"]}')
+
+    assert first.json["openapi"] == "3.1.0"
+    assert first.headers["cache-control"] == "no-cache"
+    assert (again.status, again.body) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/static/app.js", "text/javascript"), ("/samples/tag-1.jpg", "image/jpeg")]
+)
+def test_files_that_ship_are_served_with_their_type(call: Caller, path: str, kind: str) -> None:
+    answer = call("GET", path)
+
+    assert (answer.status, answer.type) == (200, kind)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.body
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/nothing.js", "/static/..%2Froutes.py", "/static/%2e%2e", "/samples/..%2Fapp.js"],
+)
+def test_no_name_leads_out_of_the_folder_that_ships(call: Caller, path: str) -> None:
+    answer = call("GET", path)
+
+    assert answer.status == 404
+    assert answer.type == "application/problem+json"
