@@ -14,7 +14,7 @@ from PIL import Image
 
 from chalicelib.vision.resize import resize_into
 
-PAD = np.float32(114 / 255)
+PAD = np.float32(114) / np.float32(255)
 
 Float32 = npt.NDArray[np.float32]
 
@@ -91,8 +91,7 @@ def fill(blob: Float32, image: Image.Image, box: Letterbox) -> None:
     inside = blob[:, box.top : box.top + height, box.left : box.left + width]
     if inside.shape != blob.shape:
         blob.fill(PAD)
-    pixels = np.asarray(image)
     if image.size == box.scaled:
-        np.multiply(pixels.transpose(2, 0, 1), np.float32(1 / 255), out=inside)
+        np.divide(np.asarray(image).transpose(2, 0, 1), np.float32(255), out=inside)
     else:
-        resize_into(pixels, inside)
+        resize_into(image, inside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from chalicelib.vision.resize import resize_into
 
@@ -15,6 +16,13 @@ SIZES = [
     ((7, 5), (7, 9)),
     ((1, 1), (3, 2)),
     ((3, 1), (1, 4)),
+    ((90, 1), (40, 1)),
+    ((1, 77), (1, 30)),
+    ((64, 48), (64, 47)),
+    ((128, 96), (64, 48)),
+    ((192, 144), (64, 48)),
+    ((101, 103), (100, 102)),
+    ((2048, 3), (100, 1)),
 ]
 
 
@@ -25,7 +33,7 @@ def test_pixels_are_those_of_opencvs_fixed_point(
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     out = np.empty((3, to[1], to[0]), np.float32)
 
-    resize_into(pixels, out)
+    resize_into(Image.fromarray(pixels), out)
 
     assert np.array_equal(np.rint(out * 255).astype(int), fixed_point(pixels, to))
 
@@ -60,12 +68,20 @@ def taps(at: int, source: int, target: int, zero_outside: bool) -> tuple[int, in
     )
 
 
-def test_against_opencv_itself() -> None:
+@pytest.mark.training
+def test_pixels_are_those_of_opencv_itself() -> None:
     cv2 = pytest.importorskip("cv2")
-    pixels = np.random.default_rng(1).integers(0, 256, (108, 81, 3), np.uint8)
-    out = np.empty((3, 64, 48), np.float32)
+    rng = np.random.default_rng(1)
+    for _ in range(150):
+        longest, side = rng.choice([50, 700, 3000]), rng.choice([32, 320, 640])
+        width, height = rng.integers(1, longest, 2).tolist()
+        scale = side / max(width, height)
+        to = max(1, round(width * scale)), max(1, round(height * scale))
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        out = np.empty((3, to[1], to[0]), np.float32)
 
-    resize_into(pixels, out)
+        resize_into(Image.fromarray(pixels), out)
 
-    expected = cv2.resize(pixels, (48, 64), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
-    assert np.array_equal(np.rint(out * 255).astype(int), expected)
+        if to != (width, height):
+            expected = cv2.resize(pixels, to, interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+            assert np.array_equal(out, expected / np.float32(255)), (width, height, to)
