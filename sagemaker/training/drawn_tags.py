@@ -255,12 +255,21 @@ def _develop(rng: np.random.Generator, canvas: npt.NDArray[np.float64]) -> Image
     return Image.open(buffer).convert("RGB")
 
 
-def write_dataset(folder: Path, count: int, seed: int = 0, margin: float = 1.0) -> Path:
-    """Write ``count`` photos and labels below a folder and return the path of its ``data.yaml``."""
+def write_dataset(
+    folder: Path,
+    count: int,
+    seed: int = 0,
+    margin: float = 1.0,
+    scratches: int | None = None,
+) -> Path:
+    """Write ``count`` photos and labels below a folder and return the path of its ``data.yaml``.
+
+    ``seed`` is the first photo's; ``margin`` and ``scratches`` as for ``draw_tag``.
+    """
     for sub in ("images", "labels"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        drawn = draw_tag(seed + index, margin=margin)
+        drawn = draw_tag(seed + index, scratches, margin)
         stem = f"tag-{index + 1:04}"
         drawn.image.save(folder / "images" / f"{stem}.jpg", quality=92)
         (folder / "labels" / f"{stem}.txt").write_text(drawn.to_yolo(), encoding="utf-8")
@@ -281,8 +290,9 @@ def main() -> None:
     parser.add_argument(
         "--margin", type=float, default=1.0, help="of the boxes: 1 is some 5 pixels"
     )
+    parser.add_argument("--scratches", type=int, help="on each tag; drawn by lot where not given")
     given = parser.parse_args()
-    print(write_dataset(given.folder, given.count, given.seed, given.margin))
+    print(write_dataset(given.folder, given.count, given.seed, given.margin, given.scratches))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ photos beside it. Two cores with bfloat16 instructions take about an hour. A sta
 in ``runs/scratch`` is not run again, so the command can be given once more after a break.
 
 1. Pretrain on 3,200 drawn photos, no real one.
-2. Fine-tune three times, on the real photos without some groups of tags and on drawn ones; measure
-   on the groups left out. The mean of these figures, by photos, is what ``metrics.json`` says.
+2. Fine-tune three times, on the real photos without some groups of tags and on drawn ones, some of
+   them of tags without a scratch; measure on the groups left out. The mean of these figures, by
+   photos, is what ``metrics.json`` says.
 3. Fine-tune alike on all real photos. That is the model; having seen every photo it cannot be
    measured on any, so the figures of stage 2 stand for it.
 
@@ -53,7 +54,7 @@ PRETRAINING = Hyperparameters(
     threads=2,
 )
 FINE_TUNING = replace(
-    PRETRAINING, epochs=8, imgsz=640, lr0=0.0007, lrf=0.02, scale=0.35, keep="last"
+    PRETRAINING, epochs=6, imgsz=640, lr0=0.0007, lrf=0.02, scale=0.35, keep="last"
 )
 SHARE_OF_FINE_TUNED = 0.5
 REAL_REPEATS = 2  # in an epoch, beside the drawn photos
@@ -69,17 +70,23 @@ class DrawnPhotos:
     count: int
     seed: int
     margin: float
+    scratches: int | None = None
 
     def images(self, work: Path) -> Path:
         """Return the folder of the images, which are drawn where they are not there."""
         if not (work / self.name / "data.yaml").exists():
-            drawn_tags.write_dataset(work / self.name, self.count, self.seed, self.margin)
+            drawn_tags.write_dataset(
+                work / self.name, self.count, self.seed, self.margin, self.scratches
+            )
         return work / self.name / "images"
 
 
 TO_PRETRAIN = DrawnPhotos("drawn-pretraining", 3200, 1000, margin=1.0)
 TO_VALIDATE = DrawnPhotos("drawn-validation", 120, 90_000, margin=1.0)
-TO_FINE_TUNE = DrawnPhotos("drawn-fine-tuning", 400, 200_000, margin=0.8)
+TO_FINE_TUNE = (
+    DrawnPhotos("drawn-fine-tuning", 300, 200_000, margin=0.8),
+    DrawnPhotos("drawn-clean", 120, 300_000, margin=1.0, scratches=0),
+)
 
 
 def pretrain(work: Path) -> Path:
@@ -91,7 +98,7 @@ def pretrain(work: Path) -> Path:
 def measure_fold(work: Path, labels: Path, number: int, pretrained: Path) -> dict[str, Any]:
     """Fine-tune without the groups of a fold and return the figures on the photos of these."""
     photos = _photos(work, labels, number) / "images"
-    train_on = [photos / "train"] * REAL_REPEATS + [TO_FINE_TUNE.images(work)]
+    train_on = [photos / "train"] * REAL_REPEATS + _drawn(work)
     out = work / f"fold-{number}"
     data = _describe(work, out.name, train_on, photos / "valid")
     weights = _fine_tune(out, data, pretrained)
@@ -103,7 +110,7 @@ def train_final(work: Path, labels: Path, pretrained: Path) -> Path:
     """Fine-tune on all photos and return the weights."""
     photos = _photos(work, labels, 1) / "images"
     every = [photos / "train", photos / "valid"]
-    train_on = every * REAL_REPEATS + [TO_FINE_TUNE.images(work)]
+    train_on = every * REAL_REPEATS + _drawn(work)
     data = _describe(work, "final", train_on, TO_VALIDATE.images(work))
     return _fine_tune(work / "final", data, pretrained)
 
@@ -152,6 +159,10 @@ def summarise(folds: list[dict[str, Any]]) -> dict[str, Any]:
         "settings": asdict(FINE_TUNING),
         "pretraining": asdict(PRETRAINING) | {"drawn_photos": TO_PRETRAIN.count},
     }
+
+
+def _drawn(work: Path) -> list[Path]:
+    return [drawn.images(work) for drawn in TO_FINE_TUNE]
 
 
 def _photos(work: Path, labels: Path, number: int) -> Path:
