@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("deploy").setLevel(logging.INFO)
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
         project = Project(given.project)
         find = project.stage_or_new if given.command == "configure" else project.stage
@@ -86,18 +86,19 @@ _COMMANDS = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deploy", description="Deploys Sightloop.")
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = argparse.ArgumentParser(prog="python -m deploy", description="Deploys Sightloop.")
+    commands = made.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--stage", default="dev", help="dev, prod or a name of your own")
     common.add_argument("--prefix", help="what the names of all resources begin with")
     common.add_argument("--region", help="such as eu-central-1")
     common.add_argument("--project", type=Path, default=ROOT, help=argparse.SUPPRESS)
 
-    made = commands.add_parser("configure", parents=[common], help="render .chalice/")
-    made.add_argument("--account", help="12 digits; `up` takes it from the credentials")
-    made.add_argument(
+    configured = commands.add_parser("configure", parents=[common], help="render .chalice/")
+    configured.add_argument("--account", help="12 digits; `up` takes it from the credentials")
+    configured.add_argument(
         "--set",
         metavar="NAME=VALUE",
         action="append",
@@ -109,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("resources", parents=[common], help="make buckets, queues and the table")
     down = commands.add_parser("destroy", parents=[common], help="take a stage down")
     down.add_argument("--erase-data", metavar="STAGE", help="delete all that people sent, too")
-    return parser
+    return made
 
 
 if __name__ == "__main__":
