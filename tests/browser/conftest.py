@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import socket
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit
 
 import boto3
 import pytest
@@ -19,7 +20,16 @@ from botocore.config import Config as ClientConfig
 from chalice.cli.factory import CLIFactory
 from moto.server import ThreadedMotoServer
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Error,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from chalicelib import wiring
 from chalicelib.settings import Settings
@@ -29,7 +39,24 @@ from local.server import Server
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "chalicelib/web/static/samples"
+PATIENCE_MS = 20_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+class Triggers(Dispatcher):
+    """The dispatcher, for a stand-in that quotes the slashes of keys, as AWS does not."""
+
+    def _s3_events(self, sources: Any, messages: list[dict[str, Any]]) -> set[str]:
+        plain = [{**message, "Body": _plain_keys(message["Body"])} for message in messages]
+        return super()._s3_events(sources, plain)
+
+
+def _plain_keys(body: str) -> str:
+    event = json.loads(body)
+    for record in event.get("Records", []):
+        told = record["s3"]["object"]
+        told["key"] = unquote_plus(told["key"])
+    return json.dumps(event)
 
 
 @dataclass
@@ -61,7 +88,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     port = _free_port()
     with (tmp_path_factory.mktemp("site") / "access.log").open("w") as log:
         server = Server(config.chalice_app, config, port, log)
-        dispatcher = Dispatcher(config.chalice_app, client)
+        dispatcher = Triggers(config.chalice_app, client)
         url = f"http://127.0.0.1:{port}"
         hosts = {urlsplit(address).netloc for address in (url, endpoint, services.uploads.origin)}
         yield Site(url, services, hosts)
@@ -95,6 +122,7 @@ def browser() -> Iterator[Browser]:
             if os.environ.get("CI"):
                 raise
             pytest.skip(f"no browser: apt install chromium, or playwright install ({error})")
+        expect.set_options(timeout=PATIENCE_MS)
         yield started
         started.close()
 
@@ -163,22 +191,22 @@ class Visitor:
         address: str = "",
         width: int = 1440,
         height: int = 900,
-        more_models: dict[str, list[str]] | None = None,
+        models: dict[str, list[str]] | None = None,
         **options: Any,
     ) -> Visit:
         options = {"reduced_motion": "reduce", **options}
         context = self._browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE_MS)
         self._contexts.append(context)
         visit = Visit(context.new_page())
         self.visits.append(visit)
         visit.page.on("request", lambda request: visit.asked.append(request))
         visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
         visit.page.on("console", lambda told: _note(visit, told))
-        if more_models:
+        if models is not None:
             listed = [
                 {"name": name, "class_names": classes, "live_version": 1}
-                for name, classes in more_models.items()
+                for name, classes in models.items()
             ]
             address_of_list = f"{self.site.url}/v1/models"
             visit.page.route(address_of_list, lambda route: route.fulfill(json={"models": listed}))

@@ -150,7 +150,7 @@ def test_the_models_are_those_of_the_api(visit) -> None:
 
 
 def test_another_model_looks_at_the_same_photos(visit) -> None:
-    page = visit(more_models={"scratch": ["scratch"], "dents": ["dent", "burr"]})
+    page = visit(models={"scratch": ["scratch"], "dents": ["dent", "burr"]})
     page.take_sample(1)
     with page.expect_request("**/v1/models/dents/detections?*"):
         page.locator("#model").select_option("dents")

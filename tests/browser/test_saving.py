@@ -23,6 +23,12 @@ def saved(page, button: str, folder: Path) -> Path:
     return path
 
 
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+    return image
+
+
 def pixels_near(image: Image.Image, colour: tuple[int, int, int]) -> np.ndarray:
     """Return x and y of the pixels of a colour, give or take what JPEG does to it."""
     far = np.abs(np.asarray(image.convert("RGB"), int) - colour).sum(axis=2)
@@ -59,11 +65,11 @@ def test_the_picture_has_all_pixels_and_the_boxes_drawn(visit, ask, make_picture
     page.add(photo)
     expect(page.boxes().first).to_be_visible()
     path = saved(page, "Save picture", tmp_path)
-    picture = Image.open(path)
+    picture = opened(path)
 
     assert path.name == "large-boxes.jpg"
     assert (picture.format, picture.size) == ("JPEG", (2250, 1500))
-    assert pixels_near(Image.open(photo), YELLOW).size == 0
+    assert pixels_near(opened(photo), YELLOW).size == 0
     drawn = pixels_near(picture, YELLOW)
     box = ask(photo)["detections"][0]["box"]
     assert drawn[0].min() == pytest.approx(box["x1"], abs=6)
@@ -84,11 +90,11 @@ def test_a_turned_photo_is_shown_and_saved_upright(
     shown = page.locator("#photo").bounding_box()
     assert shown["width"] / shown["height"] == pytest.approx(upright[0] / upright[1], rel=0.01)
 
-    picture = Image.open(saved(page, "Save picture", tmp_path))
+    picture = opened(saved(page, "Save picture", tmp_path))
     assert picture.size == upright
     assert picture.getexif().get(0x0112, 1) == 1
     turns = {3: 180, 6: 270, 8: 90}
-    wanted = Image.open(photo).rotate(turns[orientation], expand=True).convert("L")
+    wanted = opened(photo).rotate(turns[orientation], expand=True).convert("L")
     unlike = np.abs(np.asarray(picture.convert("L"), int) - np.asarray(wanted, int))
     assert np.median(unlike) < 4
 
@@ -98,7 +104,7 @@ def test_a_png_stays_one(visit, make_picture, tmp_path) -> None:
     page.add(make_picture("photo.png"))
     expect(page.boxes().first).to_be_visible()
     path = saved(page, "Save picture", tmp_path)
-    assert (path.name, Image.open(path).format) == ("photo-boxes.png", "PNG")
+    assert (path.name, opened(path).format) == ("photo-boxes.png", "PNG")
 
 
 def test_only_what_is_shown_is_drawn(visit, sample, tmp_path) -> None:
@@ -106,4 +112,4 @@ def test_only_what_is_shown_is_drawn(visit, sample, tmp_path) -> None:
     page.take_sample(1)
     page.set_confidence(95)
     expect(page.boxes()).to_have_count(0)
-    assert pixels_near(Image.open(saved(page, "Save picture", tmp_path)), YELLOW).size == 0
+    assert pixels_near(opened(saved(page, "Save picture", tmp_path)), YELLOW).size == 0

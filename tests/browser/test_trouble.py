@@ -125,7 +125,7 @@ def test_a_network_that_is_gone_loses_no_photo(visit, sample) -> None:
 
 
 def test_photos_wait_until_there_is_a_model(visit, sample) -> None:
-    page = visit(more_models={"": []})
+    page = visit(models={})
     expect(page.locator("#about-text")).to_contain_text("No model detects yet")
     page.add(sample(1))
     expect(page.locator("#progress")).to_be_visible()
@@ -137,10 +137,9 @@ def test_photos_wait_until_there_is_a_model(visit, sample) -> None:
 
 
 def test_a_service_that_does_not_answer_can_be_asked_again(visit) -> None:
-    page = visit("nowhere")
-    page.forgive("404")
+    page = visit()
     page.route("**/v1/models", lambda route: route.abort(), times=1)
-    page.goto(page.url.removesuffix("nowhere"))
+    page.reload()
     expect(page.locator("#about-text")).to_contain_text("The service could not be reached")
     expect(page.locator("#model")).to_be_disabled()
     page.locator("#reload").click()
