@@ -27,6 +27,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    Route,
     expect,
     sync_playwright,
 )
@@ -159,6 +160,12 @@ class Visit:
         answer = {**told, "detections": detections}
         self.page.route("**/detections?*", lambda route: route.fulfill(json=answer))
 
+    def hold(self, address: str) -> list[Route]:
+        """Hold requests back from now on; return them as they come, to be continued or not."""
+        held: list[Route] = []
+        self.page.route(address, lambda route: _keep(held, route))
+        return held
+
     def boxes(self) -> Locator:
         """Return the boxes that are shown."""
         return self.page.locator(".box:visible")
@@ -200,7 +207,7 @@ class Visitor:
         self._contexts.append(context)
         visit = Visit(context.new_page())
         self.visits.append(visit)
-        visit.page.on("request", lambda request: visit.asked.append(request))
+        visit.page.on("request", lambda request: _keep(visit.asked, request))
         visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
         visit.page.on("console", lambda told: _note(visit, told))
         if models is not None:
@@ -221,6 +228,11 @@ class Visitor:
             assert visit.complaints == []
             hosts = {urlsplit(request.url).netloc for request in visit.asked}
             assert hosts <= {*self.site.hosts, ""}, "the page asked somebody else"
+
+
+def _keep(kept: list[Any], what: Any) -> None:
+    """Append, as a function of our own: Playwright cannot hand events to a built-in one."""
+    kept.append(what)
 
 
 def _note(visit: Visit, told: Any) -> None:

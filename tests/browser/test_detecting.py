@@ -116,8 +116,7 @@ def test_several_photos_are_looked_at_in_order(visit, ask, sample) -> None:
 
 def test_no_more_than_two_photos_are_sent_at_a_time(visit, sample) -> None:
     page = visit()
-    held = []
-    page.route("**/detections?*", lambda route: held.append(route))
+    held = page.hold("**/detections?*")
     page.add(*(sample(number) for number in (1, 2, 3)))
     expect(page.locator('.tab[data-state="working"]')).to_have_count(2)
     expect(page.locator('.tab[data-state="queued"]')).to_have_count(1)
@@ -186,8 +185,8 @@ def test_classes_are_counted_and_three_hundred_boxes_shown(visit, sample) -> Non
     expect(page.boxes()).to_have_count(300)
     expect(page.locator("#total")).to_have_text("100 scratches, 100 dents and 100 boxes")
     expect(page.locator("#counts li")).to_have_text(["scratch100", "dent100", "box100"])
-    colours = page.evaluate(
-        "[...document.querySelectorAll('.box')].slice(0, 3).map(b => getComputedStyle(b).borderColor)"
+    colours = page.locator(".box").evaluate_all(
+        "boxes => boxes.slice(0, 3).map(box => getComputedStyle(box).borderColor)"
     )
     assert len(set(colours)) == 3
 
