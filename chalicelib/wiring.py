@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import aws, settings
-from chalicelib.database import Database
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
 
 if TYPE_CHECKING:
     from chalicelib.catalog import Catalog, Publisher
+    from chalicelib.database import Database
     from chalicelib.inference import Inference
     from chalicelib.predictions import (
         Announcer,
@@ -68,6 +68,8 @@ class Services:
     @functools.cached_property
     def database(self) -> Database:
         """PostgreSQL."""
+        from chalicelib.database import Database
+
         return Database(self.settings.database_url)
 
     @functools.cached_property

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from chalicelib.catalog.catalog import Catalog
 from chalicelib.catalog.model import (
     ClassMetrics,
@@ -10,8 +13,10 @@ from chalicelib.catalog.model import (
     ModelName,
     VersionMetrics,
 )
-from chalicelib.catalog.proof import prove
-from chalicelib.catalog.register import Publisher
+
+if TYPE_CHECKING:
+    from chalicelib.catalog.proof import prove
+    from chalicelib.catalog.register import Publisher
 
 __all__ = [
     "Catalog",
@@ -23,3 +28,12 @@ __all__ = [
     "VersionMetrics",
     "prove",
 ]
+
+_LOADED_LATE = {"Publisher": "register", "prove": "proof"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load onnxruntime and the database's driver when they are first asked for, not for a page."""
+    if name not in _LOADED_LATE:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.{_LOADED_LATE[name]}"), name)

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from chalicelib.inference.service import Answer, Batch, Inference
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chalicelib.inference.service import Answer, Batch, Inference
 
 __all__ = ["Answer", "Batch", "Inference"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load onnxruntime and its like when a detection is first asked for, not for a page."""
+    if name not in __all__:
+        raise AttributeError(name)
+    return getattr(importlib.import_module("chalicelib.inference.service"), name)

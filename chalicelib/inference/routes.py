@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,12 +20,14 @@ from chalicelib.errors import (
 )
 from chalicelib.inference import bodies
 from chalicelib.inference.bodies import ImagesBody, NamedImage
-from chalicelib.inference.service import Answer
-from chalicelib.vision import DetectionOptions, decode_image, draw
 from chalicelib.web import problems
 from chalicelib.web.api import Api, Media, json_body, json_response, media_type, raw_body
 from chalicelib.web.negotiation import choose
 from chalicelib.wiring import services
+
+if TYPE_CHECKING:
+    from chalicelib.inference import Answer
+    from chalicelib.vision import DetectionOptions
 
 api = Api(__name__, tag="detections")
 
@@ -139,7 +141,7 @@ def detect(model: ModelName, query: DetectionQuery) -> Response:
     """Find objects in one image (its bytes, or base64 in JSON) or in several (a form, or JSON)."""
     wanted = choose(api.request.headers.get("accept"), (JSON, JPEG))
     images, several = _images()
-    options = DetectionOptions(**query.model_dump(), max_pixels=services().settings.max_pixels)
+    options = _options(query)
     if several:
         if wanted == JPEG:
             raise NotAcceptable("an annotated picture is of one image: send one, or accept JSON")
@@ -168,6 +170,12 @@ def _images() -> tuple[list[NamedImage], bool]:
     raise bodies.unsupported(kind)
 
 
+def _options(query: DetectionQuery) -> DetectionOptions:
+    from chalicelib.vision import DetectionOptions  # noqa: PLC0415 - loads what no page needs
+
+    return DetectionOptions(**query.model_dump(), max_pixels=services().settings.max_pixels)
+
+
 def _detect_each(model: str, images: list[NamedImage], options: DetectionOptions) -> BatchAnswer:
     batch = services().inference.detect_each(model, [image.data for image in images], options)
     pairs = zip(images, batch.answers, strict=True)
@@ -184,6 +192,8 @@ def _result(name: str, answer: Answer | SightloopError) -> NamedDetections | Nam
 def _picture(image: bytes, answer: Answer) -> bytes:
     """Return the annotated JPEG, at the best quality that an answer can carry."""
     settings = services().settings
+    from chalicelib.vision import decode_image, draw  # noqa: PLC0415 - loads what no page needs
+
     upright = decode_image(image, max_pixels=settings.max_pixels).image
     drawn = draw(upright, answer.detections)
     for quality in JPEG_QUALITIES:

@@ -5,15 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from aws_lambda_powertools.utilities.batch import (
-    BatchProcessor,
-    EventType,
-    process_partial_response,
-)
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalice.app import BaseLambdaEvent, Blueprint, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import settings
@@ -22,6 +16,9 @@ from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import PREFIX
 from chalicelib.predictions.messages import IdentifyMessage
 from chalicelib.wiring import services
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 Handler = Callable[[Any], Any]
 
@@ -79,6 +76,12 @@ on_upload.event_class = UploadEvent
 @flushed
 def identify(event: SQSEvent) -> Any:
     """Detect what is on uploaded pictures; name the messages that have to come again."""
+    from aws_lambda_powertools.utilities.batch import (  # noqa: PLC0415 - no other function needs it
+        BatchProcessor,
+        EventType,
+        process_partial_response,
+    )
+
     return process_partial_response(
         event=event.to_dict(),
         record_handler=identify_one,
