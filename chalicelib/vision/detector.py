@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from chalicelib.vision.model import BROKEN, open_model
 MOST_DETECTIONS = 10_000
 
 Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ class Detector:
         blob[len(pictures) :] = 0
         return blob
 
-    def forward(self, blob: Float32) -> Float32:
-        """Return the network's first output as float32.
+    def forward(self, blob: Float32) -> Floats:
+        """Return the network's first output, float32 or float16.
 
         Raises
         ------
@@ -157,14 +159,14 @@ class Detector:
         facts = self.facts
         fed = blob.astype(np.float16) if facts.half else blob
         try:
-            output = self._session.run([facts.output], {facts.input: fed})[0]
+            output: Floats = self._session.run([facts.output], {facts.input: fed})[0]
         except BROKEN as error:
             raise InvalidModel(f"the network does not run on {blob.shape}: {error}") from error
-        return np.asarray(output, np.float32)
+        return output
 
     def postprocess(
         self,
-        output: Float32,
+        output: Floats,
         picture: Picture,
         box: Letterbox,
         head: heads.Head,
@@ -199,7 +201,11 @@ class Detector:
 
     def _fit(self, picture: Picture) -> Letterbox:
         facts = self.facts
-        return letterbox.fit(picture.size, facts.shape, facts.stride, rect=facts.dynamic)
+        box = letterbox.fit(picture.size, facts.shape, facts.stride, rect=facts.dynamic)
+        if facts.end_to_end and heads.cells(box.shape, facts.stride) < (facts.rows or 0):
+            # The network picks its best rows from more cells than so narrow an input has.
+            return letterbox.fit(picture.size, facts.shape, facts.stride, rect=False)
+        return box
 
     def _runs(self, boxes: Sequence[Letterbox]) -> Iterator[list[int]]:
         """Yield the indices that share a forward pass."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ FINEST_STRIDE = 8
 ANCHORS_PER_CELL = 3
 
 Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -69,7 +71,7 @@ def recognise(output: tuple[int, ...], facts: ModelFacts, shape: tuple[int, int]
     _, rows, columns = output
     if facts.end_to_end and columns == 6:
         return Head.END_TO_END
-    if columns == 5 + classes and rows == ANCHORS_PER_CELL * _cells(shape, facts.stride):
+    if columns == 5 + classes and rows == ANCHORS_PER_CELL * cells(shape, facts.stride):
         return Head.ANCHOR_BASED
     if rows == 4 + classes:
         return Head.ANCHOR_FREE
@@ -83,33 +85,33 @@ def recognise(output: tuple[int, ...], facts: ModelFacts, shape: tuple[int, int]
     )
 
 
-def _cells(shape: tuple[int, int], stride: int) -> int:
+def cells(shape: tuple[int, int], stride: int) -> int:
     """Return how many cells the grids have: strides 8, 16, 32 and so on to the coarsest."""
     doublings = max(stride // FINEST_STRIDE, 1).bit_length()
     strides = [FINEST_STRIDE << doubling for doubling in range(doublings)]
     return sum((shape[0] // each) * (shape[1] // each) for each in strides)
 
 
-def decode(output: Float32, head: Head, confidence: float, iou: float, limit: int) -> Candidates:
+def decode(output: Floats, head: Head, confidence: float, iou: float, limit: int) -> Candidates:
     """Turn one image's output into boxes: threshold, suppress, cut to the best ``limit``.
 
     Parameters
     ----------
-    output : float32, the head's layout without the batch
+    output : float32 or float16, the head's layout without the batch
     confidence : float
         Keep what is above.
     iou : float
         Suppression threshold; an end-to-end head needs none.
     """
     if head is Head.END_TO_END:
-        rows = output[output[:, 4] > confidence]
+        rows = output[output[:, 4] > confidence].astype(np.float32)
         rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]
         with np.errstate(invalid="ignore"):  # a class that is not finite is refused later
             return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
     if head is Head.ANCHOR_BASED:
         cxcywh, scores = _anchor_based(output, confidence)
     else:
-        cxcywh, scores = output[:4], output[4:]
+        cxcywh, scores = output[:4], output[4:].astype(np.float32, copy=False)
     best = scores[0] if len(scores) == 1 else scores.max(axis=0)
     chosen = np.flatnonzero(best > confidence)
     chosen = chosen[np.argsort(-best[chosen], kind="stable")][:MAX_CANDIDATES]
@@ -119,13 +121,13 @@ def decode(output: Float32, head: Head, confidence: float, iou: float, limit: in
     return Candidates(xyxy[kept], best[chosen][kept], class_id[kept])
 
 
-def _anchor_based(output: Float32, confidence: float) -> tuple[Float32, Float32]:
+def _anchor_based(output: Floats, confidence: float) -> tuple[Floats, Float32]:
     """Return boxes [4, N] and scores [nc, N], objectness multiplied in."""
     rows = output[output[:, 4] > confidence].T
-    return rows[:4], rows[5:] * rows[4]
+    return rows[:4], (rows[5:] * rows[4]).astype(np.float32, copy=False)
 
 
-def _corners(cxcywh: Float32) -> Float32:
-    """Return xyxy [N, 4] of centres and sizes [4, N]."""
+def _corners(cxcywh: Floats) -> Float32:
+    """Return xyxy [N, 4] of centres and sizes [4, N], rounded as the network's type rounds."""
     centre, half = cxcywh[:2], cxcywh[2:] / 2
-    return np.concatenate([centre - half, centre + half]).T
+    return np.concatenate([centre - half, centre + half]).T.astype(np.float32, copy=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class ModelFacts:
         The input is float16.
     end_to_end : bool
         The metadata says that the network suppresses overlaps itself.
+    rows : int or None
+        The output's second dimension where it is fixed.
     input, output : str
         The names of the picture's tensor and of the boxes'.
     """
@@ -56,6 +59,7 @@ class ModelFacts:
     batch: int | None
     half: bool
     end_to_end: bool
+    rows: int | None
     input: str
     output: str
 
@@ -95,6 +99,7 @@ def _facts(session: ort.InferenceSession) -> ModelFacts:
     batch, height, width, dtype = _input(session)
     names, stride = _class_names(metadata), _stride(metadata)
     static = isinstance(height, int) and isinstance(width, int)
+    output = session.get_outputs()[0]
     return ModelFacts(
         class_names=names,
         shape=(height, width) if static else _shape(metadata, stride),
@@ -103,8 +108,9 @@ def _facts(session: ort.InferenceSession) -> ModelFacts:
         batch=batch if isinstance(batch, int) else None,
         half=dtype == "tensor(float16)",
         end_to_end=metadata.get("end2end", "").lower() == "true",
+        rows=_rows(output.shape),
         input=session.get_inputs()[0].name,
-        output=session.get_outputs()[0].name,
+        output=output.name,
     )
 
 
@@ -124,6 +130,10 @@ def _input(session: ort.InferenceSession) -> tuple[Any, Any, Any, str]:
         )
     batch, _, height, width = entry.shape
     return batch, height, width, entry.type
+
+
+def _rows(output: Sequence[Any]) -> int | None:
+    return output[1] if len(output) == 3 and isinstance(output[1], int) else None
 
 
 def _literal(metadata: dict[str, str], key: str) -> Any:

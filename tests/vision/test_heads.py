@@ -16,7 +16,7 @@ CELLS = 80 * 80 + 40 * 40 + 20 * 20
 def facts(classes: int, *, end_to_end: bool = False, stride: int = 32) -> ModelFacts:
     names = tuple(f"class {i}" for i in range(classes))
     return ModelFacts(
-        names, INPUT, stride, True, None, False, end_to_end, input="images", output="output0"
+        names, INPUT, stride, True, None, False, end_to_end, None, input="images", output="output0"
     )
 
 

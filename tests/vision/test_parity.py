@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from chalicelib.vision import DetectionOptions, Detections, Detector, iou_matrix
+from chalicelib.vision.model import ModelFacts
 from sagemaker.training.drawn_tags import draw_tag
 
 pytestmark = [
@@ -32,7 +33,16 @@ CACHE = ROOT / ".cache/parity"
 SIDE = 320
 NAMES = ("scratch", "dent", "stain")
 LEAST_IOU, MOST_DIFFERENCE = 0.99, 0.005
-FAMILIES = ("yolov5n", "yolov8n", "yolo11n", "yolov10n", "yolo26n")
+# With nms=False ultralytics exports the head that needs no suppression, where the family has one;
+# with nms=True it puts the suppression into the graph; left out, suppression is the caller's.
+FAMILIES: dict[str, dict[str, bool]] = {
+    "yolov5n": {},
+    "yolov8n": {},
+    "yolo11n": {},
+    "yolov10n": {"nms": False},
+    "yolo26n": {"nms": False},
+}
+OTHER_EXPORTS = {"yolo26n": {}, "yolov8n": {"nms": True}}
 OPTIONS = DetectionOptions()
 
 os.environ |= {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
@@ -42,6 +52,7 @@ import cv2  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 import torchvision  # noqa: E402
+from onnxruntime.transformers import float16  # noqa: E402
 from ultralytics.data.augment import LetterBox  # noqa: E402
 from ultralytics.utils import ops  # noqa: E402
 
@@ -177,19 +188,20 @@ def stretch(layer, _inputs, output) -> None:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Export a family to ONNX, once for each version of what it is made of."""
 
-    def export(family: str, *, dynamic: bool, half: bool) -> Path:
+    def export(family: str, *, dynamic: bool, half: bool, **options: bool) -> Path:
         made_of = (
             ultralytics.__version__,
             torch.__version__,
             *map(getsource, (stretched, settle, stretch)),
         )
-        name = f"{family}{'-dynamic' * dynamic}{'-half' * half}-{sha(*made_of)}.onnx"
+        options |= {"dynamic": dynamic, "half": half}
+        name = f"{family}-{sha(*made_of, *sorted(options.items()))}.onnx"
         kept = CACHE / name
         if not kept.exists():
             weights = tmp_path_factory.mktemp(family) / "weights.pt"
             stretched(family).save(weights)
             written = ultralytics.YOLO(weights).export(
-                format="onnx", imgsz=SIDE, dynamic=dynamic, half=half, device="cpu"
+                format="onnx", imgsz=SIDE, device="cpu", **options
             )
             CACHE.mkdir(parents=True, exist_ok=True)
             Path(written).replace(kept)
@@ -234,8 +246,43 @@ def assert_equal(found: Detections, xyxy, confidence, class_id) -> None:
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_boxes_equal_ultralytics(family, dynamic, half, exported, pictures) -> None:
-    model = exported(family, dynamic=dynamic, half=half)
+    model = exported(family, dynamic=dynamic, half=half, **FAMILIES[family])
     detector = Detector(model)
+    assert detector.facts.dynamic == dynamic
+    assert detector.facts.end_to_end == (FAMILIES[family] == {"nms": False})
+    assert detector.class_names == NAMES
+    compare_all(detector, model, feasible(pictures, detector.facts))
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
+@pytest.mark.parametrize("family", OTHER_EXPORTS)
+def test_boxes_equal_ultralytics_in_other_exports(family, dynamic, exported, pictures) -> None:
+    model = exported(family, dynamic=dynamic, half=False, **OTHER_EXPORTS[family])
+
+    compare_all(Detector(model), model, pictures)
+
+
+def feasible(pictures: dict[str, Path], facts: ModelFacts) -> dict[str, Path]:
+    """Leave out what ultralytics cannot run: inputs with fewer cells than the network picks."""
+    narrow = {"strip.png", "tower.png"} if facts.end_to_end and facts.dynamic else set()
+    return {name: picture for name, picture in pictures.items() if name not in narrow}
+
+
+@pytest.mark.parametrize("name", ["strip.png", "tower.png"])
+def test_a_narrow_picture_is_padded_for_a_network_that_needs_more_cells(
+    name, exported, pictures
+) -> None:
+    picture = pictures[name]
+    dynamic, static = (
+        exported("yolov10n", dynamic=dynamic, half=False, nms=False) for dynamic in (True, False)
+    )
+
+    found = Detector(dynamic).detect(picture.read_bytes()).detections
+
+    assert_equal(found, *theirs(static, picture, SIDE))
+
+
+def compare_all(detector: Detector, model: Path, pictures: dict[str, Path]) -> None:
     counts = []
     for name, picture in pictures.items():
         found = detector.detect(picture.read_bytes()).detections
@@ -246,7 +293,6 @@ def test_boxes_equal_ultralytics(family, dynamic, half, exported, pictures) -> N
             raise AssertionError(f"{name}: {error}") from error
 
     assert np.median(counts) >= 10, f"too few boxes to tell: {counts}"
-    assert detector.class_names == NAMES
 
 
 @pytest.mark.parametrize(
@@ -262,7 +308,7 @@ def test_boxes_equal_ultralytics(family, dynamic, half, exported, pictures) -> N
 )
 @pytest.mark.parametrize("family", ["yolov8n", "yolov10n"])
 def test_options_mean_the_same(family, options, exported, pictures) -> None:
-    model = exported(family, dynamic=True, half=False)
+    model = exported(family, dynamic=True, half=False, **FAMILIES[family])
     picture = pictures["odd.jpg"]
 
     found = Detector(model).detect(picture.read_bytes(), options).detections
@@ -278,6 +324,22 @@ def test_a_batch_equals_ultralytics_one_by_one(exported, pictures) -> None:
 
     for each, picture in zip(together, chosen, strict=True):
         assert_equal(each.detections, *theirs(model, picture, SIDE))
+
+
+@pytest.mark.parametrize("family", ["yolov8n", "yolo26n"])
+def test_a_network_that_takes_half_precision_gets_what_ultralytics_feeds(
+    family, exported, pictures, tmp_path
+) -> None:
+    whole = onnx.load(exported(family, dynamic=True, half=False, **FAMILIES[family]))
+    model = tmp_path / "half.onnx"  # as an export on a GPU gives it: float16 from end to end
+    onnx.save(float16.convert_float_to_float16(whole, keep_io_types=False), model)
+    detector = Detector(model)
+    assert detector.facts.half
+
+    for name in ("tag.jpg", "rotated.jpg", "deep.png", "camera.jpg"):
+        found = detector.detect(pictures[name].read_bytes()).detections
+        assert len(found) >= 10
+        assert_equal(found, *theirs(model, pictures[name], SIDE))
 
 
 def test_the_bundled_model_finds_what_ultralytics_finds(pictures) -> None:
