@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from python_multipart.exceptions import FormParserError
@@ -52,10 +52,18 @@ class ImagePart(BaseModel):
     data: Base64 = Field(description="the image file, base64")
 
 
+def _say_either(schema: dict[str, Any]) -> None:
+    """Describe that one of both fields is there, and that neither is null."""
+    schema["oneOf"] = [{"required": [name]} for name in schema["properties"]]
+    for described in schema["properties"].values():
+        described |= described.pop("anyOf")[0]
+        del described["default"]
+
+
 class ImagesBody(BaseModel):
     """Either one image or several."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_say_either)
 
     image: Base64 | None = Field(None, description="one image file, base64")
     images: list[ImagePart] | None = Field(None, min_length=1, description="several")

@@ -16,6 +16,7 @@ from chalicelib.aws import translated
 from chalicelib.errors import DatabaseUnavailable
 from chalicelib.predictions.model import Prediction, epoch, utc_now
 
+SMALLEST_NUMBER = Decimal("1e-130")
 LARGEST_BATCH_GET = 100
 CONTENDED_AFTER = 8
 
@@ -148,8 +149,14 @@ def _key(prediction_id: str) -> dict[str, Any]:
 def _to_item(prediction: Prediction, revision: int) -> dict[str, Any]:
     """Turn a record into DynamoDB's types, which know decimals but no floats."""
     text = prediction.model_dump_json(exclude_none=True)
-    plain = {**json.loads(text, parse_float=Decimal), "revision": revision}
+    plain = {**json.loads(text, parse_float=_decimal), "revision": revision}
     return {name: TypeSerializer().serialize(value) for name, value in plain.items()}
+
+
+def _decimal(text: str) -> Decimal:
+    """Return a number as DynamoDB can hold it: what is smaller is nothing."""
+    number = Decimal(text)
+    return number if abs(number) >= SMALLEST_NUMBER else Decimal(0)
 
 
 def _from_item(item: Mapping[str, Any]) -> tuple[Prediction, int]:

@@ -1,4 +1,4 @@
-"""The whole app over stand-ins of AWS, called as API Gateway calls it and as Chalice's client does."""
+"""The whole app over stand-ins of AWS, called by raw events and through Chalice's own client."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import boto3
 import pytest
@@ -108,6 +109,24 @@ class Gateway:
             "path": f"/api{parts.path}",
         }
         return event
+
+    def wsgi(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """Serve a WSGI request, for tools that speak no Lambda."""
+        names = {"CONTENT_TYPE": "Content-Type", "CONTENT_LENGTH": "Content-Length"}
+        headers = {
+            names.get(key) or key.removeprefix("HTTP_").replace("_", "-").title(): value
+            for key, value in environ.items()
+            if key in names or key.startswith("HTTP_")
+        }
+        target = "/" + (environ.get("REQUEST_URI") or quote(environ["PATH_INFO"])).lstrip("/")
+        if "?" not in target and environ.get("QUERY_STRING"):
+            target += f"?{environ['QUERY_STRING']}"
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        told = self.send(environ["REQUEST_METHOD"], target, body, headers)
+        start_response(
+            f"{told.status} {HTTPStatus(told.status).phrase}", list(told.headers.items())
+        )
+        return [told.body]
 
     def answer(self, returned: dict[str, Any]) -> Answer:
         """Return what API Gateway makes of what Lambda returned, which it can only as JSON."""

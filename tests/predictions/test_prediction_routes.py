@@ -145,3 +145,11 @@ def test_an_unknown_prediction_is_not_found(http: Client, prediction_id: str) ->
 
     assert refused.status_code == 404
     assert refused.json_body["title"] == "Prediction not found"
+
+
+def test_a_number_smaller_than_the_table_can_hold_is_nothing(http: Client, path: QueuePath) -> None:
+    offered = ask(http, options={"confidence": 5e-324, "iou": 2e-131})
+
+    assert offered.status_code == 201
+    options = path.record(offered.json_body["prediction_id"]).options
+    assert (options.confidence, options.iou) == (0, 0)
