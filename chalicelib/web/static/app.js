@@ -12,6 +12,7 @@ import { counted, percent, stem, summary } from './words.js';
 import { Work } from './work.js';
 
 const CALM_MS = 600;
+const CANNOT_DRAW = 'This browser cannot draw this photo. The API can: ask it for image/jpeg.';
 const byId = (id) => document.getElementById(id);
 
 const work = new Work();
@@ -108,8 +109,8 @@ async function savePhoto() {
   try {
     await savePicture(current, confidence.value);
   } catch {
-    byId('where').textContent = 'This browser cannot draw this photo. The API can: ask it for '
-      + 'image/jpeg.';
+    byId('where').textContent = CANNOT_DRAW;
+    say(CANNOT_DRAW);
   }
   button.disabled = false;
 }

@@ -56,7 +56,7 @@ export class ModelChoice extends EventTarget {
   async chosen() {
     const model = this.models.find(({ name }) => name === this.name);
     const kinds = kindsOf(model.class_names);
-    byId('invitation').textContent = `Drop a photo to look for ${kinds}`;
+    byId('invitation').textContent = `${verb()} a photo to look for ${kinds}`;
     tell(`${model.name}, version ${model.live_version}, looks for ${kinds}.`);
     byId('facts').replaceChildren();
     showShell(model.name);
@@ -67,6 +67,11 @@ export class ModelChoice extends EventTarget {
 
 function tell(text) {
   byId('about-text').textContent = text;
+}
+
+/** Nothing can be dropped with a finger. */
+function verb() {
+  return window.matchMedia('(hover: none)').matches ? 'Choose' : 'Drop';
 }
 
 function kindsOf(names) {

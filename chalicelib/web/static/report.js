@@ -163,8 +163,9 @@ function tellTimes(timing, photo) {
   const rest = Math.max(photo.roundTripMs - server, 0);
   const parts = [...STEPS.map(([step, title]) => [title, timing[step], step])];
   parts.push([photo.uploaded ? 'Upload and queue' : 'On the way', rest, 'rest']);
-  const way = photo.uploaded ? ', through an upload' : '';
-  byId('round-trip').textContent = `${duration(photo.roundTripMs)} from here to there and back${way}`;
+  const way = photo.uploaded ? ' through an upload' : '';
+  byId('round-trip').textContent = `Round trip ${duration(photo.roundTripMs)}${way}, `
+    + `${duration(server)} of it detecting`;
   byId('time-bar').replaceChildren(...parts.map(([, ms, step]) => {
     const part = cell(`part ${step}`, '');
     part.style.flexGrow = ms;

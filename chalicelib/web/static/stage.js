@@ -3,6 +3,7 @@
 import { Boxes } from './boxes.js';
 import { bytes } from './words.js';
 
+const LABEL_ROOM_PX = 36;
 const ZOOMS = [1, 1.5, 2, 3, 4, 6, 8];
 const byId = (id) => document.getElementById(id);
 
@@ -128,8 +129,10 @@ export class Stage {
     const box = this.boxes.boxes[this.selection.meant];
     if (!this.zoom || !box || byId('boxes').matches(':hover')) return;
     const scroller = byId('scroller');
-    scroller.scrollLeft = box.offsetLeft + (box.offsetWidth - scroller.clientWidth) / 2;
-    scroller.scrollTop = box.offsetTop + (box.offsetHeight - scroller.clientHeight) / 2;
+    const { clientWidth: width, clientHeight: height } = scroller;
+    const beside = Math.max((width - box.offsetWidth) / 2, LABEL_ROOM_PX);
+    const above = Math.max((height - box.offsetHeight) / 2, LABEL_ROOM_PX);
+    scroller.scrollTo(box.offsetLeft - beside, box.offsetTop - above);
   }
 
   key(event) {
