@@ -55,9 +55,9 @@ class ImagePart(BaseModel):
 def _say_either(schema: dict[str, Any]) -> None:
     """Describe that one of both fields is there, and that neither is null."""
     schema["oneOf"] = [{"required": [name]} for name in schema["properties"]]
-    for described in schema["properties"].values():
-        described |= described.pop("anyOf")[0]
-        del described["default"]
+    for field in schema["properties"].values():
+        field.update(field.pop("anyOf")[0])
+        del field["default"]
 
 
 class ImagesBody(BaseModel):

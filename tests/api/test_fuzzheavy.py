@@ -1,0 +1,165 @@
+"""The API under what its own document allows and forbids, and pictures mutated at random."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
+
+from chalicelib.web.routes import documented
+
+Gateway = Any
+MakePicture = Callable[..., bytes]
+
+DETECTIONS = "/v1/models/scratch/detections"
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of damaged EXIF
+
+KINDS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "BMP": "image/bmp"}
+BOUNDED = settings(
+    max_examples=40000,
+    deadline=None,
+    derandomize=False,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def known(gateway: Gateway) -> dict[str, str]:
+    """Names of what exists."""
+    wanted = {"model": "scratch", "file_name": "tag.jpg", "content_type": "image/jpeg"}
+    body = json.dumps(wanted).encode()
+    offered = gateway("POST", "/v1/uploads", body, content_type="application/json").json
+    return {"model": "scratch", "prediction_id": offered["prediction_id"]}
+
+
+OPERATIONS = [each for each in documented if each.documented]
+SENT = [
+    (each.path, each.method, mode)
+    for each in OPERATIONS
+    for mode in schemathesis.GenerationMode
+    if mode is schemathesis.GenerationMode.POSITIVE or each.query or each.body or "{" in each.path
+]
+
+
+@pytest.fixture(scope="module")
+def described(gateway: Gateway, make_picture: MakePicture) -> Any:
+    pictures = [make_picture((40, 30), kind) for kind in KINDS]
+    bodies = st.sampled_from(pictures) | st.binary(max_size=200)
+    for kind in (*KINDS.values(), "application/octet-stream"):
+        schemathesis.openapi.media_type(kind, bodies)
+    return schemathesis.openapi.from_wsgi("/openapi.json", gateway.wsgi)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("path", "method", "mode"), SENT)
+def test_answers_are_as_the_document_says(
+    described: Any,
+    known: dict[str, str],
+    path: str,
+    method: str,
+    mode: schemathesis.GenerationMode,
+) -> None:
+    """No 5xx, no undocumented status, type, header or shape, whatever is sent."""
+
+    statuses: set[int] = set()
+    takes_images = path == "/v1/models/{model}/detections"  # no schema tells what is a picture
+    excluded = [unsupported_method, *([positive_data_acceptance] if takes_images else [])]
+
+    @BOUNDED
+    @given(described[path][method].as_strategy(generation_mode=mode), st.booleans())
+    def check(case: schemathesis.Case, of_what_exists: bool) -> None:
+        if of_what_exists:
+            case.path_parameters |= {key: known[key] for key in case.path_parameters}
+            if path == "/v1/uploads" and mode is schemathesis.GenerationMode.POSITIVE:
+                case.body["model"] = known["model"]
+        statuses.add(case.call_and_validate(excluded_checks=excluded).status_code)
+
+    check()
+    assert mode is schemathesis.GenerationMode.NEGATIVE or statuses & {200, 201}, statuses
+
+
+@st.composite
+def mutations(draw: st.DrawFn, size: int) -> Callable[[bytes], bytes]:
+    """Draw a way to damage a file of so many bytes."""
+    changes = draw(st.lists(st.tuples(st.integers(0, size - 1), st.integers(0, 255)), max_size=8))
+    cut = draw(st.none() | st.integers(0, size))
+    inserted = draw(st.tuples(st.integers(0, size), st.binary(max_size=20)))
+
+    def mutate(file: bytes) -> bytes:
+        damaged = bytearray(file)
+        for place, value in changes:
+            damaged[place] = value
+        damaged[inserted[0] : inserted[0]] = inserted[1]
+        return bytes(damaged[:cut])
+
+    return mutate
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("accept", ["application/json", "image/jpeg"])
+def test_a_damaged_picture_is_looked_at_or_refused(
+    gateway: Gateway, make_picture: MakePicture, kind: str, accept: str
+) -> None:
+    whole = make_picture((50, 40), kind, 6)
+
+    @settings(BOUNDED, max_examples=4000)
+    @given(mutations(min(len(whole), 700)))
+    def check(mutate: Callable[[bytes], bytes]) -> None:
+        answer = gateway("POST", DETECTIONS, mutate(whole), content_type=KINDS[kind], accept=accept)
+
+        assert answer.status in (200, 422), answer.body
+        assert answer.type == (accept if answer.status == 200 else "application/problem+json")
+
+    check()
+
+
+@pytest.mark.timeout(900)
+@settings(BOUNDED, max_examples=4000)
+@given(st.data())
+def test_a_damaged_request_is_answered_or_refused(
+    gateway: Gateway, make_picture: MakePicture, data: st.DataObject
+) -> None:
+    image = make_picture((20, 20))
+    form = (
+        b'--cut\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+        + image
+        + b"\r\n--cut--\r\n"
+    )
+    told = json.dumps(
+        {"images": [{"name": "a", "data": base64.b64encode(image).decode()}]}
+    ).encode()
+    content_type, whole = data.draw(
+        st.sampled_from([("multipart/form-data; boundary=cut", form), ("application/json", told)])
+    )
+    mutate = data.draw(mutations(len(whole)))
+
+    answer = gateway("POST", DETECTIONS, mutate(whole), content_type=content_type)
+
+    assert answer.status in (200, 400, 422), answer.body
+
+
+@settings(BOUNDED, max_examples=4000)
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE"]),
+    path=st.sampled_from(["/v1/models/", "/v1/predictions/", "/static/", "/samples/"]),
+    name=st.text(st.characters(codec="utf-8", exclude_characters="/?#%"), min_size=1, max_size=40),
+    headers=st.dictionaries(
+        st.sampled_from(["accept", "content_type", "x_correlation_id", "if_none_match"]),
+        st.text(st.characters(codec="latin-1"), max_size=60),
+    ),
+)
+def test_any_name_and_header_is_answered(
+    gateway: Gateway, method: str, path: str, name: str, headers: dict[str, str]
+) -> None:
+    answer = gateway(method, path + name, **headers)
+
+    assert answer.status < 500, answer.body
