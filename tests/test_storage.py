@@ -13,6 +13,7 @@ from moto import mock_aws
 from chalicelib.aws import translated
 from chalicelib.errors import (
     ConfigurationError,
+    Conflict,
     ObjectNotFound,
     SightloopError,
     StorageUnavailable,
@@ -103,6 +104,8 @@ def test_a_dead_endpoint_is_unavailable_and_worth_a_retry() -> None:
         ("NoSuchBucket", ConfigurationError),
         ("AccessDenied", ConfigurationError),
         ("ResourceNotFoundException", ConfigurationError),
+        ("PreconditionFailed", Conflict),
+        ("ConditionalRequestConflict", Conflict),
         ("SlowDown", StorageUnavailable),
         ("InternalError", StorageUnavailable),
     ],
@@ -112,3 +115,19 @@ def test_every_kind_of_foreign_error_has_its_own(code: str, ours: type[Sightloop
 
     with pytest.raises(ours), translated(StorageUnavailable, "reading x"):
         raise foreign
+
+
+def test_an_object_is_written_over_only_while_it_is_the_one_that_was_read(
+    store: ObjectStore,
+) -> None:
+    store.put_over("key", b"first", "text/plain", etag=None)
+    first = store.get("key").etag
+    store.put_over("key", b"second", "text/plain", etag=first)
+
+    for etag in (None, first):
+        with pytest.raises(Conflict):
+            store.put_over("key", b"third", "text/plain", etag=etag)
+    with pytest.raises(Conflict):
+        store.put_over("gone", b"x", "text/plain", etag=first)
+
+    assert store.get("key").body == b"second"
