@@ -6,19 +6,17 @@ import io
 import json
 import os
 import shutil
-import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_plus, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-import boto3
 import pytest
 import requests
-from botocore.config import Config as ClientConfig
-from chalice.cli.factory import CLIFactory
-from moto.server import ThreadedMotoServer
 from PIL import Image
 from playwright.sync_api import (
     Browser,
@@ -32,84 +30,45 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from chalicelib import wiring
-from chalicelib.settings import Settings
-from deploy.resources import ensure
-from local.dispatcher import Dispatcher
-from local.server import Server
-
 ROOT = Path(__file__).parents[2]
+SERVED = Path(__file__).with_name("served.py")
+SITE_LINE = '{"url"'
 SAMPLES = ROOT / "chalicelib/web/static/samples"
 PATIENCE_MS = 20_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-class Triggers(Dispatcher):
-    """The dispatcher, for a stand-in that quotes the slashes of keys, as AWS does not."""
-
-    def _s3_events(self, sources: Any, messages: list[dict[str, Any]]) -> set[str]:
-        plain = [{**message, "Body": _plain_keys(message["Body"])} for message in messages]
-        return super()._s3_events(sources, plain)
-
-
-def _plain_keys(body: str) -> str:
-    event = json.loads(body)
-    for record in event.get("Records", []):
-        told = record["s3"]["object"]
-        told["key"] = unquote_plus(told["key"])
-    return json.dumps(event)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Site:
-    """The app as it is served, and what stands behind it."""
+    """Where the page is served, and the hosts that it may ask."""
 
     url: str
-    services: wiring.Services
-    hosts: set[str]
+    hosts: list[str]
+    bucket: str
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Serve the real `app.py`, with the bundled model registered and triggers fed."""
-    settings = Settings.from_environment({})
-    standin = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    standin.start()
-    host, port = standin.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = _client_of(endpoint, settings)
-    ensure(settings, client)
-    names = ("s3", "sqs", "dynamodb")
-    services = wiring.Services(settings, {name: client(name) for name in names})
-    wiring.provide(services)
-    bundled = ROOT / "models/scratch"
-    onnx, metrics = (bundled / name for name in ("model.onnx", "metrics.json"))
-    services.publisher.publish("scratch", onnx.read_bytes(), metrics.read_bytes())
-    config = CLIFactory(str(ROOT), environ=os.environ).create_config_obj(chalice_stage_name="local")
-    port = _free_port()
-    with (tmp_path_factory.mktemp("site") / "access.log").open("w") as log:
-        server = Server(config.chalice_app, config, port, log)
-        dispatcher = Triggers(config.chalice_app, client)
-        url = f"http://127.0.0.1:{port}"
-        hosts = {urlsplit(address).netloc for address in (url, endpoint, services.uploads.origin)}
-        yield Site(url, services, hosts)
-        dispatcher.stop()
-        server.stop()
-    wiring.provide(wiring.Services(settings))
-    standin.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _client_of(endpoint: str, settings: Settings) -> Callable[[str], Any]:
-    config = ClientConfig(s3={"addressing_style": "path"})
-    return lambda service: boto3.client(
-        service, region_name=settings.region, endpoint_url=endpoint, config=config
-    )
+    log = tmp_path_factory.mktemp("site") / "served.log"
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            [sys.executable, SERVED],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=written,
+            cwd=ROOT,
+            text=True,
+        )
+    with process:
+        assert process.stdin and process.stdout
+        told = next((line for line in process.stdout if line.startswith(SITE_LINE)), None)
+        assert told, log.read_text()
+        drained = threading.Thread(target=process.stdout.read)  # logs and metrics
+        drained.start()
+        yield Site(**json.loads(told))
+        process.stdin.close()
+        drained.join()
 
 
 @pytest.fixture(scope="session")
@@ -242,7 +201,6 @@ def _note(visit: Visit, told: Any) -> None:
 
 @pytest.fixture
 def visit(browser: Browser, site: Site) -> Iterator[Visitor]:
-    wiring.provide(site.services)
     visitor = Visitor(browser, site)
     yield visitor
     visitor.close()

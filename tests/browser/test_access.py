@@ -184,7 +184,7 @@ def test_no_width_scrolls_sideways(visit, sample, make_picture, width) -> None:
 
 def test_on_a_phone_the_photo_fills_the_width_and_a_tap_chooses(visit) -> None:
     page = visit(width=375, height=812, has_touch=True, is_mobile=True)
-    expect(page.locator("#invitation")).to_have_text("Choose a photo to look for scratches")
+    expect(page.locator("#invitation")).to_have_text("Add a photo to look for scratches")
     expect(page.get_by_text("drop them anywhere")).to_be_hidden()
     page.take_sample(2)
     assert page.locator("#photo").bounding_box()["width"] == 375

@@ -73,7 +73,7 @@ def test_a_large_photo_that_is_broken_is_told_of(visit, make_picture) -> None:
     assert len(page.posts("/v1/uploads")) == 1
 
 
-def test_a_photo_over_the_upload_limit_is_not_sent(visit, big, site) -> None:
+def test_a_photo_over_the_upload_limit_is_not_sent(visit, big) -> None:
     page = visit()
 
     def small(route: Any) -> None:
@@ -94,7 +94,7 @@ def test_a_photo_over_the_upload_limit_is_not_sent(visit, big, site) -> None:
 def test_an_upload_that_is_refused_can_be_tried_again(visit, big, site) -> None:
     page = visit()
     error = "<?xml version='1.0'?><Error><Code>EntityTooLarge</Code></Error>"
-    bucket = f"**/{site.services.settings.uploads_bucket}*"
+    bucket = f"**/{site.bucket}*"
     allowed = {"access-control-allow-origin": "*"}
     page.route(
         bucket,

@@ -71,7 +71,7 @@ function tell(text) {
 
 /** Nothing can be dropped with a finger. */
 function verb() {
-  return window.matchMedia('(hover: none)').matches ? 'Choose' : 'Drop';
+  return window.matchMedia('(hover: none)').matches ? 'Add' : 'Drop';
 }
 
 function kindsOf(names) {
