@@ -1,9 +1,13 @@
-"""Image bytes to boxes in three steps: preprocess, forward, postprocess."""
+"""Image bytes to boxes in three steps: prepare, forward, postprocess."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +18,12 @@ import numpy.typing as npt
 from chalicelib.errors import InvalidImage, InvalidLabel, InvalidModel, InvalidRequest
 from chalicelib.vision import heads, letterbox
 from chalicelib.vision.boxes import Detections
-from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image
+from chalicelib.vision.image import MAX_PIXELS, decode_image
 from chalicelib.vision.letterbox import Letterbox
 from chalicelib.vision.model import BROKEN, open_model
 
 MOST_DETECTIONS = 10_000
+MOST_SPARE = 4  # inputs that are kept to be filled again
 
 Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating[Any]]
@@ -76,6 +81,29 @@ class Timing:
     postprocess: float
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A decoded picture in the network's input.
+
+    Attributes
+    ----------
+    pixels : float32 [3, H, W]
+        RGB in 0..1.
+    box : Letterbox
+        Where the picture lies in it.
+    size : tuple[int, int]
+        Width and height in pixels of the upright original.
+    decode_seconds, preprocess_seconds : float
+        How long it took.
+    """
+
+    pixels: Float32
+    box: Letterbox
+    size: tuple[int, int]
+    decode_seconds: float
+    preprocess_seconds: float
+
+
 @dataclass(frozen=True)
 class Detected:
     """What was found in one picture, and how long it took."""
@@ -92,7 +120,7 @@ class Detector:
     model : bytes or Path
         ONNX, as ultralytics exports it.
     threads : int
-        Of a forward pass; 0: as many as onnxruntime finds fit.
+        Of a forward pass, and of decoding a batch; 0: as many as there are cores.
 
     Raises
     ------
@@ -102,6 +130,8 @@ class Detector:
 
     def __init__(self, model: bytes | Path, *, threads: int = 0) -> None:
         self._session, self.facts = open_model(model, threads)
+        self._threads = threads or os.cpu_count() or 1
+        self._spare: deque[Float32] = deque(maxlen=MOST_SPARE)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -129,24 +159,30 @@ class Detector:
             As ``decode_image``; with several pictures the message begins with the index.
         """
         chosen = options or DetectionOptions()
-        decoded = [self._decode(i, data, len(images), chosen) for i, data in enumerate(images)]
-        boxes = [self._fit(picture) for picture, _ in decoded]
+        prepared = self._prepare_all(images, chosen)
         found: dict[int, Detected] = {}
-        for indices in self._runs(boxes):
-            pictures = [decoded[i][0] for i in indices]
-            times = [decoded[i][1] for i in indices]
-            ran = self._run(pictures, [boxes[i] for i in indices], times, chosen)
+        for indices in self._runs(prepared):
+            ran = self._run([prepared[i] for i in indices], chosen)
             found.update(zip(indices, ran, strict=True))
         return [found[i] for i in range(len(images))]
 
-    def preprocess(self, pictures: Sequence[Picture], boxes: Sequence[Letterbox]) -> Float32:
-        """Return the network's input, float32 [batch, 3, H, W], RGB in 0..1."""
-        size = self.facts.batch or len(pictures)
-        blob = np.empty((size, 3, *boxes[0].shape), np.float32)
-        for slot, picture, box in zip(blob, pictures, boxes, strict=False):
-            letterbox.fill(slot, picture.image, box)
-        blob[len(pictures) :] = 0
-        return blob
+    def prepare(self, image: bytes, options: DetectionOptions) -> Prepared:
+        """Decode one picture and fit it into the network's input.
+
+        Raises
+        ------
+        InvalidImage
+            As ``decode_image``.
+        """
+        started = time.perf_counter()
+        enough = max(self.facts.shape) if options.draft else None
+        picture = decode_image(image, max_pixels=options.max_pixels, enough=enough)
+        decoded = time.perf_counter()
+        box = self._fit(picture.size)
+        pixels = self._empty((3, *box.shape))
+        letterbox.fill(pixels, picture.image, box)
+        ended = time.perf_counter()
+        return Prepared(pixels, box, picture.size, decoded - started, ended - decoded)
 
     def forward(self, blob: Float32) -> Floats:
         """Return the network's first output, float32 or float16.
@@ -165,12 +201,7 @@ class Detector:
         return output
 
     def postprocess(
-        self,
-        output: Floats,
-        picture: Picture,
-        box: Letterbox,
-        head: heads.Head,
-        options: DetectionOptions,
+        self, output: Floats, prepared: Prepared, head: heads.Head, options: DetectionOptions
     ) -> Detections:
         """Return one picture's boxes in pixels of its original.
 
@@ -180,62 +211,82 @@ class Detector:
             The network gave boxes that cannot be.
         """
         kept = heads.decode(output, head, options.confidence, options.iou, options.max_detections)
-        xyxy = box.to_original(kept.xyxy, picture.size)
+        size = prepared.size
+        xyxy = prepared.box.to_original(kept.xyxy, size)
         try:
-            return Detections(xyxy, kept.confidence, kept.class_id, self.class_names, picture.size)
+            return Detections(xyxy, kept.confidence, kept.class_id, self.class_names, size)
         except InvalidLabel as error:
             raise InvalidModel(f"the network gave impossible boxes: {error.detail}") from error
 
-    def _decode(
-        self, index: int, data: bytes, count: int, options: DetectionOptions
-    ) -> tuple[Picture, float]:
-        started = time.perf_counter()
-        enough = max(self.facts.shape) if options.draft else None
-        try:
-            picture = decode_image(data, max_pixels=options.max_pixels, enough=enough)
-        except InvalidImage as error:
-            if count > 1:
-                raise type(error)(f"image {index}: {error.detail}") from error
-            raise
-        return picture, time.perf_counter() - started
+    def _prepare_all(self, images: Sequence[bytes], options: DetectionOptions) -> list[Prepared]:
+        if len(images) == 1:
+            return [self.prepare(images[0], options)]
 
-    def _fit(self, picture: Picture) -> Letterbox:
+        def prepare(numbered: tuple[int, bytes]) -> Prepared:
+            index, image = numbered
+            try:
+                return self.prepare(image, options)
+            except InvalidImage as error:
+                raise type(error)(f"image {index}: {error.detail}") from error
+
+        with ThreadPoolExecutor(self._threads) as threads:
+            return list(threads.map(prepare, enumerate(images)))
+
+    def _fit(self, size: tuple[int, int]) -> Letterbox:
         facts = self.facts
-        box = letterbox.fit(picture.size, facts.shape, facts.stride, rect=facts.dynamic)
+        box = letterbox.fit(size, facts.shape, facts.stride, rect=facts.dynamic)
         if facts.end_to_end and heads.cells(box.shape, facts.stride) < (facts.rows or 0):
             # The network picks its best rows from more cells than so narrow an input has.
-            return letterbox.fit(picture.size, facts.shape, facts.stride, rect=False)
+            return letterbox.fit(size, facts.shape, facts.stride, rect=False)
         return box
 
-    def _runs(self, boxes: Sequence[Letterbox]) -> Iterator[list[int]]:
+    def _runs(self, prepared: Sequence[Prepared]) -> Iterator[list[int]]:
         """Yield the indices that share a forward pass."""
         by_shape: dict[tuple[int, int], list[int]] = {}
-        for index, box in enumerate(boxes):
-            by_shape.setdefault(box.shape, []).append(index)
+        for index, each in enumerate(prepared):
+            by_shape.setdefault(each.box.shape, []).append(index)
         for indices in by_shape.values():
             size = self.facts.batch or len(indices)
             yield from (indices[i : i + size] for i in range(0, len(indices), size))
 
-    def _run(
-        self,
-        pictures: Sequence[Picture],
-        boxes: Sequence[Letterbox],
-        decode_seconds: Sequence[float],
-        options: DetectionOptions,
-    ) -> list[Detected]:
+    def _run(self, prepared: Sequence[Prepared], options: DetectionOptions) -> list[Detected]:
         started = time.perf_counter()
-        blob = self.preprocess(pictures, boxes)
-        preprocessed = time.perf_counter()
-        output = self.forward(blob)
+        output = self.forward(self._stacked([each.pixels for each in prepared]))
+        self._spare.extend(each.pixels for each in prepared)
         forwarded = time.perf_counter()
-        head = heads.recognise(output.shape, self.facts, boxes[0].shape)
+        head = heads.recognise(output.shape, self.facts, prepared[0].box.shape)
         found = [
-            self.postprocess(rows, picture, box, head, options)
-            for rows, picture, box in zip(output, pictures, boxes, strict=False)
+            self.postprocess(rows, each, head, options)
+            for rows, each in zip(output, prepared, strict=False)
         ]
         ended = time.perf_counter()
-        spent = np.diff([started, preprocessed, forwarded, ended]) / len(pictures) * 1000
+        count = len(prepared)
         return [
-            Detected(detections, Timing(seconds * 1000, *spent.tolist()))
-            for detections, seconds in zip(found, decode_seconds, strict=True)
+            Detected(
+                detections,
+                Timing(
+                    decode=each.decode_seconds * 1000,
+                    preprocess=each.preprocess_seconds * 1000,
+                    inference=(forwarded - started) / count * 1000,
+                    postprocess=(ended - forwarded) / count * 1000,
+                ),
+            )
+            for detections, each in zip(found, prepared, strict=True)
         ]
+
+    def _empty(self, shape: tuple[int, int, int]) -> Float32:
+        """Return an array to be filled: one used before if it fits, since new memory costs time."""
+        with suppress(IndexError):
+            used = self._spare.popleft()
+            if used.shape == shape:
+                return used
+        return np.empty(shape, np.float32)
+
+    def _stacked(self, pixels: Sequence[Float32]) -> Float32:
+        """Return one batch, filled up with zeros to the size that the network takes."""
+        size = self.facts.batch or len(pixels)
+        if len(pixels) == size == 1:
+            return pixels[0][None]
+        blob = np.zeros((size, *pixels[0].shape), np.float32)
+        np.stack(pixels, out=blob[: len(pixels)])
+        return blob

@@ -53,8 +53,7 @@ def _shrunk(image: Image.Image, size: tuple[int, int]) -> Iterator[tuple[slice, 
     (upper_left, upper_right), (lower_left, lower_right) = (
         [_sample(image, size, (right, down)) for right in (0, 1)] for down in (0, 1)
     )
-    for start in range(0, size[1], ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
+    for rows in _strips(size[1]):
         yield (
             rows,
             _across(upper_left[rows], upper_right[rows], weights),
@@ -64,18 +63,25 @@ def _shrunk(image: Image.Image, size: tuple[int, int]) -> Iterator[tuple[slice, 
 
 def _enlarged(image: Image.Image, size: tuple[int, int]) -> Iterator[tuple[slice, Int32, Int32]]:
     """Yield as ``_shrunk`` does, for pictures of any size: blends each source row once."""
-    pixels = np.asarray(image)
     upper, lower, _ = _taps(image.height, size[1])
     upper, lower = (rows.clip(0, image.height - 1) for rows in (upper, lower))
     left, right, _ = _taps(image.width, size[0])
+    flat = np.asarray(image).reshape(image.height, -1)
     first, second = (
-        pixels.take(columns.clip(0, image.width - 1), axis=1).reshape(image.height, -1)
+        flat.take(_of_channels(columns.clip(0, image.width - 1)), axis=1)
         for columns in (left, right)
     )
-    blended = _across(first, second, _column_weights(image.width, size[0]))
-    for start in range(0, size[1], ROWS_AT_A_TIME):
-        rows = slice(start, start + ROWS_AT_A_TIME)
+    weights = _column_weights(image.width, size[0])
+    blended = np.empty(first.shape, np.int32)
+    for rows in _strips(image.height):
+        blended[rows] = _across(first[rows], second[rows], weights)
+    for rows in _strips(size[1]):
         yield rows, blended[upper[rows]], blended[lower[rows]]
+
+
+def _strips(height: int) -> Iterator[slice]:
+    for start in range(0, height, ROWS_AT_A_TIME):
+        yield slice(start, start + ROWS_AT_A_TIME)
 
 
 def _samples_evenly(source: tuple[int, int], target: tuple[int, int]) -> bool:
@@ -120,6 +126,12 @@ def _weighed(blended: Int32, weight: Int32) -> Int16:
     product = blended * weight
     product >>= 16
     return product.astype(np.int16)
+
+
+def _of_channels(columns: Index) -> Index:
+    """Return the positions of RGB pixels in a row of single channels."""
+    positions: Index = columns[:, None] * CHANNELS + np.arange(CHANNELS)
+    return positions.ravel()
 
 
 def _taps(source: int, target: int) -> tuple[Index, Index, Float32]:
