@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from chalicelib.errors import ConfigurationError, ModelNotFound
 from chalicelib.settings import PREFIX, Settings
 from chalicelib.wiring import Services
-from deploy import configure, package, removal, resources, triggers
+from deploy import configure, gateway, package, removal, resources, triggers
 from deploy import stages as stages_
 from deploy.cloud import ClientOf, clients, log
 from deploy.migrate import migrate
@@ -88,7 +88,12 @@ def deploy(project: Project, stage: Stage) -> str:
     run_chalice(project, stage, "deploy")
     record.keep()
     triggers.finish(client("lambda"), stage)
-    return str(record.resources()["rest_api"]["rest_api_url"])
+    api = record.resources()["rest_api"]
+    url = str(api["rest_api_url"])
+    gateway.finish(
+        client("apigateway"), str(api["rest_api_id"]), url.rstrip("/").rpartition("/")[2]
+    )
+    return url
 
 
 def make_resources(stage: Stage, client: ClientOf) -> None:

@@ -23,9 +23,11 @@ from moto import mock_aws
 from app import app
 from chalicelib import wiring
 from chalicelib.settings import Settings
+from deploy.gateway import REFUSALS
 from deploy.resources import ensure
 
 RECORDED = json.loads((Path(__file__).parent / "events/rest_proxy.json").read_text())
+LARGEST_BODY = 10 * 1024 * 1024  # that API Gateway takes
 LARGEST_ANSWER = 6_291_556  # bytes of JSON that Lambda returns
 SAMPLE = Path(__file__).parents[2] / "chalicelib/web/static/samples/tag-1.jpg"
 
@@ -73,9 +75,23 @@ class Gateway:
         """Turn a request into an event, and what Lambda returns into an answer."""
         event = self.event(method, target, body, headers)
         if event is None:
-            told = b'{"message": "Missing Authentication Token"}'
-            return Answer(403, {"content-type": "application/json"}, told)
+            return self._refuse("MISSING_AUTHENTICATION_TOKEN", urlsplit(target).path)
+        if len(body) > LARGEST_BODY:
+            return self._refuse("REQUEST_TOO_LARGE", event["path"])
         return self.answer(self._app(event, LambdaContext("api_handler", 3008)))
+
+    def _refuse(self, response_type: str, path: str) -> Answer:
+        """Answer as deploy/gateway.py has told API Gateway to."""
+        said = REFUSALS[response_type].settings()
+        context = RECORDED["requestContext"] | {"path": f"/api{path}"}
+        headers = {
+            name.rpartition(".")[2].lower(): context.get(value.partition(".")[2], value.strip("'"))
+            for name, value in said["responseParameters"].items()
+        }
+        text = said["responseTemplates"]["application/json"]
+        for name in ("path", "requestId"):
+            text = text.replace(f"$context.{name}", context[name])
+        return Answer(int(said["statusCode"]), headers, text.encode())
 
     def event(
         self, method: str, target: str, body: bytes, headers: dict[str, str]

@@ -167,6 +167,23 @@ def test_a_method_that_a_route_does_not_have_is_named(gateway: Gateway, method: 
     assert answer.headers["allow"] == "POST"
 
 
+@pytest.mark.parametrize("path", ["/v1", "/v2/models", "/v1/models/", "/wp-login.php"])
+def test_a_route_that_does_not_exist_is_not_found(gateway: Gateway, path: str) -> None:
+    answer = gateway("GET", path)
+
+    assert answer.status == 404
+    assert answer.type == "application/problem+json"
+    assert answer.json["instance"] == f"/api{path}"
+    assert answer.json["correlation_id"] == answer.headers["x-correlation-id"] == GATEWAYS
+
+
+def test_a_body_that_the_gateway_does_not_take_is_sent_to_uploads(gateway: Gateway) -> None:
+    answer = gateway("POST", DETECTIONS, b"\0" * (10 * 1024 * 1024 + 1), content_type="image/jpeg")
+
+    assert answer.status == 413
+    assert "POST /v1/uploads" in answer.json["detail"]
+
+
 def test_every_route_answers_any_origin() -> None:
     for path, methods in app.routes.items():
         for entry in methods.values():
