@@ -66,7 +66,7 @@ class Measured:
         steps = [statistics.median(step) for step in zip(*(r["ms"] for r in runs), strict=True)]
         busy = statistics.median(sum(r["processor_ms"][:2]) for r in runs)
         peak = statistics.median(r["peak_mib"] for r in runs)
-        first, second = steps[1:] or (0.0, 0.0)
+        first, second = steps[1:] or (0.0, 0.0)  # nothing may be called
         return cls(steps[0], first, second, busy, peak)
 
 
@@ -182,7 +182,8 @@ def table(places: list[Place], times: int) -> None:
     print("\nimporting what each function needs, from the package\n")
     for handler in HANDLERS:
         found = places[0].measure(handler, [], times)
-        print(f"{handler:42}{found.import_ms:>4.0f} ms{found.peak_mib:>6.0f} MiB")
+        told = f"{found.import_ms:5.0f} ms ({found.processor_ms:.0f} of the processor)"
+        print(f"{handler:42}{told}, {found.peak_mib:.0f} MiB")
 
 
 def imports(place: Place) -> None:

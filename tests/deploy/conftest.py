@@ -98,6 +98,13 @@ class Checkout:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    def copy(self, to: Path) -> Checkout:
+        """Clone it again, with the package that was built, which would be built the same."""
+        other = Checkout(clone(self.root, to), self.cloud)
+        built = ".chalice/deployments"
+        shutil.copytree(self.root / built, other.root / built)
+        return other
+
     def stage(self, name: str) -> Stage:
         return read(self.root / ".chalice")[name]
 
@@ -105,27 +112,19 @@ class Checkout:
         return Record(self.root / ".chalice", stage, None).resources()
 
 
-@pytest.fixture(scope="session")
-def clone() -> Callable[[Path], Path]:
-    """Copies what git has of the project into a folder."""
-
-    def copy(to: Path) -> Path:
-        to.mkdir(parents=True)
-        litter = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
-        for name in ("chalicelib", "deploy", "models", "sql", "tests", ".chalice"):
-            shutil.copytree(ROOT / name, to / name, ignore=litter)
-        for name in ("app.py", "requirements.txt", "requirements-local.txt"):
-            shutil.copy(ROOT / name, to / name)
-        return to
-
-    return copy
+def clone(of: Path, to: Path) -> Path:
+    """Copy what git has of a project into a folder."""
+    litter = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
+    for name in ("chalicelib", "deploy", "models", "sql", ".chalice"):
+        shutil.copytree(of / name, to / name, ignore=litter)
+    for name in ("app.py", "requirements.txt"):
+        shutil.copy(of / name, to / name)
+    return to
 
 
 @pytest.fixture(scope="session")
-def checkout(
-    tmp_path_factory: pytest.TempPathFactory, cloud: Cloud, clone: Callable[[Path], Path]
-) -> Checkout:
-    return Checkout(clone(tmp_path_factory.mktemp("project") / "sightloop"), cloud)
+def checkout(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Checkout:
+    return Checkout(clone(ROOT, tmp_path_factory.mktemp("project") / "sightloop"), cloud)
 
 
 @pytest.fixture(scope="session")
