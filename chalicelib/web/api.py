@@ -209,6 +209,7 @@ def _parsed(request: Request, operation: Operation) -> dict[str, BaseModel]:
         taken["query"] = _query(request, operation.query)
     if operation.body:
         check_body_size(request)
+        _check_encoding(request)
     if isinstance(operation.body, type):
         taken["body"] = json_body(request, operation.body)
     return taken
@@ -253,6 +254,12 @@ def check_body_size(request: Request) -> None:
             f"the body has {sent} bytes and a synchronous call carries {most}: "
             "ask POST /v1/uploads for a form and send the image with it"
         )
+
+
+def _check_encoding(request: Request) -> None:
+    encoding = str(request.headers.get("content-encoding", "")).strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"the body is encoded as {encoding!r}: send it as it is")
 
 
 def raw_body(request: Request) -> bytes:

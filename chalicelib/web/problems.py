@@ -19,6 +19,8 @@ from chalicelib.observability import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "2"
+MOST_FAULTS = 100
+LONGEST_PATH = 200
 EXAMPLE_ID = "3f0c2a6e-5d1b-4a57-9a55-0f3f6f0d7c11"
 OURS = "something went wrong on our side; it is logged under the correlation id"
 OURS_FOR_NOW = "a part of the service does not answer: try again in a moment"
@@ -48,16 +50,22 @@ class ProblemDocument(BaseModel):
 
 
 class InvalidFields(InvalidRequest):
-    """Fields of a request that do not hold what they should; all of them are named."""
+    """Fields of a request that do not hold what they should; the first hundred are named."""
 
     title = "Invalid fields"
 
     def __init__(self, error: ValidationError, where: str) -> None:
+        found = error.errors(include_input=False, include_url=False)
         self.faults = [
-            Fault(where=".".join([where, *map(str, fault["loc"])]), what=fault["msg"])
-            for fault in error.errors(include_input=False, include_url=False)
+            Fault(where=_short(".".join([where, *map(str, fault["loc"])])), what=fault["msg"])
+            for fault in found[:MOST_FAULTS]
         ]
         super().__init__("; ".join(f"{fault.where}: {fault.what}" for fault in self.faults[:10]))
+
+
+def _short(where: str) -> str:
+    """Return a field's path: its names are the caller's own and may be of any length."""
+    return where if len(where) <= LONGEST_PATH else f"{where[:LONGEST_PATH]}…"
 
 
 def document(error: SightloopError, path: str | None = None) -> ProblemDocument:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -319,6 +320,32 @@ def test_json_that_cannot_be_is_named(call: Caller, body: bytes, named: str) -> 
 
     assert answer.status == 400
     assert named in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        as_json(**{f"surprise-{number}": 0 for number in range(50_000)}),
+        as_json(**{"x" * 4_000_000: 0}),
+        b'{"image":' + b"[" * 100_000,
+        as_json(images=[0] * 100_000),
+    ],
+    ids=["many fields", "a long name", "deep", "many images"],
+)
+def test_a_hostile_body_is_refused_in_few_words(call: Caller, body: bytes) -> None:
+    answer = call("POST", PATH, body, content_type="application/json")
+
+    assert answer.status == 400
+    assert len(answer.body) < 100_000
+
+
+def test_a_compressed_body_is_refused(call: Caller, image: bytes) -> None:
+    sent = gzip.compress(image)
+
+    answer = call("POST", PATH, sent, content_type="image/jpeg", content_encoding="gzip")
+
+    assert answer.status == 415
+    assert "'gzip'" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(
