@@ -27,6 +27,13 @@ REGION = "eu-west-1"
 RUNTIME_BRINGS = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what waits for a deployment, so that it can be left out: `-m "not deployment"`."""
+    for item in items:
+        if "deployed" in getattr(item, "fixturenames", ()):
+            item.add_marker("deployment")
+
+
 @dataclass(frozen=True)
 class Cloud:
     """The stand-in for AWS."""
