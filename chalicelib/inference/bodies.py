@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from python_multipart.exceptions import FormParserError
@@ -52,21 +52,29 @@ class ImagePart(BaseModel):
     data: Base64 = Field(description="the image file, base64")
 
 
-def _say_either(schema: dict[str, Any]) -> None:
-    """Describe that one of both fields is there, and that neither is null."""
-    schema["oneOf"] = [{"required": [name]} for name in schema["properties"]]
-    for field in schema["properties"].values():
-        field.update(field.pop("anyOf")[0])
-        del field["default"]
+class OneImage(BaseModel):
+    """One image, base64."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Base64 = Field(description="an image file")
+
+
+class SeveralImages(BaseModel):
+    """Several images, base64."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: list[ImagePart] = Field(min_length=1)
 
 
 class ImagesBody(BaseModel):
-    """Either one image or several."""
+    """Either ``OneImage`` or ``SeveralImages``, in one model, which names a fault more plainly."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_say_either)
+    model_config = ConfigDict(extra="forbid")
 
-    image: Base64 | None = Field(None, description="one image file, base64")
-    images: list[ImagePart] | None = Field(None, min_length=1, description="several")
+    image: Base64 | None = None
+    images: list[ImagePart] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

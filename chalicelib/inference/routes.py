@@ -19,7 +19,7 @@ from chalicelib.errors import (
     StorageUnavailable,
 )
 from chalicelib.inference import bodies
-from chalicelib.inference.bodies import ImagesBody, NamedImage
+from chalicelib.inference.bodies import ImagesBody, NamedImage, OneImage, SeveralImages
 from chalicelib.web import problems
 from chalicelib.web.api import Api, Media, json_body, json_response, media_type, raw_body
 from chalicelib.web.negotiation import choose
@@ -33,7 +33,12 @@ api = Api(__name__, tag="detections")
 
 JSON, JPEG = "application/json", "image/jpeg"
 JPEG_QUALITIES = (90, 75, 60, 40)
-BINARY = {"type": "string", "contentMediaType": "application/octet-stream"}
+# The format is OpenAPI 3.0's word for it, and the one that client generators know.
+BINARY = {
+    "type": "string",
+    "format": "binary",
+    "contentMediaType": "application/octet-stream",
+}
 
 
 class DetectionQuery(BaseModel):
@@ -132,7 +137,7 @@ class BatchAnswer(BaseModel):
                 "properties": {"image": {"type": "array", "items": BINARY, "minItems": 1}},
                 "required": ["image"],
             },
-            bodies.JSON_TYPE: ImagesBody,
+            bodies.JSON_TYPE: (OneImage, SeveralImages),
         }
     ),
     errors=(ModelNotFound, InvalidImage, NotAcceptable, ModelUnavailable, StorageUnavailable),

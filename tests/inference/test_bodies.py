@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import InvalidRequest, PayloadTooLarge, SightloopError
-from chalicelib.inference.bodies import ImagesBody, NamedImage, form_images
+from chalicelib.inference.bodies import (
+    ImagePart,
+    ImagesBody,
+    NamedImage,
+    OneImage,
+    SeveralImages,
+    form_images,
+)
 
 TYPE = "multipart/form-data; boundary=cut"
 MOST = 3
@@ -154,6 +161,16 @@ def test_what_is_not_base64_is_refused_and_named(text: str) -> None:
 
     with pytest.raises(InvalidRequest, match=r"body\.images\.1\.data is not base64"):
         body.named()
+
+
+def test_both_documented_bodies_are_read() -> None:
+    one, several = OneImage(image="YWJj"), SeveralImages(images=[ImagePart(name="a", data="YWJj")])
+
+    for body, name in ((one, ""), (several, "a")):
+        read = ImagesBody.model_validate_json(body.model_dump_json())
+        assert read.named() == [NamedImage(name, b"abc")]
+    documented = set(OneImage.model_fields) | set(SeveralImages.model_fields)
+    assert documented == set(ImagesBody.model_fields)
 
 
 def test_images_without_a_name_are_called_by_their_place() -> None:
