@@ -167,6 +167,8 @@ class Visitor:
         visit = Visit(context.new_page())
         self.visits.append(visit)
         visit.page.on("request", lambda request: _keep(visit.asked, request))
+        # Playwright takes choosers over only while somebody listens, and begins a little later.
+        visit.page.on("filechooser", lambda chooser: _keep([], chooser))
         visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
         visit.page.on("console", lambda told: _note(visit, told))
         if models is not None:

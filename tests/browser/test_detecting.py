@@ -140,6 +140,16 @@ def test_a_photo_can_be_taken_out(visit, sample) -> None:
     expect(page.locator("#choose")).to_be_focused()
 
 
+def test_all_photos_can_be_taken_out_at_once(visit, sample) -> None:
+    page = visit("#tag-1")
+    expect(page.get_by_role("button", name="Remove all")).to_be_hidden()
+    page.add(sample(2), sample(3))
+    page.get_by_role("button", name="Remove all").click()
+    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#unfound-title")).to_have_text("Nothing looked at yet")
+    assert "#" not in page.url
+
+
 def test_the_models_are_those_of_the_api(visit) -> None:
     page = visit()
     expect(page.locator("#model option")).to_have_text(["scratch"])

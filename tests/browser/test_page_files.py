@@ -14,10 +14,16 @@ SAMPLES = sorted((STATIC / "samples").iterdir())
 NAMESPACE = "http://www.w3.org/2000/svg"
 
 
+def imported_by(path: Path) -> set[str]:
+    return set(re.findall(r"^(?:import|} from).*'\./([^']+)'", path.read_text(), re.M))
+
+
 def test_the_page_is_whole() -> None:
     text = PAGE.read_text()
-    asked = re.findall(r'(?:href|src)="static/([^"]+)"', text)
-    assert sorted(set(asked) | {"index.html"}) == [path.name for path in CODE]
+    reached = {"index.html", *re.findall(r'(?:href|src)="static/([^"]+)"', text)}
+    while more := set().union(*(imported_by(STATIC / name) for name in reached)) - reached:
+        reached |= more
+    assert sorted(reached) == [path.name for path in CODE]
     shown = re.findall(r'src="samples/([^"]+)"', text)
     assert shown == [path.name for path in SAMPLES]
 

@@ -41,16 +41,15 @@ function take(files) {
   if (files.length > 1) say(`${counted(files.length, 'photo')} taken in`);
 }
 
-/** Take a photo out; the one after it comes into view, and keeps the focus in the sheet. */
-function remove(photo) {
-  const at = work.photos.indexOf(photo);
-  work.remove(photo);
-  if (photo === current) current = work.photos[at] ?? work.photos.at(-1) ?? null;
-  if (!work.photos.length && window.location.hash) {
+/** Take photos out; if the one in view is among them, the one after it comes into view. */
+function remove(...photos) {
+  const at = work.photos.indexOf(current);
+  const left = work.photos.filter((photo) => !photos.includes(photo));
+  if (photos.includes(current)) current = left[at] ?? left.at(-1) ?? null;
+  work.remove(photos);
+  if (!current && window.location.hash) {
     window.history.replaceState(null, '', window.location.pathname + window.location.search);
   }
-  sheet.show(work.photos, current);
-  refresh();
   if (current) sheet.focus(current);
   else byId('choose').focus();
 }
@@ -71,6 +70,7 @@ function refresh() {
 /** Show what is above the slider's confidence, everywhere. */
 function filter() {
   for (const photo of work.photos) sheet.update(photo);
+  byId('clear').hidden = work.photos.length < 2;
   byId('save-all').hidden = work.photos.filter((photo) => photo.answer).length < 2;
   if (!current?.answer) return;
   const count = confidence.countOf(current.answer);
@@ -115,7 +115,10 @@ async function savePhoto() {
   button.disabled = false;
 }
 
-work.addEventListener('members', () => sheet.show(work.photos, current));
+work.addEventListener('members', () => {
+  sheet.show(work.photos, current);
+  refresh();
+});
 work.addEventListener('change', changed);
 models.addEventListener('change', () => {
   const address = new URL(window.location.href);
@@ -140,6 +143,8 @@ byId('save-all').addEventListener('click', () => {
   const results = answered.map((photo) => shownAnswer(photo, confidence.value));
   saveJson({ model: work.model, results }, 'sightloop-boxes.json');
 });
+
+byId('clear').addEventListener('click', () => remove(...work.photos));
 
 openIntake(take);
 openSamples(take, (problem) => {

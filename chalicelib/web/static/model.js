@@ -4,6 +4,7 @@ import { listModels, showModel } from './api.js';
 import { joined, percent, plural } from './words.js';
 
 const MOST_NAMED = 4;
+const COPIED_MS = 2000;
 const byId = (id) => document.getElementById(id);
 
 /** The models to pick from. Fires `change` when another is picked, also the first. */
@@ -103,9 +104,16 @@ function showShell(name) {
     + `  -H 'Content-Type: image/jpeg' \\\n${address.origin}${address.pathname}`;
   byId('shell').hidden = false;
   byId('copy').hidden = !navigator.clipboard;
-  byId('copy').onclick = async () => {
+  byId('copy').onclick = copyShell;
+}
+
+/** Copy the command; where the browser forbids that, mark it for the person to copy. */
+async function copyShell() {
+  try {
     await navigator.clipboard.writeText(byId('curl').textContent);
     byId('copy').textContent = 'Copied';
-    setTimeout(() => { byId('copy').textContent = 'Copy'; }, 2000);
-  };
+    setTimeout(() => { byId('copy').textContent = 'Copy'; }, COPIED_MS);
+  } catch {
+    window.getSelection().selectAllChildren(byId('curl'));
+  }
 }

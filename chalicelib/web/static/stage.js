@@ -42,6 +42,7 @@ export class Stage {
     byId('view').hidden = !photo;
     const other = photo !== this.photo;
     this.photo = photo;
+    if (!photo) this.image.removeAttribute('src');
     if (!photo) return;
     if (other) this.open(photo);
     this.update();

@@ -81,13 +81,13 @@ export class Work extends EventTarget {
   }
 
   /**
-   * Take a photo out.
-   * @param {Photo} photo
+   * Take photos out, and let go of them once nothing shows them any more.
+   * @param {Photo[]} photos
    */
-  remove(photo) {
-    photo.release();
-    this.photos = this.photos.filter((other) => other !== photo);
+  remove(photos) {
+    this.photos = this.photos.filter((photo) => !photos.includes(photo));
     this.tell('members');
+    for (const photo of photos) photo.release();
   }
 
   /**
