@@ -21,6 +21,9 @@ from py_compile import PycInvalidationMode
 from chalice.deploy.packager import (
     DependencyBuilder,
     LambdaDeploymentPackager,
+    MissingDependencyError,
+    NoSuchPackageError,
+    PackageDownloadError,
     PipRunner,
     SubprocessPip,
 )
@@ -35,6 +38,7 @@ RUNTIME = "python3.12"
 MEBIBYTE = 1024 * 1024
 LARGEST_ZIP = 50 * MEBIBYTE
 LARGEST_UNZIPPED = 250 * MEBIBYTE
+PIP_FAILS = (MissingDependencyError, NoSuchPackageError, PackageDownloadError)
 SMALL = b"made smaller by sightloop"
 LINUX = {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux"}
 
@@ -82,12 +86,31 @@ def build(project: Path) -> Package:
         A dependency is missing from the package, or it is too large for Lambda.
     """
     _forget_bytecode(project)
+    path = _package(project)
+    shrink(path)
+    _forget_others(path)
+    return check(path, project / "requirements.txt")
+
+
+def _package(project: Path) -> Path:
+    """Build the package as Chalice does, or find the one that it built of the same parts."""
     osutils = OSUtils()
     pip = PipRunner(pip=SubprocessPip(osutils=osutils), osutils=osutils)
     packager = LambdaDeploymentPackager(osutils, DependencyBuilder(osutils, pip), UI())
-    path = Path(packager.create_deployment_package(str(project), RUNTIME))
-    shrink(path)
-    return check(path, project / "requirements.txt")
+    try:
+        return Path(packager.create_deployment_package(str(project), RUNTIME))
+    except PIP_FAILS as error:
+        told = str(error).strip() or type(error).__name__
+        raise ConfigurationError(
+            f"pip cannot get what requirements.txt asks for (is PyPI reachable?): {told}"
+        ) from error
+
+
+def _forget_others(package: Path) -> None:
+    """Remove the packages of earlier versions, 40 MiB each."""
+    for other in package.parent.glob(f"*-{RUNTIME}.zip"):
+        if other != package:
+            other.unlink()
 
 
 def _forget_bytecode(project: Path) -> None:

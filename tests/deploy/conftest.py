@@ -87,13 +87,16 @@ class Checkout:
     cloud: Cloud
     said: dict[str, str] = field(default_factory=dict)
 
-    def deploy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m deploy …` as a user does."""
+    def deploy(
+        self, *arguments: str, without: tuple[str, ...] = (), **changed: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python -m deploy …` as a user does, in an environment that may be changed."""
+        environment = {**self.cloud.environment, **changed}
         line = [sys.executable, "-m", "deploy", *arguments]
         return subprocess.run(
             line,
             cwd=self.root,
-            env=self.cloud.environment,
+            env={name: value for name, value in environment.items() if name not in without},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -137,6 +140,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Checkout
 @pytest.fixture(scope="session")
 def deployed(checkout: Checkout) -> Checkout:
     """The checkout, after a user made a stage `demo` of their own and deployed it."""
+    of_before = checkout.root / ".chalice/deployments/0123-python3.12.zip"
+    of_before.parent.mkdir()
+    of_before.touch()
     checkout.must("configure", "--stage", "demo", "--prefix", "acme", "--region", REGION)
     checkout.said["up"] = checkout.must("up", "--stage", "demo")
     return checkout
@@ -150,7 +156,7 @@ def demo(deployed: Checkout) -> Stage:
 
 @pytest.fixture(scope="session")
 def package(deployed: Checkout) -> Path:
-    """The zip that was deployed."""
+    """The zip that was deployed; those of earlier versions are gone."""
     (made,) = (deployed.root / ".chalice" / "deployments").glob("*.zip")
     return made
 

@@ -308,18 +308,46 @@ def _exist(cloud: Cloud, stage: Stage) -> set[str]:
     }
 
 
-def test_a_stage_that_nobody_made_is_refused(deployed: Checkout) -> None:
-    done = deployed.deploy("up", "--stage", "prdo")
+def test_without_credentials_it_says_where_they_come_from(checkout: Checkout) -> None:
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+    done = checkout.deploy("up", "--stage", "dev", without=keys, HOME="/nonexistent")
+
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert done.stdout.startswith("deploy: no AWS credentials: run `aws configure`")
+
+
+def test_where_aws_does_not_answer_it_says_so_in_a_line(checkout: Checkout) -> None:
+    nowhere = "http://127.0.0.1:9/"
+
+    done = checkout.deploy("up", "--stage", "dev", AWS_ENDPOINT_URL=nowhere)
+
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert f'Could not connect to the endpoint URL: "{nowhere}"' in done.stdout
+
+
+def test_the_resources_can_be_made_on_their_own(cloud: Cloud, checkout: Checkout) -> None:
+    checkout.must("configure", "--stage", "bare", "--region", "eu-west-1")
+
+    said = checkout.must("resources", "--stage", "bare")
+
+    bare = checkout.stage("bare")
+    assert f"made queue {bare.settings.identify_queue}-dlq" in said
+    assert _exist(cloud, bare) == {"uploads", "store", "identify", "results", "table", "logs"}
+
+
+def test_a_stage_that_nobody_made_is_refused(checkout: Checkout) -> None:
+    done = checkout.deploy("up", "--stage", "prdo")
 
     assert done.returncode == 1
     assert "deploy: there is no stage 'prdo': " in done.stdout
     assert "Traceback" not in done.stdout
 
 
-def test_a_stage_does_not_move_to_another_account(deployed: Checkout) -> None:
-    deployed.must("configure", "--stage", "theirs", "--account", "999999999999")
+def test_a_stage_does_not_move_to_another_account(checkout: Checkout) -> None:
+    checkout.must("configure", "--stage", "theirs", "--account", "999999999999")
 
-    done = deployed.deploy("up", "--stage", "theirs")
+    done = checkout.deploy("up", "--stage", "theirs")
 
     assert done.returncode == 1
     assert "theirs is in the account 999999999999" in done.stdout

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from chalicelib.errors import ConfigurationError
-from deploy.package import check, is_dropped, required, shrink
+from deploy.package import build, check, is_dropped, required, shrink
 from deploy.stages import Stage
 
 ROOT = Path(__file__).parent.parent.parent
@@ -284,6 +284,19 @@ def test_shrinking_twice_is_shrinking_once(pack: Callable[..., Path]) -> None:
 )
 def test_what_is_dropped(name: str, dropped: bool) -> None:
     assert is_dropped(name) is dropped
+
+
+def test_a_requirement_that_nobody_offers_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    (tmp_path / "app.py").touch()
+    (tmp_path / "chalicelib").mkdir()
+    (tmp_path / "requirements.txt").write_text("nobody-offers-this==1\n")
+
+    with pytest.raises(ConfigurationError, match=r"PyPI reachable.*nobody-offers-this"):
+        build(tmp_path)
 
 
 def test_requirements_for_other_machines_are_not_asked_for(tmp_path: Path) -> None:
