@@ -158,6 +158,7 @@ class Visitor:
         width: int = 1440,
         height: int = 900,
         models: dict[str, list[str]] | None = None,
+        below: str = "",
         **options: Any,
     ) -> Visit:
         options = {"reduced_motion": "reduce", **options}
@@ -178,6 +179,10 @@ class Visitor:
             ]
             address_of_list = f"{self.site.url}/v1/models"
             visit.page.route(address_of_list, lambda route: route.fulfill(json={"models": listed}))
+        if below:
+            prefix = f"{self.site.url}/{below}"
+            visit.page.route(f"{prefix}/**", lambda route: _fetch_without(route, below))
+            address = f"{below}/{address}"
         visit.page.goto(f"{self.site.url}/{address}")
         return visit
 
@@ -189,6 +194,12 @@ class Visitor:
             assert visit.complaints == []
             hosts = {urlsplit(request.url).netloc for request in visit.asked}
             assert hosts <= {*self.site.hosts, ""}, "the page asked somebody else"
+
+
+def _fetch_without(route: Route, prefix: str) -> None:
+    """Answer as API Gateway does, where the app lives below a stage's name."""
+    asked = route.request.url.replace(f"/{prefix}/", "/", 1)
+    route.fulfill(response=route.fetch(url=asked))
 
 
 def _keep(kept: list[Any], what: Any) -> None:

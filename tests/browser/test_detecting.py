@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -175,6 +176,16 @@ def test_an_address_names_model_and_sample(visit) -> None:
     page = visit("?model=scratch#tag-3")
     expect(page.locator("#total")).to_be_visible()
     expect(page.locator("#caption")).to_have_text("tag-3.jpg, 450 × 300")
+
+
+def test_the_page_works_below_a_path_as_on_aws(visit, ask, sample) -> None:
+    page = visit(below="api")
+    page.take_sample(1)
+    expect(page.boxes()).to_have_count(len(ask(sample(1))["detections"]))
+    expect(page.locator("#facts")).to_contain_text("Measured")
+    expect(page.locator("#curl")).to_contain_text("/api/v1/models/scratch/detections")
+    paths = [urlsplit(request.url).path for request in page.asked]
+    assert [path for path in paths if not path.startswith("/api/")] == []
 
 
 def test_classes_are_counted_and_three_hundred_boxes_shown(visit, sample) -> None:

@@ -49,6 +49,7 @@ export class Selection extends EventTarget {
  * @param {(member: HTMLElement) => void} [arrived] is told where the arrow keys lead
  */
 export function rove(group, members, arrived = () => {}) {
+  group.addEventListener('focusin', (event) => leaveOneStop(members(), event.target));
   const steps = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 };
   group.addEventListener('keydown', (event) => {
     const reachable = members();
