@@ -111,3 +111,15 @@ def test_an_upload_that_is_refused_can_be_tried_again(visit, big, site) -> None:
     page.get_by_role("button", name="Try again").click()
     expect(page.boxes().first).to_be_visible()
     page.forgive("400")
+
+
+def test_a_storage_that_cannot_be_reached_is_told_from_the_service(visit, big, site) -> None:
+    page = visit()
+    page.route(f"**/{site.bucket}*", lambda route: route.abort())
+    page.add(big)
+    expect(page.locator("#problem-title")).to_have_text("The upload failed")
+    expect(page.locator("#problem-advice")).to_contain_text("Your photo is still here")
+    page.unroute(f"**/{site.bucket}*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.boxes().first).to_be_visible()
+    page.forgive("ERR_FAILED")

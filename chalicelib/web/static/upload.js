@@ -1,6 +1,6 @@
 /** The way of large photos: a form that the bucket takes, then the queue, then the answer. */
 
-import { OPTIONS, Problem, json, unreachable } from './api.js';
+import { OPTIONS, Problem, json } from './api.js';
 import { bytes } from './words.js';
 
 /** What one call carries; a larger photo goes through the bucket. */
@@ -64,10 +64,19 @@ function send(form, photo, signal, tell) {
       if (request.status < 300) resolve();
       else reject(refusal(request));
     };
-    request.onerror = () => reject(unreachable());
+    request.onerror = () => reject(unreachable(new URL(form.url).host));
     request.onabort = () => reject(new DOMException('stopped', 'AbortError'));
     signal.addEventListener('abort', () => request.abort(), { once: true });
     request.send(body);
+  });
+}
+
+/** A browser does not tell why: no network, or a storage that lets no page send to it. */
+function unreachable(host) {
+  return new Problem({
+    title: 'The upload failed',
+    detail: `The storage at ${host} could not be reached, or takes no uploads from this page.`,
+    retry: true,
   });
 }
 
