@@ -18,7 +18,7 @@ import numpy.typing as npt
 from chalicelib.errors import InvalidImage, InvalidLabel, InvalidModel, InvalidRequest
 from chalicelib.vision import heads, letterbox
 from chalicelib.vision.boxes import Detections
-from chalicelib.vision.image import MAX_PIXELS, decode_image
+from chalicelib.vision.image import MAX_PIXELS, decode_image, keep_memory
 from chalicelib.vision.letterbox import Letterbox
 from chalicelib.vision.model import BROKEN, open_model
 
@@ -129,6 +129,7 @@ class Detector:
     """
 
     def __init__(self, model: bytes | Path, *, threads: int = 0) -> None:
+        keep_memory()
         self._session, self.facts = open_model(model, threads)
         self._threads = threads or os.cpu_count() or 1
         self._spare: deque[Float32] = deque(maxlen=MOST_SPARE)
