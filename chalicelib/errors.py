@@ -35,7 +35,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+PROBLEM = "urn:sightloop:problem:"
 
 
 class SightloopError(Exception):
@@ -54,6 +57,16 @@ class SightloopError(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+    @classmethod
+    def type_uri(cls) -> str:
+        """Return the stable name of this kind of problem, which programs look at.
+
+        >>> ModelNotFound.type_uri()
+        'urn:sightloop:problem:model-not-found'
+        """
+        name = "InternalError" if cls is SightloopError else cls.__name__
+        return PROBLEM + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 class InvalidRequest(SightloopError):

@@ -14,7 +14,7 @@ from chalicelib.errors import (
     Unavailable,
 )
 from chalicelib.web.api import CORRELATION_HEADER
-from chalicelib.web.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, ProblemDocument, problem_type
+from chalicelib.web.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, ProblemDocument
 from deploy.cloud import log
 
 
@@ -28,7 +28,7 @@ class Refusal:
     def settings(self) -> dict[str, Any]:
         """Return it as API Gateway takes it, which fills in what begins with ``$context``."""
         told = ProblemDocument(
-            type=problem_type(self.kind),
+            type=self.kind.type_uri(),
             title=self.kind.title,
             status=self.kind.status,
             detail=self.detail,

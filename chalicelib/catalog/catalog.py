@@ -16,9 +16,15 @@ from chalicelib.catalog.model import (
     model_key,
     version_key,
 )
-from chalicelib.errors import InvalidModel, ModelNotFound, ObjectNotFound, SightloopError
+from chalicelib.errors import (
+    InvalidModel,
+    ModelNotFound,
+    ModelUnavailable,
+    ObjectNotFound,
+    SightloopError,
+)
 from chalicelib.observability import logger
-from chalicelib.storage import ObjectStore
+from chalicelib.storage import ObjectStore, StoredObject
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Catalog:
         ------
         ModelNotFound
             There is no such model.
-        InvalidModel, StorageUnavailable, ConfigurationError
+        ModelUnavailable, StorageUnavailable, ConfigurationError
             It cannot be read, and was not known before.
         """
         if not re.fullmatch(NAME_PATTERN, name):
@@ -112,7 +118,7 @@ class Catalog:
                 models.append(self.get(name))
             except ModelNotFound:
                 continue
-            except InvalidModel:
+            except ModelUnavailable:
                 logger.exception("a model is left out of the list", model=name)
         return models
 
@@ -156,9 +162,7 @@ class Catalog:
         if found is None and known is not None:
             return self._keep(name, known)
         assert found is not None
-        file = ModelFile.parse(found.body, key)
-        if file.name != name:
-            raise InvalidModel(f"{key}: it is of a model {file.name!r}")
+        file = _parsed(found, key, name)
         return self._keep(name, _Known(file, found.etag, self._clock()))
 
     def _keep(self, name: str, known: _Known) -> ModelFile:
@@ -182,6 +186,18 @@ class Catalog:
                 return VersionMetrics.model_validate({})
             self._measured[name, version] = measured
         return measured
+
+
+def _parsed(found: StoredObject, key: str, name: str) -> ModelFile:
+    try:
+        file = ModelFile.parse(found.body, key)
+        if file.name != name:
+            raise InvalidModel(f"{key}: it is of a model {file.name!r}")
+    except InvalidModel as error:
+        raise ModelUnavailable(
+            f"what is stored of the model {name!r} cannot be read: publish a version anew"
+        ) from error
+    return file
 
 
 def _not_found(name: str) -> ModelNotFound:

@@ -19,7 +19,14 @@ from chalicelib.catalog.model import (
 )
 from chalicelib.catalog.proof import prove
 from chalicelib.database import Database
-from chalicelib.errors import Conflict, InvalidModel, InvalidRequest, ModelNotFound, ObjectNotFound
+from chalicelib.errors import (
+    Conflict,
+    InvalidModel,
+    InvalidRequest,
+    ModelNotFound,
+    ModelUnavailable,
+    ObjectNotFound,
+)
 from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detector
 
@@ -147,7 +154,7 @@ class Publisher:
         try:
             live = self._catalog.require(name)
             served = self._store.get(live.onnx_key)
-        except (ModelNotFound, ObjectNotFound, InvalidModel):
+        except (ModelNotFound, ModelUnavailable, ObjectNotFound):
             return None
         same = hashlib.sha256(served.body).hexdigest() == sha256
         return live.file if same else None

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import AwareDatetime, BaseModel, Field
 
 from chalicelib.catalog.model import ModelFile, ModelName, VersionMetrics
-from chalicelib.errors import ModelNotFound, StorageUnavailable
+from chalicelib.errors import ModelNotFound, ModelUnavailable, StorageUnavailable
 from chalicelib.web.api import Api
 from chalicelib.wiring import services
 
@@ -84,7 +84,7 @@ def list_models() -> ModelList:
     "/v1/models/{model}",
     "Show one model",
     {200: ModelDetail},
-    errors=(ModelNotFound, StorageUnavailable),
+    errors=(ModelNotFound, ModelUnavailable, StorageUnavailable),
 )
 def show_model(model: ModelName) -> ModelDetail:
     """Return one model with the average precision of each class and the history of its versions."""

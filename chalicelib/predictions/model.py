@@ -37,6 +37,9 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    type: str = Field(
+        default=SightloopError.type_uri(), description="stable name of the kind of problem, a URN"
+    )
     title: str
     status: int
     detail: str
@@ -47,7 +50,9 @@ class Problem(BaseModel):
     @classmethod
     def with_upload(cls, error: SightloopError) -> Self:
         """Say what is wrong with the upload; sending it again unchanged cannot help."""
-        return cls(title=error.title, status=error.status, detail=error.detail)
+        return cls(
+            type=error.type_uri(), title=error.title, status=error.status, detail=error.detail
+        )
 
     @classmethod
     def with_us(cls, detail: str) -> Self:

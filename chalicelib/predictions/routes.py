@@ -11,6 +11,7 @@ from chalicelib.catalog.model import ModelName
 from chalicelib.errors import (
     DatabaseUnavailable,
     ModelNotFound,
+    ModelUnavailable,
     PredictionNotFound,
     StorageUnavailable,
 )
@@ -104,7 +105,7 @@ class PredictionAnswer(BaseModel):
     "Ask for a form to upload an image with",
     {201: Media({"application/json": UploadAnswer}, headers={"Location": "the prediction's path"})},
     body=UploadRequest,
-    errors=(ModelNotFound, StorageUnavailable, DatabaseUnavailable),
+    errors=(ModelNotFound, ModelUnavailable, StorageUnavailable, DatabaseUnavailable),
 )
 def offer_upload(body: UploadRequest) -> Response:
     """Make a prediction and a form to send its image with, for images too large for one call."""

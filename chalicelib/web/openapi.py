@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from chalicelib.errors import SightloopError
 from chalicelib.web.api import CORRELATION_HEADER, Answers, Media, Operation
-from chalicelib.web.problems import MEDIA_TYPE, ProblemDocument, example, problem_type
+from chalicelib.web.problems import MEDIA_TYPE, ProblemDocument, example
 
 REFERENCE = "#/components/schemas/{model}"
 DESCRIPTION = (
@@ -175,7 +175,7 @@ def _problem(kinds: list[type[SightloopError]], schema: Schema) -> Schema:
     if any(kind.retry for kind in kinds):
         headers["Retry-After"] = _header("RetryAfter")
     examples = {
-        problem_type(kind).rpartition(":")[2]: {
+        kind.type_uri().rpartition(":")[2]: {
             "summary": kind.title,
             "value": example(kind).model_dump(mode="json", exclude_none=True),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from chalice.app import Response
@@ -72,7 +71,7 @@ def document(error: SightloopError, path: str | None = None) -> ProblemDocument:
     """Describe an error to the caller; what failed inside is for the log alone."""
     kind = type(error)
     return ProblemDocument(
-        type=problem_type(kind),
+        type=kind.type_uri(),
         title=error.title,
         status=error.status,
         detail=_told(kind, error.detail),
@@ -86,7 +85,7 @@ def document(error: SightloopError, path: str | None = None) -> ProblemDocument:
 def example(kind: type[SightloopError]) -> ProblemDocument:
     """Return what a problem of a kind looks like, with the kind's own words for the detail."""
     return ProblemDocument(
-        type=problem_type(kind),
+        type=kind.type_uri(),
         title=kind.title,
         status=kind.status,
         detail=_told(kind, (kind.__doc__ or kind.title).split("\n")[0]),
@@ -100,13 +99,6 @@ def _told(kind: type[SightloopError], detail: str) -> str:
     if kind.status < 500 or issubclass(kind, TOLD):
         return detail
     return OURS_FOR_NOW if kind.retry else OURS
-
-
-def problem_type(kind: type[SightloopError]) -> str:
-    """Return the URN of a kind of problem, such as ``urn:sightloop:problem:model-not-found``."""
-    name = "InternalError" if kind is SightloopError else kind.__name__
-    slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
-    return f"urn:sightloop:problem:{slug}"
 
 
 def response(error: SightloopError, path: str | None = None) -> Response:

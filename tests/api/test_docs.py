@@ -19,7 +19,7 @@ from chalicelib.errors import SightloopError
 from chalicelib.inference.routes import DetectionQuery
 from chalicelib.inference.service import BATCH_SECONDS
 from chalicelib.settings import Settings
-from chalicelib.web.problems import InvalidFields, problem_type
+from chalicelib.web.problems import InvalidFields
 from chalicelib.web.routes import documented
 
 ROOT = Path(__file__).parents[2]
@@ -55,9 +55,7 @@ def test_every_route_is_in_the_guide_and_the_reverse() -> None:
 
 def test_every_kind_of_problem_is_in_the_table_with_its_status() -> None:
     kinds = [each for each in all_kinds() if each.__module__ == "chalicelib.errors"]
-    expected = {
-        problem_type(kind).rpartition(":")[2]: kind.status for kind in (*kinds, InvalidFields)
-    }
+    expected = {kind.type_uri().rpartition(":")[2]: kind.status for kind in (*kinds, InvalidFields)}
     table = [row for row in rows(section("Errors")) if row[1].isdecimal()]
 
     assert {row[0].strip("`"): int(row[1]) for row in table} == expected

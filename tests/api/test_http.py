@@ -154,7 +154,8 @@ def test_a_model_that_is_broken_in_the_store_is_told_and_others_serve_on(
     assert broken.status == 503
     assert broken.json["type"] == "urn:sightloop:problem:model-unavailable"
     assert "'broken'" in broken.json["detail"]
-    assert garbled.status == 500
+    assert garbled.status == 503
+    assert "'garbled'" in garbled.json["detail"]
     assert good.status == health.status == 200
 
 

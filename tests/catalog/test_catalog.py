@@ -12,6 +12,7 @@ from chalicelib.errors import (
     ConfigurationError,
     InvalidModel,
     ModelNotFound,
+    ModelUnavailable,
     SightloopError,
     StorageUnavailable,
 )
@@ -163,7 +164,7 @@ def test_a_file_that_became_garbage_leaves_the_last_known_version_serving(
 def test_a_file_of_another_model_is_not_taken(catalog: Catalog, put_model: Put) -> None:
     put_model(text(name="other"))
 
-    with pytest.raises(InvalidModel, match="of a model 'other'"):
+    with pytest.raises(ModelUnavailable, match="'scratch' cannot be read"):
         catalog.get("scratch")
 
 

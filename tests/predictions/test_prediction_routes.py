@@ -85,6 +85,7 @@ def test_a_failed_upload_says_why(http: Client, path: QueuePath) -> None:
     assert told["state"] == "failed"
     assert told["result"] is None
     assert (told["problem"]["title"], told["problem"]["status"]) == ("Not an image", 422)
+    assert told["problem"]["type"] == "urn:sightloop:problem:not-an-image"
 
 
 def test_the_correlation_id_travels_from_the_request_to_the_results(

@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from app import app
 from chalicelib.errors import SightloopError
 from chalicelib.web import openapi
-from chalicelib.web.problems import ProblemDocument, problem_type
+from chalicelib.web.problems import ProblemDocument
 from chalicelib.web.routes import VERSION, documented
 
 UNDOCUMENTED = {"/", "/static/{name}", "/samples/{name}"}
@@ -138,4 +138,4 @@ def test_problems_of_every_kind_fit_the_schema(document: dict[str, Any]) -> None
         "correlation_id",
     }
     assert ProblemDocument.model_fields["type"].is_required()
-    assert problem_type(SightloopError) == "urn:sightloop:problem:internal-error"
+    assert SightloopError.type_uri() == "urn:sightloop:problem:internal-error"

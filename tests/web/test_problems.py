@@ -52,10 +52,10 @@ def test_every_kind_of_error_is_a_whole_problem(kind: type[SightloopError]) -> N
 
 
 def test_every_kind_has_a_name_and_a_title_of_its_own() -> None:
-    named = [problems.problem_type(kind) for kind in KINDS]
+    named = [kind.type_uri() for kind in KINDS]
 
     assert len(set(named)) == len(KINDS)
-    assert problems.problem_type(ModelNotFound) == "urn:sightloop:problem:model-not-found"
+    assert ModelNotFound.type_uri() == "urn:sightloop:problem:model-not-found"
 
 
 def test_a_retry_is_promised_only_where_it_can_help() -> None:
