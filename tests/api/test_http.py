@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from chalice.app import Response
+from chalice.test import Client
 
 from app import app
 from chalicelib import wiring
@@ -193,6 +195,16 @@ def test_every_route_answers_any_origin() -> None:
     assert told["Access-Control-Allow-Origin"] == "*"
     for header in ("X-Correlation-Id", "If-None-Match", "Content-Type"):
         assert header in told["Access-Control-Allow-Headers"].split(",")
+
+
+@pytest.mark.parametrize("path", sorted(app.routes))
+def test_a_browser_may_ask_first(path: str) -> None:
+    asked = Client(app).http.request("OPTIONS", re.sub(r"{\w+}", "x", path))
+
+    assert asked.status_code == 200
+    assert asked.headers["Access-Control-Allow-Origin"] == "*"
+    allowed = set(asked.headers["Access-Control-Allow-Methods"].split(","))
+    assert allowed == {*app.routes[path], "OPTIONS"}
 
 
 @pytest.mark.parametrize(
