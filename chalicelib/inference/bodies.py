@@ -65,7 +65,7 @@ class SeveralImages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: list[ImagePart] = Field(min_length=1)
+    images: list[ImagePart] = Field(min_length=1, description="at most 16, unless set otherwise")
 
 
 class ImagesBody(BaseModel):

@@ -143,7 +143,11 @@ class BatchAnswer(BaseModel):
     errors=(ModelNotFound, InvalidImage, NotAcceptable, ModelUnavailable, StorageUnavailable),
 )
 def detect(model: ModelName, query: DetectionQuery) -> Response:
-    """Find objects in one image (its bytes, or base64 in JSON) or in several (a form, or JSON)."""
+    """Find objects in one image (its bytes, or base64 in JSON) or in several (a form, or JSON).
+
+    A body of over 4.5 MB is refused: POST /v1/uploads takes larger images. Of several images a bad
+    one spoils no other: it has a problem in the place of detections.
+    """
     wanted = choose(api.request.headers.get("accept"), (JSON, JPEG))
     images, several = _images()
     options = _options(query)
