@@ -19,7 +19,7 @@ test: .venv/dev.stamp ## run the tests that need no torch
 	.venv/bin/python -m pytest $(ARGS)
 
 test-training: .venv-training/training.stamp ## run the tests that need torch (6 GB with CUDA)
-	.venv-training/bin/python -m pytest -m training $(ARGS)
+	.venv-training/bin/python -m pytest -m training tests/training tests/vision $(ARGS)
 
 lint: .venv/dev.stamp ## check style and types
 	.venv/bin/ruff check .

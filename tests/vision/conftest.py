@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import TensorProto, helper
 from onnx.numpy_helper import from_array as constant
 from PIL import Image
 
 Encode = Callable[..., bytes]
+
+settings.register_profile("vision", deadline=None)  # a busy machine is no failure
+settings.load_profile("vision")
 
 
 @pytest.fixture(scope="session")

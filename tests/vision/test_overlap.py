@@ -50,7 +50,7 @@ def test_suppression_equals_the_plain_loop(crowd, iou: float, limit: int) -> Non
     assert kept.tolist() == plain_suppress(boxes, classes, np.float32(iou), limit)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 1000), st.integers(1, 900))
 def test_suppression_across_blocks_equals_the_plain_loop(seed: int, limit: int) -> None:
     rng = np.random.default_rng(seed)
