@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 256  # candidates that are compared with each other at once
+BLOCK = 128  # candidates that are compared with each other at once
 CLASS_OFFSET = np.float32(7680)
 
 Float32 = npt.NDArray[np.float32]
