@@ -114,6 +114,7 @@ def decode_image(
         raise TooManyPixels(str(error)) from error
     except DECODER_FAULTS as error:
         raise TruncatedImage(f"the image breaks off or is corrupt: {error}") from error
+    del opened  # two copies of a large picture are enough
     if orientation in UPRIGHT:
         rgb = rgb.transpose(UPRIGHT[orientation])
     return Picture(rgb, stored[::-1] if orientation in SIDEWAYS else stored)

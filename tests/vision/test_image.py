@@ -285,3 +285,36 @@ def test_a_smaller_jpeg_and_a_large_png_are_decoded_whole(photo, encode) -> None
     assert decode_image(encode(photo(1600, 1200), "JPEG"), enough=64).image.size == (1600, 1200)
     flat = Image.new("RGB", (3200, 2400))
     assert decode_image(encode(flat, "PNG"), enough=64).image.size == (3200, 2400)
+
+
+OPENCV_AGREES = {
+    "jpeg": ("RGB", "JPEG", {"quality": 90}),
+    "jpeg grey": ("L", "JPEG", {}),
+    "jpeg progressive": ("RGB", "JPEG", {"progressive": True, "subsampling": "4:2:2"}),
+    "png": ("RGB", "PNG", {}),
+    "png alpha": ("RGBA", "PNG", {}),
+    "png palette": ("P", "PNG", {"transparency": 1}),
+    "png grey": ("L", "PNG", {}),
+    "png bilevel": ("1", "PNG", {}),
+    "png 16 bit": ("I;16", "PNG", {}),
+    "webp": ("RGB", "WEBP", {"quality": 80}),
+    "webp alpha": ("RGBA", "WEBP", {"lossless": True}),
+    "bmp": ("RGB", "BMP", {}),
+}
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("kind", OPENCV_AGREES)
+def test_pixels_are_those_that_opencv_reads(kind: str, photo, encode) -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV comes with requirements-training.txt")
+    mode, file_format, options = OPENCV_AGREES[kind]
+    image = photo(61, 43).convert("L") if mode == "I;16" else photo(61, 43)
+    for orientation in (1, 6) if file_format != "BMP" else (1,):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        more = options | ({"exif": exif} if orientation != 1 else {})
+        data = encode(image.convert(mode), file_format, **more)
+
+        expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+        assert np.array_equal(pixels(data), expected)
