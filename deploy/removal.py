@@ -59,7 +59,10 @@ def erase_queue(sqs: Any, queue: str) -> None:
 def erase_table(dynamodb: Any, table: str) -> None:
     """Delete a table, protected or not."""
     try:
-        dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+        held = dynamodb.describe_table(TableName=table)["Table"]
+        if held.get("DeletionProtectionEnabled"):
+            dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+            dynamodb.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1})
         dynamodb.delete_table(TableName=table)
         log.info("deleted table %s", table)
     except ClientError as error:

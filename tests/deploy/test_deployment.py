@@ -12,6 +12,7 @@ import pytest
 
 from app import app
 from chalicelib.settings import Settings
+from deploy.gateway import REFUSALS
 from deploy.policies import policy
 from deploy.stages import Stage
 
@@ -138,6 +139,18 @@ def test_the_api_decodes_binary_bodies_and_calls_the_handler(cloud: Cloud, demo:
     calls = swagger["paths"]["/v1/models/{model}/detections"]["post"]
     uri = calls["x-amazon-apigateway-integration"]["uri"]
     assert demo.arn("lambda", f"function:{demo.function('api_handler')}/") in uri
+
+
+def test_the_api_refuses_in_problem_documents(
+    cloud: Cloud, deployed: Checkout, demo: Stage
+) -> None:
+    api = deployed.recorded(demo)["rest_api"]["rest_api_id"]
+
+    told = cloud.client("apigateway").get_gateway_responses(restApiId=api)["items"]
+
+    ours = {each["responseType"]: each["statusCode"] for each in told if each["responseTemplates"]}
+    assert set(REFUSALS) <= set(ours)
+    assert ours["REQUEST_TOO_LARGE"] == "413"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
