@@ -50,6 +50,17 @@ class Handler(ChaliceRequestHandler):
         self._bodiless = True
         self._generic_handle()
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Let the app refuse a method that nobody serves; the rest is malformed HTTP."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._generic_handle()
+            return
+        self.close_connection = True
+        self.request_version = self.protocol_version  # else it may stand at 0.9, without headers
+        self.path = getattr(self, "path", "")
+        self._send_problem(InvalidRequest(message or HTTPStatus(code).phrase))
+        self.wfile.flush()
+
     def _send_http_response_with_body(
         self, code: int, headers: dict[str, Any], body: str | bytes
     ) -> None:

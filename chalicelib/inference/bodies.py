@@ -32,7 +32,10 @@ HINT = "send one image as its own bytes, several as multipart/form-data, or base
 IN_MEMORY = {"MAX_MEMORY_FILE_SIZE": float("inf"), "MAX_HEADER_COUNT": 16}
 IMAGE_FIELDS = {b"image", b"images", b"file", b"files"}
 
-Base64 = Annotated[str, Field(min_length=1, json_schema_extra={"contentEncoding": "base64"})]
+Base64 = Annotated[
+    str,
+    Field(min_length=1, json_schema_extra={"contentEncoding": "base64", "format": "byte"}),
+]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""What the one-machine server refuses by itself, before the app is asked."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from chalice.config import Config
+
+from app import app
+from local.server import Server
+
+Stack = Any
+
+
+@pytest.fixture(scope="module")
+def port(stack: Stack) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = int(probe.getsockname()[1])
+    server = Server(app, Config.create(), free, io.StringIO())
+    yield free
+    server.stop()
+
+
+def ask(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send bytes as they are and return what comes back until the server has said all of it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answered = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answered.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(status.split()[1]), headers, body
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "get"])
+def test_a_method_that_nobody_serves_is_named_and_the_others_are_told(
+    port: int, method: str
+) -> None:
+    status, headers, body = ask(port, f"{method} /v1/models HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    assert status == 405
+    assert headers["content-type"] == "application/problem+json"
+    assert set(headers["allow"].split(", ")) == {"get", "head"}
+    assert json.loads(body)["type"] == "urn:sightloop:problem:method-not-allowed"
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /v1/models HTTP/9.9\r\n\r\n",
+        b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/models HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"GET /v1/models HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+    ],
+    ids=["no request", "no such version", "long path", "many headers", "long header"],
+)
+def test_what_is_no_http_is_a_problem(port: int, request_line: bytes) -> None:
+    status, headers, body = ask(port, request_line)
+
+    assert status == 400
+    assert headers["content-type"] == "application/problem+json"
+    assert json.loads(body)["correlation_id"] == headers["x-correlation-id"]
