@@ -67,7 +67,8 @@ def _fitting(name: str, confidence: float, font: Font, width: int) -> str:
     """Return as much of a label as a picture of that width has room for."""
     most = f"{name} {confidence:.2f}"
     cut = (f"{name[:length].rstrip()}… {confidence:.2f}" for length in range(len(name) - 1, 1, -1))
-    room = width - 2 * MARGIN * SMALLEST_TEXT
+    _, top, _, bottom = font.getbbox(most)
+    room = width - 2 * max(1.0, (bottom - top) * MARGIN)
     return next(
         (text for text in (most, *cut, f"{confidence:.2f}") if font.getlength(text) <= room), ""
     )
