@@ -7,12 +7,13 @@ import binascii
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field as FormField
 from python_multipart.multipart import File, FormParser, parse_options_header
 
 from chalicelib.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from chalicelib.settings import Settings
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp")
 UNTYPED = "application/octet-stream"
@@ -29,6 +30,11 @@ FORM_TYPE = "multipart/form-data"
 JSON_TYPE = "application/json"
 HINT = "send one image as its own bytes, several as multipart/form-data, or base64 in JSON"
 
+# How many images a call may carry, where the service is not set otherwise.
+COUNT: dict[str, JsonValue] = {
+    "minItems": 1,
+    "maxItems": Settings.model_fields["max_images_per_call"].default,
+}
 IN_MEMORY = {"MAX_MEMORY_FILE_SIZE": float("inf"), "MAX_HEADER_COUNT": 16}
 IMAGE_FIELDS = {b"image", b"images", b"file", b"files"}
 
@@ -68,7 +74,7 @@ class SeveralImages(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: list[ImagePart] = Field(min_length=1, description="at most 16, unless set otherwise")
+    images: list[ImagePart] = Field(json_schema_extra=COUNT)
 
 
 class ImagesBody(BaseModel):

@@ -134,8 +134,9 @@ class BatchAnswer(BaseModel):
         | {
             bodies.FORM_TYPE: {
                 "type": "object",
-                "properties": {"image": {"type": "array", "items": BINARY, "minItems": 1}},
+                "properties": {"image": {"type": "array", "items": BINARY, **bodies.COUNT}},
                 "required": ["image"],
+                "additionalProperties": False,
             },
             bodies.JSON_TYPE: (OneImage, SeveralImages),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from chalice.app import Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from chalicelib.catalog.model import ModelName
 from chalicelib.errors import (
@@ -34,6 +34,23 @@ PredictionId = Annotated[
     ),
 ]
 ASK_AGAIN_SECONDS = "1"
+GO_ON = {
+    "operationId": "showPrediction",
+    "parameters": {"prediction_id": "$response.body#/prediction_id"},
+    "description": "Once the file is sent, ask what became of it.",
+}
+
+
+class UploadOptions(Options):
+    """What the uploader asks of the detector."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_a_number(cls, given: object) -> object:
+        """Refuse what pydantic takes for a number, but JSON does not."""
+        if isinstance(given, bool | str):
+            raise ValueError("give a number")
+        return given
 
 
 class UploadRequest(BaseModel):
@@ -46,7 +63,7 @@ class UploadRequest(BaseModel):
         min_length=1, max_length=255, description="comes back in the answer", examples=["tag.jpg"]
     )
     content_type: Literal["image/jpeg", "image/png", "image/webp", "image/bmp"]
-    options: Options = Options()
+    options: UploadOptions = UploadOptions()
 
 
 class UploadForm(BaseModel):
@@ -103,13 +120,20 @@ class PredictionAnswer(BaseModel):
     "POST",
     "/v1/uploads",
     "Ask for a form to upload an image with",
-    {201: Media({"application/json": UploadAnswer}, headers={"Location": "the prediction's path"})},
+    {
+        201: Media(
+            {"application/json": UploadAnswer},
+            headers={"Location": "the prediction's path"},
+            links={"prediction": GO_ON},
+        )
+    },
     body=UploadRequest,
     errors=(ModelNotFound, ModelUnavailable, StorageUnavailable, DatabaseUnavailable),
 )
 def offer_upload(body: UploadRequest) -> Response:
     """Make a prediction and a form to send its image with, for images too large for one call."""
-    upload = Upload(body.model, body.file_name, body.content_type, body.options)
+    options = Options(**body.options.model_dump())
+    upload = Upload(body.model, body.file_name, body.content_type, options)
     ticket = services().upload_desk.offer(upload, correlation_id())
     answer = json_response(_upload_answer(ticket), 201)
     answer.headers["Location"] = _link(ticket.prediction.prediction_id)

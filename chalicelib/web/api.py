@@ -42,11 +42,14 @@ class Media:
         Media type to JSON schema, pydantic model, or models of which it is one; none: no body.
     headers : mapping
         Header of the answer to what it tells.
+    links : mapping
+        OpenAPI link objects: which operation to go on with, and what to give it.
     """
 
     types: Mapping[str, dict[str, Any] | type[BaseModel] | tuple[type[BaseModel], ...]]
     description: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

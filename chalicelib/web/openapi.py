@@ -137,6 +137,8 @@ def _answers(answers: Answers, references: References) -> Schema:
         }
         if media.types:
             described[str(status)]["content"] = _content(media, "serialization", references)
+        if media.links:
+            described[str(status)]["links"] = dict(media.links)
     return described
 
 

@@ -120,6 +120,8 @@ def test_a_unicode_file_name_comes_back_as_it_was(http: Client) -> None:
         ({"content_type": "application/pdf"}, 400, "body.content_type"),
         ({"options": {"confidence": 2}}, 400, "body.options.confidence"),
         ({"options": {"confidance": 0.2}}, 400, "body.options.confidance"),
+        ({"options": {"confidence": False}}, 400, "body.options.confidence"),
+        ({"options": {"max_detections": "7"}}, 400, "body.options.max_detections"),
         ({"surprise": 1}, 400, "body.surprise"),
     ],
 )
