@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from local.errors import LocalError
 from local.home import ROOT, Home
@@ -23,7 +22,7 @@ class Child:
     home : Home
     name : str
         Of its log.
-    command : sequence of str or Path
+    command : sequence of str
     environment : mapping, optional
         The whole environment; ours where not given.
     user : str, optional
@@ -34,7 +33,7 @@ class Child:
         self,
         home: Home,
         name: str,
-        command: Sequence[str | Path],
+        command: Sequence[str],
         environment: Mapping[str, str] | None = None,
         user: str | None = None,
     ) -> None:
@@ -45,7 +44,7 @@ class Child:
         as_user = [] if user is None else ["--user", user]
         with home.log(name) as log:
             self._guard = subprocess.Popen(
-                [*guard, *as_user, *map(str, command)],
+                [*guard, *as_user, *command],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

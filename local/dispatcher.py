@@ -61,22 +61,23 @@ class Dispatcher:
     def _loops(self) -> list[Callable[[], None]]:
         """Return one loop for each event source."""
         loops: list[Callable[[], None]] = []
-        uploads = [source for source in self._app.event_sources if _is(source, S3EventConfig)]
+        uploads = [s for s in self._app.event_sources if isinstance(s, S3EventConfig)]
         if uploads:
             queue = self._watch_buckets({source.bucket for source in uploads})
             loops.append(lambda: self._poll(queue, 10, lambda m: self._s3_events(uploads, m)))
         for source in self._app.event_sources:
-            if _is(source, SQSEventConfig):
+            if isinstance(source, SQSEventConfig):
                 loops.append(self._queue_loop(source))
-            elif _is(source, ScheduledEventConfig):
+            elif isinstance(source, ScheduledEventConfig):
                 loops.append(self._schedule_loop(source))
         return loops
 
     def _queue_loop(self, source: SQSEventConfig) -> Callable[[], None]:
-        queue = self._sqs.get_queue_url(QueueName=source.queue)["QueueUrl"]
+        name = str(source.queue)
+        queue = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
         def consume(messages: list[dict[str, Any]]) -> set[str]:
-            event = {"Records": [_sqs_record(message, source.queue) for message in messages]}
+            event = {"Records": [_sqs_record(message, name) for message in messages]}
             answer = self._call(source.name, event) or {}
             failures = answer.get("batchItemFailures", [])
             return {failure["itemIdentifier"] for failure in failures}
@@ -174,14 +175,10 @@ class Dispatcher:
         return self._app.handler_map[name](event, LambdaContext(name, 3008, 900_000))
 
 
-def _is(source: object, kind: type) -> bool:
-    return isinstance(source, kind)
-
-
 def _watches(source: S3EventConfig, record: dict[str, Any]) -> bool:
     told = record["s3"]
-    key = told["object"]["key"]
-    return (
+    key = str(told["object"]["key"])
+    return bool(
         told["bucket"]["name"] == source.bucket
         and key.startswith(source.prefix or "")
         and key.endswith(source.suffix or "")

@@ -68,7 +68,8 @@ class Postgres:
             "shared_buffers": "64MB",
         }
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = [self._binaries / "postgres", "-D", self._data, "-p", str(self._port), *flags]
+        postgres = str(self._binaries / "postgres")
+        command = [postgres, "-D", str(self._data), "-p", str(self._port), *flags]
         return Child(self._home, "postgres", command, user=self._user)
 
     def _initialise(self) -> None:
@@ -83,12 +84,13 @@ class Postgres:
                 owner = pwd.getpwnam(self._user)
                 os.chown(made, owner.pw_uid, owner.pw_gid)
                 os.chown(password.name, owner.pw_uid, owner.pw_gid)
-            command = [self._binaries / "initdb", "-D", made, "-U", NAME, "-E", "UTF8"]
+            initdb = str(self._binaries / "initdb")
+            command = [initdb, "-D", str(made), "-U", NAME, "-E", "UTF8"]
             command += ["--locale=C", "--auth=scram-sha-256", f"--pwfile={password.name}"]
             self._run(command)
         made.rename(self._data)
 
-    def _run(self, command: list[str | Path]) -> None:
+    def _run(self, command: list[str]) -> None:
         done = subprocess.run(
             command,
             user=self._user,
@@ -139,7 +141,7 @@ class Postgres:
         return copy
 
     def _may_read(self, path: Path) -> bool:
-        asked = ["test", "-r", path, "-a", "-x", path]
+        asked = ["test", "-r", str(path), "-a", "-x", str(path)]
         return (
             subprocess.run(asked, user=self._user, extra_groups=[], cwd="/", check=False).returncode
             == 0

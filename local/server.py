@@ -145,9 +145,7 @@ class Server:
     def __init__(self, app: Chalice, config: Config, port: int, access_log: TextIO) -> None:
         self._server = create_local_server(app, config, HOST, port).server
         handler = type("LoggingHandler", (Handler,), {"access_log": access_log})
-        self._server.RequestHandlerClass = functools.partial(  # type: ignore[assignment]
-            handler, app_object=app, config=config
-        )
+        self._server.RequestHandlerClass = functools.partial(handler, app_object=app, config=config)
         self._server.request_queue_size = 128
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
