@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import html
 import json
 import mimetypes
 from dataclasses import dataclass
@@ -93,8 +94,21 @@ def _description() -> Copy:
 
 @api.route("GET", "/", "The page", FILE, documented=False)
 def page() -> Response:
-    """Return the page."""
-    return _file(STATIC, "index.html")
+    """Return the page, whose links are relative: on AWS it lies below a stage or a base path."""
+    asked = str(api.request.context.get("path") or "/")
+    answer = _answered(_page_below(asked), "text/html")
+    answer.headers["Content-Security-Policy"] = _content_security_policy()
+    return answer
+
+
+@functools.cache
+def _page_below(asked: str) -> Copy:
+    """Return the page as asked for by a path; without a slash at its end, links need a base."""
+    page = _read(STATIC / "index.html")
+    if asked.endswith("/"):
+        return page
+    base = f'<head>\n<base href="{html.escape(asked)}/">'
+    return Copy.of(page.body.replace(b"<head>", base.encode(), 1))
 
 
 @api.route("GET", "/static/{name}", "A file of the page", FILE, documented=False)
@@ -113,15 +127,13 @@ def _file(folder: Path, name: str) -> Response:
     """Return a file that ships in a folder: one of those listed there, so no name leads out."""
     if name not in _names(folder):
         raise NotFound(f"there is no file {name!r}")
-    answer = _answered(_read(folder / name), _media_type(folder / name))
-    if name.endswith(".html"):
-        answer.headers["Content-Security-Policy"] = _content_security_policy()
-    return answer
+    return _answered(_read(folder / name), _media_type(folder / name))
 
 
 @functools.cache
 def _names(folder: Path) -> frozenset[str]:
-    return frozenset(path.name for path in folder.glob("*") if path.is_file())
+    files = (path for path in folder.glob("*") if path.is_file())
+    return frozenset(file.name for file in files if file.suffix != ".html")
 
 
 def _answered(copy: Copy, media_type: str) -> Response:
@@ -157,6 +169,6 @@ def _content_security_policy() -> str:
     uploads = services().uploads.origin
     return (
         f"default-src 'self'; img-src 'self' blob: data: {uploads}; "
-        f"connect-src 'self' {uploads}; frame-ancestors 'none'; base-uri 'none'; "
+        f"connect-src 'self' {uploads}; frame-ancestors 'none'; base-uri 'self'; "
         "form-action 'none'; object-src 'none'"
     )

@@ -328,6 +328,10 @@ def test_an_event_whose_route_does_not_exist_is_a_problem(gateway: Gateway) -> N
     assert answer.json["type"] == "urn:sightloop:problem:not-found"
 
 
+def test_the_page_is_nowhere_but_at_its_address(call: Caller) -> None:
+    assert call("GET", "/static/index.html").status == 404
+
+
 def test_the_page_is_served_and_allows_only_itself_and_the_uploads_bucket(call: Caller) -> None:
     answer = call("GET", "/", accept="text/html")
 
@@ -335,3 +339,14 @@ def test_the_page_is_served_and_allows_only_itself_and_the_uploads_bucket(call: 
     policy = answer.headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize(("asked", "based"), [("/api/", False), ("/api", True)])
+def test_the_page_finds_its_files_with_and_without_a_slash_at_the_end(
+    gateway: Gateway, asked: str, based: bool
+) -> None:
+    event = gateway.event("GET", "/", b"", {})
+    event["requestContext"]["path"] = asked
+
+    page = gateway.answer(app(event, None)).body
+    assert (b'<base href="/api/">' in page) is based
