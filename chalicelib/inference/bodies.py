@@ -20,6 +20,7 @@ UNTYPED = "application/octet-stream"
 RAW_TYPES = (*IMAGE_TYPES, UNTYPED)
 ALIASES = {
     "": UNTYPED,
+    "application/x-www-form-urlencoded": UNTYPED,  # what curl says where it is told nothing
     "image/jpg": "image/jpeg",
     "image/pjpeg": "image/jpeg",
     "image/x-png": "image/png",

@@ -102,7 +102,7 @@ def decode_image(
     """
     if not data:
         raise EmptyImage("the image has no bytes: send a JPEG, PNG, WebP or BMP file")
-    opened = _open(data)
+    opened = _open(data, max_pixels)
     _check(opened, max_pixels)
     stored = opened.size
     try:
@@ -120,7 +120,7 @@ def decode_image(
     return Picture(rgb, stored[::-1] if orientation in SIDEWAYS else stored)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header."""
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
@@ -129,7 +129,9 @@ def _open(data: bytes) -> Image.Image:
             raise EmptyImage("a side of the image is zero pixels") from None
         raise NotAnImage("the bytes are no JPEG, PNG, WebP or BMP image") from None
     except BOMBS as error:
-        raise TooManyPixels(str(error)) from error
+        raise TooManyPixels(
+            f"the image has far over the limit of {max_pixels} pixels: scale it down"
+        ) from error
     except DECODER_FAULTS as error:
         raise TruncatedImage(f"the image's header is corrupt: {error}") from error
 
