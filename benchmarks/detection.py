@@ -48,6 +48,7 @@ SIZES = {"810x1080": (810, 1080), "12 MP": (4000, 3000)}
 BATCHES = (1, 8)
 CANDIDATES = 300  # anchors above the threshold, before suppression
 DRAFT_FROM = 6_000_000
+PAUSE = 0.05  # seconds, until the threads of the one before have stopped spinning
 OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 
 FLOOR, OURS, DRAFT = "floor", "ours", "ours, draft"
@@ -177,6 +178,7 @@ def take_turns(turns: Contenders, rounds: int, clock: str) -> dict[str, list[flo
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds + 1):
         for name, turn in turns.items():
+            time.sleep(PAUSE)
             started = now()
             turn()
             seconds[name].append(now() - started)

@@ -13,8 +13,12 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 
-def iou_matrix(a: Float32, b: Float32) -> Float32:
+def iou_matrix[Real: (np.float32, np.float64)](
+    a: npt.NDArray[Real], b: npt.NDArray[Real]
+) -> npt.NDArray[Real]:
     """Return the intersection over union [N, M] of boxes [N, 4] and [M, 4], xyxy.
+
+    Single precision in, single precision out; likewise double. A box without area overlaps nothing.
 
     Examples
     --------
@@ -27,12 +31,13 @@ def iou_matrix(a: Float32, b: Float32) -> Float32:
     )
     overlap = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
     union = _areas(a)[:, None] + _areas(b)[None, :] - overlap
-    matrix: Float32 = np.divide(overlap, union, out=np.zeros_like(overlap * 1.0), where=union > 0)
+    nothing = np.zeros_like(overlap * 1.0)
+    matrix: npt.NDArray[Real] = np.divide(overlap, union, out=nothing, where=union > 0)
     return matrix
 
 
-def _areas(xyxy: Float32) -> Float32:
-    areas: Float32 = (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
+def _areas[Real: (np.float32, np.float64)](xyxy: npt.NDArray[Real]) -> npt.NDArray[Real]:
+    areas: npt.NDArray[Real] = (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
     return areas
 
 
