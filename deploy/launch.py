@@ -10,10 +10,10 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from chalicelib.errors import ConfigurationError, ModelNotFound
+from chalicelib.errors import ConfigurationError
 from chalicelib.settings import PREFIX, Settings
 from chalicelib.wiring import Services
-from deploy import configure, gateway, package, removal, resources, triggers
+from deploy import bundled, configure, gateway, package, removal, resources, triggers
 from deploy import stages as stages_
 from deploy.cloud import ClientOf, clients, log
 from deploy.migrate import migrate
@@ -81,7 +81,7 @@ def deploy(project: Project, stage: Stage) -> str:
         for name in migrate(database_url):
             log.info("applied %s", name)
     with_database = stage.settings.model_copy(update={"database_url": database_url})
-    register_models(project, Services(with_database, {"s3": client("s3")}))
+    bundled.register(Services(with_database, {"s3": client("s3")}), project.root / "models")
     record = Record(project.chalice, stage, client("s3"))
     record.fetch()
     record.adopt_trigger(client("lambda"))
@@ -185,20 +185,3 @@ def run_chalice(project: Project, stage: Stage, command: str) -> None:
         raise ConfigurationError(
             f"`chalice {command}` failed, for the reason above; mend it and run this again"
         )
-
-
-def register_models(project: Project, services: Services) -> None:
-    """Let the bundled models serve where nothing serves under their names yet.
-
-    A model that has been trained further since is left alone.
-    """
-    for folder in sorted(path.parent for path in project.root.glob("models/*/model.onnx")):
-        try:
-            live = services.catalog.require(folder.name)
-            log.info("model %s serves version %d", folder.name, live.version)
-        except ModelNotFound:
-            weights, metrics = folder / "model.onnx", folder / "metrics.json"
-            made = services.publisher.publish(
-                folder.name, weights.read_bytes(), metrics.read_bytes()
-            )
-            log.info("registered model %s, version %s", folder.name, made.live_version)

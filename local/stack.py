@@ -135,8 +135,6 @@ def _prepare() -> None:
 
 def _register_models() -> None:
     from chalicelib.wiring import services
+    from deploy import bundled
 
-    for folder in sorted(BUNDLED.iterdir()):
-        onnx, metrics = folder / "model.onnx", folder / "metrics.json"
-        if onnx.is_file():
-            services().publisher.publish(folder.name, onnx.read_bytes(), metrics.read_bytes())
+    bundled.register(services(), BUNDLED)
