@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEAVES = {"errors", "settings", "observability", "aws", "storage", "database"}
+JUDGING = ("__init__", "boxes", "changes", "score", "signal", "verdict")  # of chalicelib.trust
 BLUEPRINTS = {"routes", "triggers", "api"}
 TRAINING_ONLY = {"torch", "torchvision", "ultralytics", "sagemaker"}
 SHIPPED = sorted(ROOT.glob("chalicelib/**/*.py"))
@@ -54,6 +55,15 @@ def test_the_vision_core_is_pure(path: Path) -> None:
 
     assert third_party <= {"numpy", "PIL", "onnxruntime", "chalicelib"}
     assert _ours(path) <= {"vision", "errors"}
+
+
+@pytest.mark.parametrize("module", JUDGING)
+def test_judging_a_submission_is_pure(module: str) -> None:
+    path = ROOT / f"chalicelib/trust/{module}.py"
+    third_party = {name.split(".")[0] for name in _imports(path)} - sys.stdlib_module_names
+
+    assert third_party <= {"numpy", "chalicelib"}
+    assert _ours(path) <= {"trust", "vision", "errors"}
 
 
 @pytest.mark.parametrize("leaf", sorted(LEAVES))
