@@ -1,0 +1,338 @@
+"""Who sent what, and who is banned: the tables of ``sql/0002_requests.sql``.
+
+The counting and the banning are done by triggers in the database; what is here writes requests
+and decisions, and reads. Every call is one short transaction, and safe to repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from chalicelib.database import Database
+from chalicelib.errors import InvalidRequest
+
+CHANNEL = "sightloop_bans"
+ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]{1,255}")
+PAGE = 50
+NEWEST = 2**63 - 1
+Change = Literal["new", "updated", "same"]
+
+RECORD = """
+INSERT INTO requests AS held (prediction_id, user_address, model, model_version, score,
+                              predicted_boxes, submitted_boxes, state, detail)
+VALUES (%(prediction_id)s, %(user_address)s, %(model)s, %(model_version)s, %(score)s,
+        %(predicted_boxes)s, %(submitted_boxes)s, %(state)s, %(detail)s::jsonb)
+ON CONFLICT ON CONSTRAINT requests_once_a_prediction_and_user DO UPDATE SET
+    model = excluded.model, model_version = excluded.model_version, score = excluded.score,
+    predicted_boxes = excluded.predicted_boxes, submitted_boxes = excluded.submitted_boxes,
+    state = excluded.state, detail = excluded.detail, updated_at = now(),
+    reviewed_at = NULL, reviewed_by = NULL
+WHERE (held.model, held.model_version, held.score,
+       held.predicted_boxes, held.submitted_boxes, held.detail)
+   IS DISTINCT FROM (excluded.model, excluded.model_version, excluded.score,
+                     excluded.predicted_boxes, excluded.submitted_boxes, excluded.detail)
+RETURNING xmax = 0
+"""
+OUTCOME = """
+SELECT r.request_id, r.state, u.num_accesses, u.suspicious_requests, b.reported_at
+FROM requests r JOIN users u USING (user_address) LEFT JOIN bans b USING (user_address)
+WHERE r.prediction_id = %(prediction_id)s AND r.user_address = %(user_address)s
+"""
+COLUMNS = """
+SELECT request_id, prediction_id, user_address, model, model_version, score, predicted_boxes,
+       submitted_boxes, suspicious, state, detail, created_at, updated_at, reviewed_at, reviewed_by
+FROM requests
+"""
+BY_USER = f"""{COLUMNS} WHERE user_address = %(user_address)s AND request_id < %(before)s
+ORDER BY request_id DESC LIMIT %(limit)s"""
+TO_REVIEW = f"""{COLUMNS} WHERE state = 'quarantined' AND reviewed_at IS NULL
+AND request_id > %(after)s ORDER BY request_id LIMIT %(limit)s"""
+BY_PREDICTION = f"""{COLUMNS} WHERE prediction_id = %(prediction_id)s ORDER BY user_address"""
+STANDING = """
+SELECT u.user_address, u.num_accesses, u.total_score, u.suspicious_requests, u.forgiven_requests,
+       b.reported_at
+FROM users u LEFT JOIN bans b USING (user_address)
+"""
+ONE_STANDING = f"{STANDING} WHERE u.user_address = %(user_address)s"
+MOST_SUSPICIOUS = f"""{STANDING} WHERE u.suspicious_requests > 0
+ORDER BY u.suspicious_requests DESC, u.user_address LIMIT %(limit)s"""
+IS_BANNED = "SELECT EXISTS (SELECT FROM bans WHERE user_address = %(user_address)s)"
+BANS = "SELECT user_address, reported_at, reported_by, why FROM bans ORDER BY user_address"
+KNOW_USER = "INSERT INTO users (user_address) VALUES (%(user_address)s) ON CONFLICT DO NOTHING"
+LOCK_USER = "SELECT FROM users WHERE user_address = %(user_address)s FOR NO KEY UPDATE"
+BAN = """
+INSERT INTO bans (user_address, reported_by, why) VALUES (%(user_address)s, %(by)s, %(why)s)
+ON CONFLICT DO NOTHING
+"""
+SIGN = """
+SELECT set_config('sightloop.decided_by', %(by)s, true), set_config('sightloop.why', %(why)s, true)
+"""
+LIFT = "DELETE FROM bans WHERE user_address = %(user_address)s"
+DECISIONS = """
+SELECT decision_id, user_address, decision, decided_by, why, decided_at FROM decisions
+WHERE user_address = %(user_address)s ORDER BY decision_id
+"""
+HAS_DECIDED = "SELECT EXISTS (SELECT FROM decisions WHERE decision_id = %(decision_id)s)"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A scored submission, as it is to be recorded.
+
+    Parameters
+    ----------
+    user_address : str
+        One word of at most 255 characters.
+    prediction_id : str
+        A UUID. With the user it names the request: the same two again are a retry.
+    model : str
+    model_version : int
+        The version that predicted.
+    score : float
+        0 to 1.
+    predicted_boxes, submitted_boxes : int
+        How many there were.
+    state : "accepted" or "quarantined"
+        What becomes of it.
+    detail : mapping, optional
+        What a reviewer looks at, as JSON.
+
+    Raises
+    ------
+    InvalidRequest
+        One of them cannot be recorded; the message names it.
+    """
+
+    user_address: str
+    prediction_id: str
+    model: str
+    model_version: int
+    score: float
+    predicted_boxes: int
+    submitted_boxes: int
+    state: Literal["accepted", "quarantined"]
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_address(self.user_address)
+        _check_id(self.prediction_id)
+        if not 0 <= self.score <= 1:
+            raise InvalidRequest(f"a score is 0 to 1, not {self.score}")
+        if self.predicted_boxes < 0 or self.submitted_boxes < 0:
+            raise InvalidRequest("there cannot be fewer than no boxes")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request that was recorded.
+
+    ``change`` is "new"; "updated" where a retry said something else than before, "same" where it
+    did not: then a review of it stands. The other fields are as they are now.
+    """
+
+    request_id: int
+    change: Change
+    state: str
+    num_accesses: int
+    suspicious_requests: int
+    banned_since: datetime | None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A row of ``requests``."""
+
+    request_id: int
+    prediction_id: str
+    user_address: str
+    model: str
+    model_version: int
+    score: float
+    predicted_boxes: int
+    submitted_boxes: int
+    suspicious: bool
+    state: str
+    detail: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    reviewed_at: datetime | None
+    reviewed_by: str | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A user's counters; the suspicious requests above the forgiven ones count towards a ban."""
+
+    user_address: str
+    num_accesses: int
+    total_score: Decimal
+    suspicious_requests: int
+    forgiven_requests: int
+    banned_since: datetime | None
+
+
+@dataclass(frozen=True)
+class Ban:
+    """A ban in force, and who made it ("sightloop": the eleventh suspicious request did)."""
+
+    user_address: str
+    reported_at: datetime
+    reported_by: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A ban or the lifting of one, as it was written down."""
+
+    decision_id: int
+    user_address: str
+    decision: Literal["ban", "lift"]
+    decided_by: str
+    why: str
+    decided_at: datetime
+
+
+class Ledger:
+    """Requests, users and bans.
+
+    All methods raise ``DatabaseUnavailable`` where the database does not answer, or had to choose
+    between two transactions: the same call may succeed later.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, request: Request) -> Outcome:
+        """Write a request down, or write over what the same user said of the same prediction."""
+        given = {**vars(request), "detail": json.dumps(dict(request.detail), allow_nan=False)}
+        with self._database.transaction() as rows:
+            rows.execute(RECORD, given)
+            written = rows.fetchone()
+            rows.execute(OUTCOME, given)
+            [(request_id, *now)] = rows.fetchall()
+        return Outcome(request_id, _change(written), *now)
+
+    def is_banned(self, user_address: str) -> bool:
+        """Tell whether a user is banned at this moment."""
+        return bool(self._all(IS_BANNED, user_address=user_address)[0][0])
+
+    def bans(self) -> list[Ban]:
+        """Return the bans in force, sorted by address."""
+        return [Ban(*row) for row in self._all(BANS)]
+
+    def ban(self, user_address: str, by: str, why: str) -> bool:
+        """Ban a user, whether seen before or not; tell whether they were not banned yet.
+
+        Raises
+        ------
+        InvalidRequest
+            It does not say who or why, or the address cannot be one.
+        """
+        given = _signed(user_address, by, why)
+        with self._database.transaction() as rows:
+            rows.execute(KNOW_USER, given)
+            rows.execute(BAN, given)
+            return bool(rows.rowcount)
+
+    def lift(self, user_address: str, by: str, why: str) -> bool:
+        """Lift a user's ban and forgive what led to it; tell whether there was one.
+
+        The next ban takes eleven more suspicious requests.
+
+        Raises
+        ------
+        InvalidRequest
+            It does not say who or why, or the address cannot be one.
+        """
+        given = _signed(user_address, by, why)
+        with self._database.transaction() as rows:
+            rows.execute(LOCK_USER, given)
+            rows.execute(SIGN, given)
+            rows.execute(LIFT, given)
+            return bool(rows.rowcount)
+
+    def decisions(self, user_address: str) -> list[Decision]:
+        """Return a user's bans and liftings, oldest first."""
+        return [Decision(*row) for row in self._all(DECISIONS, user_address=user_address)]
+
+    def has_decided(self, decision_id: int) -> bool:
+        """Tell whether an announced decision can be seen yet.
+
+        An announcement can be quicker than the transaction that it tells of. When the decision it
+        names is seen, so is all else of that transaction.
+        """
+        return bool(self._all(HAS_DECIDED, decision_id=decision_id)[0][0])
+
+    def standing(self, user_address: str) -> Standing | None:
+        """Return a user's counters; ``None`` where nothing is known of them."""
+        found = self._all(ONE_STANDING, user_address=user_address)
+        return Standing(*found[0]) if found else None
+
+    def most_suspicious(self, limit: int = PAGE) -> list[Standing]:
+        """Return the users with suspicious requests, those with most first."""
+        return [Standing(*row) for row in self._all(MOST_SUSPICIOUS, limit=limit)]
+
+    def of_user(self, user_address: str, before: int = NEWEST, limit: int = PAGE) -> list[Recorded]:
+        """Return a page of a user's requests, newest first, with ids below ``before``."""
+        page = {"user_address": user_address, "before": before, "limit": limit}
+        return [Recorded(*row) for row in self._all(BY_USER, **page)]
+
+    def to_review(self, after: int = 0, limit: int = PAGE) -> list[Recorded]:
+        """Return a page of quarantined requests that nobody reviewed, oldest first."""
+        return [Recorded(*row) for row in self._all(TO_REVIEW, after=after, limit=limit)]
+
+    def of_prediction(self, prediction_id: str) -> list[Recorded]:
+        """Return what users said of a prediction.
+
+        Raises
+        ------
+        InvalidRequest
+            The id is no UUID.
+        """
+        _check_id(prediction_id)
+        found = self._all(BY_PREDICTION, prediction_id=prediction_id)
+        return [Recorded(*row) for row in found]
+
+    def _all(self, query: str, **given: object) -> list[tuple[Any, ...]]:
+        with self._database.transaction() as rows:
+            rows.execute(query, given)
+            return list(rows.fetchall())
+
+
+def _change(written: tuple[Any, ...] | None) -> Change:
+    """Read what RECORD returns: nothing where nothing changed, else whether the row is new."""
+    if written is None:
+        return "same"
+    return "new" if written[0] else "updated"
+
+
+def _signed(user_address: str, by: str, why: str) -> dict[str, str]:
+    _check_address(user_address)
+    for name, text in (("who decides", by), ("why", why)):
+        if not text.strip() or "\0" in text:
+            raise InvalidRequest(f"a decision must say {name}")
+    return {"user_address": user_address, "by": by, "why": why}
+
+
+def _check_address(user_address: str) -> None:
+    if not ADDRESS.fullmatch(user_address):
+        raise InvalidRequest(f"{user_address!r} cannot be a user: one word, 255 characters at most")
+
+
+def _check_id(prediction_id: str) -> None:
+    try:
+        uuid.UUID(prediction_id)
+    except ValueError:
+        raise InvalidRequest(f"{prediction_id!r} is no prediction's id: a UUID is") from None
