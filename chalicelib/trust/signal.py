@@ -12,15 +12,15 @@ submitted in the class, what it got wrong (removed, relabelled, moved to an IoU 
 all predicted in it. AP is neither recall nor precision, may come from a handful of boxes, and is
 unknown or low where the score sees nothing; so the error rate is kept within ``ERROR_RATES``.
 
-``LOW_AP``: classes that the score can never flag. It is a mean of the ``s_c``, weighted with
-``s_c^2``, so it lies below the largest of them; and ``s_c = AP_c^0.4 * d_c^0.6 <= AP_c^0.4``,
+``LOW_AP``: classes that the score can hardly or never flag. It is a mean of the ``s_c``, weighted
+with ``s_c^2``, so it lies below the largest of them; and ``s_c = AP_c^0.4 * d_c^0.6 <= AP_c^0.4``,
 because ``d_c <= 1``. A score above ``t = 0.7`` therefore takes a predicted class with ::
 
     AP_c^0.4 > t,  that is  AP_c > t^(1 / 0.4) = 0.7^2.5 = 0.40996
 
-and nothing done to classes below that is ever suspicious, nor to those without an AP. So: the
-class is one of these, and ``d_c`` would have exceeded the threshold had the AP been 1:
-``d_c^0.6 > t``, or ``d_c > 0.552``.
+and nothing done to classes below that (``LOW_AP``) is ever suspicious, nor to those without an AP;
+a little above it takes nearly a clean sweep. So: ``d_c`` would exceed the threshold if the AP were
+1, ``d_c^0.6 > t`` or ``d_c > 0.552`` (``LARGE_DISTANCE``), and only the AP keeps ``s_c`` below.
 
 ``ONE_CLASS``: some ``s_c > t`` though the mean is not, because other classes were changed a little.
 
@@ -131,7 +131,7 @@ def findings(
 
 def _about_a_class(part: ClassScore, suspicious: bool) -> Iterator[Finding]:
     ap = part.average_precision
-    if (ap or 0) <= LOW_AP and part.distance > LARGE_DISTANCE:
+    if part.distance > LARGE_DISTANCE and part.score <= SUSPICIOUS:
         yield Finding(Cause.LOW_AP, part.distance, part.class_id, average_precision=ap)
     if part.score > SUSPICIOUS and not suspicious:
         yield Finding(Cause.ONE_CLASS, part.score, part.class_id, average_precision=ap)

@@ -17,7 +17,7 @@ WAITS = "Thank you. A person will look at your boxes before they are used: "
 FOR_CONTRIBUTOR = {
     Cause.SCORE: "they differ much from what the model is usually right about.",
     Cause.TOTAL_MISS: "the model found nothing here, so there is nothing to compare them with.",
-    Cause.LOW_AP: "they change much of {name}, where the model is no judge yet.",
+    Cause.LOW_AP: "they change much of what was found as {name}.",
     Cause.ONE_CLASS: "they differ much from what the model is usually right about in {name}.",
     Cause.ADDED: "they hold more new boxes of {name} than the model usually overlooks.",
     Cause.UNDONE: "they change more boxes of {name} than the model usually gets wrong.",
@@ -27,8 +27,8 @@ FOR_REVIEWER = {
     "right about were undone. It counts towards a ban.",
     Cause.TOTAL_MISS: "Nothing was predicted, so the score {figure:g} says nothing. It counts "
     "towards no ban.",
-    Cause.LOW_AP: "Much of {name} was changed (distance {figure:.3f}); the score cannot flag a "
-    "class whose AP is {ap}.",
+    Cause.LOW_AP: "Much of {name} was changed (distance {figure:.3f}); only its AP, {ap}, keeps "
+    "the score of the class at or below {threshold}.",
     Cause.ONE_CLASS: "{name} alone scores {figure:.3f}, above {threshold}; smaller changes in "
     "other classes hide it in the mean.",
     Cause.ADDED: "{count} of {among} boxes of {name} were added; the chance that the model "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 MODULES = ("boxes", "changes", "score", "signal", "verdict")
 
 
@@ -21,11 +22,17 @@ def test_examples_are_true(name: str) -> None:
     assert outcome.failed == 0
 
 
+def test_the_examples_in_the_documentation_are_true() -> None:
+    outcome = doctest.testfile(str(ROOT / "docs/trust.md"), module_relative=False)
+
+    assert outcome.attempted >= 8
+    assert outcome.failed == 0
+
+
 def test_judging_needs_neither_aws_nor_a_database() -> None:
     heavy = ["boto3", "botocore", "psycopg2", "pydantic", "chalice"]
     code = f"import sys, chalicelib.trust; print([m for m in {heavy} if m in sys.modules])"
-    root = Path(__file__).parents[2]
 
-    seen = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
+    seen = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
 
     assert seen.stdout.decode().strip() == "[]"

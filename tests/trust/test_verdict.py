@@ -123,6 +123,14 @@ def test_wiping_out_a_class_that_the_score_can_never_flag_waits(
     assert not judgement.suspicious
 
 
+def test_boxes_of_a_middling_class_that_are_all_moved_far_wait() -> None:
+    judgement = judge(row_of(2), row_of(2, by=6), [0.6])
+
+    assert judgement.scored.classes[0].average_precision == 0.6
+    assert causes(judgement) == {"low_ap"}
+    assert not judgement.suspicious
+
+
 def test_mending_half_of_a_class_of_low_ap_is_accepted() -> None:
     assert accepted(judge(row_of(4), together(row_of(2), row_of(2, at=3)), [0.3]))
 
@@ -200,7 +208,7 @@ def test_a_class_without_a_name_is_called_by_its_number() -> None:
     [reason] = judge(row_of(2, class_id=7), NOTHING, [0.9], NAMES).reasons
 
     assert reason.for_reviewer.startswith("Much of class 7 was changed")
-    assert "AP is unknown" in reason.for_reviewer
+    assert "only its AP, unknown, keeps" in reason.for_reviewer
 
 
 def test_a_judgement_is_json_with_all_its_parts() -> None:
