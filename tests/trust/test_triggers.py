@@ -278,6 +278,16 @@ def test_the_lambda_is_invoked_where_the_extension_is(
     ]
 
 
+def test_the_lambda_is_invoked_no_earlier_than_at_the_end_of_the_transaction(
+    sql: Any, extension: Any
+) -> None:
+    extension()
+    calls = "SELECT * FROM aws_lambda.calls"
+
+    assert sql(insert("ann", 0.9, 11), calls) == []
+    assert len(sql(calls)) == 1
+
+
 def test_the_lambdas_name_can_be_set(sql: Any, ledger: Ledger, extension: Any) -> None:
     extension()
     name = "sightloop-prod-update_reported_list"
@@ -376,20 +386,6 @@ def test_mixed_work_of_twenty_leaves_counters_exact(
         taken = [made.decision for made in ledger.decisions(user)]
         assert taken == (["ban", "lift"] * len(taken))[: len(taken)]
         assert ledger.is_banned(user) == bool(len(taken) % 2)
-
-
-def test_bulk_statements_over_the_same_users_do_not_deadlock(sql: Any, at_once: AtOnce) -> None:
-    def bulk(_: Ledger, number: int) -> None:
-        order = "ASC" if number % 2 else "DESC"
-        sql(f"""INSERT INTO sightloop.requests (prediction_id, user_address, model, model_version,
-                                                score, predicted_boxes, submitted_boxes, state)
-                SELECT gen_random_uuid(), 'user' || n, 'scratch', 1, 0.9, 1, 1, 'accepted'
-                FROM generate_series(1, 50) n ORDER BY n {order}""")
-
-    at_once(bulk, list(range(60)))
-
-    assert sql.counters() == {f"user{n}": [60, Decimal(54), 60] for n in range(1, 51)}
-    assert sql("SELECT count(*) FROM sightloop.decisions") == [(50,)]
 
 
 STEPS = st.lists(
