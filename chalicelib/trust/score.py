@@ -112,8 +112,8 @@ def customization_score(
         judged = validation_aps is not None and len(validation_aps) and len(submitted)
         return CustomizationScore(1.0 if judged else 0.0, ())
     ids, member_of, counts = np.unique(predicted.class_id, return_inverse=True, return_counts=True)
-    kept = np.bincount(member_of, best_overlaps(predicted, submitted)) / counts
-    distance = np.clip(1 - kept, 0, 1)  # rounding may leave a trace below 0
+    overlap = best_overlaps(predicted, submitted)  # never rounds to more than 1
+    distance = 1 - np.bincount(member_of, overlap) / counts
     aps = [average_precision(validation_aps, class_id) for class_id in ids.tolist()]
     scores = _class_scores(np.array([ap or 0.0 for ap in aps]), distance)
     given = (submitted.class_id[:, None] == ids).sum(axis=0)
