@@ -96,7 +96,7 @@ def _description() -> Copy:
 def page() -> Response:
     """Return the page, whose links are relative: on AWS it lies below a stage or a base path."""
     asked = str(api.request.context.get("path") or "/")
-    answer = _answered(_page_below(asked), "text/html")
+    answer = _answered(_page_below(asked), _media_type(STATIC / "index.html"))
     answer.headers["Content-Security-Policy"] = _content_security_policy()
     return answer
 
