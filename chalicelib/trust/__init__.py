@@ -1,4 +1,4 @@
-"""How far a submission is to be trusted. Pure: numbers in, a judgement out.
+"""How far a submission is to be trusted. Judging is pure: numbers in, a judgement out.
 
 >>> from chalicelib.trust import ClassedBoxes, judge
 >>> predicted = ClassedBoxes([[10, 10, 50, 50], [60, 60, 90, 90]], [0, 0])
