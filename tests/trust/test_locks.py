@@ -53,12 +53,13 @@ def blocked(sql: Any) -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
 def test_users_are_locked_in_the_order_of_their_addresses(
     sql: Any, held: connection, blocked: Callable[..., Future[Any]]
 ) -> None:
-    for user in ("bob", "ann"):  # bob lies before ann in the table
-        sql(f"{INSERT} (VALUES ('{user}')) u (named)")
+    many = "SELECT 'user' || n FROM generate_series(1, 200) n"
+    sql(f"{INSERT} ({many}) u (named)")
+    sql(f"{INSERT} (VALUES ('ann')) u (named)")  # the first by name, the last in the table
     held.cursor().execute("SELECT FROM sightloop.users WHERE user_address = 'ann' FOR UPDATE")
-    both = blocked(lambda: sql(f"{INSERT} (VALUES ('bob'), ('ann')) u (named)"))
+    both = blocked(lambda: sql(f"{INSERT} ({many} UNION ALL SELECT 'ann') u (named)"))
 
-    sql("SELECT FROM sightloop.users WHERE user_address = 'bob' FOR UPDATE NOWAIT")
+    sql("SELECT FROM sightloop.users WHERE user_address <> 'ann' FOR UPDATE NOWAIT")
     held.rollback()
     both.result(SECONDS)
     assert sql.counters() == sql.recount()
