@@ -1,14 +1,25 @@
-"""A label store's CSV to hand to the tests, made of plain rows."""
+"""What the tests of labels share: CSVs made of plain rows, and the photos of metal tags."""
 
 from __future__ import annotations
 
+import bisect
 import csv
+import hashlib
 import io
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from chalicelib.labels.fingerprint import Fingerprint, fingerprint_of
 from chalicelib.labels.label_store_csv import COLUMNS
+
+SHARED = Path(os.environ.get("SIGHTLOOP_SHARED", Path(__file__).parents[3] / "shared"))
+
+# The tags change after these times, says the README of the photos.
+TAGS_CHANGE_AFTER = ["10-15-99", "10-52-99", "10-55-01-99", "11-01-21-99", "the end"]
 
 CsvOf = Callable[..., str]
 PLAIN = {
@@ -35,3 +46,31 @@ def csv_of() -> CsvOf:
         return text.getvalue()
 
     return write
+
+
+@dataclass(frozen=True)
+class TagPhoto:
+    """A photo of a metal tag, and what its name says of when and where it was taken."""
+
+    path: Path
+    sha256: str
+    fingerprint: Fingerprint
+    shot: str
+    group: str
+
+
+@pytest.fixture(scope="session")
+def tag_photos() -> list[TagPhoto]:
+    """Return the photos of the shared data set; skip where it is not at hand."""
+    paths = sorted((SHARED / "data/scratch/images").glob("*.jpg"))
+    if not paths:
+        pytest.skip("the shared photos are not here")
+    return [_tag_photo(path) for path in paths]
+
+
+def _tag_photo(path: Path) -> TagPhoto:
+    data = path.read_bytes()
+    shot, _ = path.stem.split("-cropped-")
+    time = shot.removeprefix("image-2020-04-22-")
+    group = TAGS_CHANGE_AFTER[bisect.bisect(TAGS_CHANGE_AFTER, time)]
+    return TagPhoto(path, hashlib.sha256(data).hexdigest(), fingerprint_of(data), shot, group)

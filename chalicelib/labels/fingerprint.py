@@ -1,0 +1,177 @@
+"""A perceptual fingerprint: photos of the same thing have near ones, shifted or exposed otherwise.
+
+The usual 64-bit hash of a whole picture sees how a scene is laid out: all photos from one machine
+are alike to it. This one looks at the fine structure in the middle. The picture becomes 64x64 grey
+pixels; what is smooth is taken away, and with it the exposure; of the middle 40x40 the signs of the
+16x16 lowest cosine frequencies (but for the six lowest) are the fingerprint: 250 bits. A new
+picture is compared at 81 shifts, of up to a sixteenth of its width and height.
+
+``NEAR`` was chosen on 184 photos of metal tags, each photographed up to 17 times, in four places
+before a busy frame; ``benchmarks/split.py`` measures it anew. A surface without any structure has
+no fingerprint worth the name: its bits are the camera's noise.
+
+    >>> grain = np.random.default_rng(0).integers(0, 255, (30, 45), np.uint8)
+    >>> tag = Image.fromarray(grain).resize((450, 300))
+    >>> moved = Image.fromarray(np.roll(tag, (5, 12), (0, 1)))
+    >>> int(distances(fingerprint(moved), fingerprint(tag).bits)[0]) <= NEAR
+    True
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from chalicelib.vision import decode_image
+
+Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+UInt64 = npt.NDArray[np.uint64]
+
+SIDE = 64
+SMOOTH = 3.0  # pixels of these 64: what is smoother is lighting
+MARGIN = 12  # what lies outside is likely background
+REACH = 4  # pixels of these 64
+FREQUENCIES = 16
+LOWEST = 3  # frequencies of a lower order say how the scene is laid out
+BITS = 250
+WORDS = 4
+NEAR = 62
+BLOCK = 16384  # rows of the index at a time, so that they stay in the processor's cache
+ENOUGH = 4 * SIDE
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What a picture looks like.
+
+    Attributes
+    ----------
+    bits : uint64 [4]
+        To store: 250 bits, the rest zero.
+    shifted : uint64 [S, 4]
+        To look up with: the bits at every shift, no shift among them.
+    """
+
+    bits: UInt64
+    shifted: UInt64
+
+    def to_bytes(self) -> bytes:
+        """Return the 32 bytes to store."""
+        return self.bits.astype("<u8").tobytes()
+
+
+def fingerprint_of(data: bytes) -> Fingerprint:
+    """Return the fingerprint of an encoded image, turned upright.
+
+    Raises
+    ------
+    InvalidImage
+        As ``decode_image``.
+    """
+    return fingerprint(decode_image(data, enough=ENOUGH).image)
+
+
+def fingerprint(picture: Image.Image) -> Fingerprint:
+    """Return the fingerprint of a decoded picture of any size and shape."""
+    grey = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    smooth = grey.filter(ImageFilter.GaussianBlur(SMOOTH))
+    structure = np.asarray(grey, np.float32) - np.asarray(smooth, np.float32)
+    window = SIDE - 2 * MARGIN
+    least, most = MARGIN - REACH, SIDE - MARGIN + REACH
+    views = np.lib.stride_tricks.sliding_window_view(
+        structure[least:most, least:most], (window, window)
+    ).reshape(-1, window, window)
+    waves = _cosines(window)
+    spectra = (waves @ views @ waves.T)[:, _kept()]
+    shifted = _packed(spectra > 0)
+    return Fingerprint(shifted[len(shifted) // 2], shifted)
+
+
+def distances(asked: Fingerprint, bits: UInt64) -> UInt8:
+    """Return in how many bits each stored fingerprint differs, at the shift that suits it best.
+
+    Parameters
+    ----------
+    asked : Fingerprint
+    bits : uint64 [N, 4] or [4]
+
+    Returns
+    -------
+    uint8 [N]
+        Of 250. Unrelated pictures differ in some 100: at the best of 81 shifts, that is.
+    """
+    return _least(asked.shifted, np.ascontiguousarray(np.atleast_2d(bits).T))
+
+
+class Index:
+    """Stored fingerprints, to be asked which of them are near. Holds 32 bytes each.
+
+    >>> index = Index()
+    >>> index.add(np.zeros(4, np.uint64))
+    0
+    >>> index.near(Fingerprint(np.zeros(4, np.uint64), np.zeros((81, 4), np.uint64)))
+    [(0, 0)]
+    """
+
+    def __init__(self, near: int = NEAR) -> None:
+        self._words: UInt64 = np.zeros((WORDS, 1024), np.uint64)
+        self._count = 0
+        self._near = near
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, bits: UInt64) -> int:
+        """Store one and return its number, counted from 0."""
+        if self._count == self._words.shape[1]:
+            self._words = np.concatenate([self._words, np.zeros_like(self._words)], 1)
+        self._words[:, self._count] = bits
+        self._count += 1
+        return self._count - 1
+
+    def near(self, asked: Fingerprint) -> list[tuple[int, int]]:
+        """Return number and distance of all that are near, nearest first, then oldest."""
+        found = _least(asked.shifted, self._words[:, : self._count])
+        rows = np.flatnonzero(found <= self._near)
+        order = np.argsort(found[rows], kind="stable")
+        return [(int(row), int(found[row])) for row in rows[order]]
+
+
+def _least(shifted: UInt64, words: UInt64) -> UInt8:
+    """Return for each column of words [4, N] the least distance to any of shifted [S, 4]."""
+    least = np.full(words.shape[1], 255, np.uint8)
+    for start in range(0, words.shape[1], BLOCK):
+        block = words[:, start : start + BLOCK]
+        best = least[start : start + BLOCK]
+        differing = np.empty(block.shape[1], np.uint64)
+        counts, total = np.empty((2, block.shape[1]), np.uint8)
+        for query in shifted:
+            total[:] = 0
+            for word, asked in zip(block, query, strict=True):
+                np.bitwise_xor(word, asked, out=differing)
+                np.bitwise_count(differing, out=counts)
+                total += counts
+            np.minimum(best, total, out=best)
+    return least
+
+
+def _cosines(length: int) -> Float32:
+    """Return the first cosine waves (DCT-II), float32 [16, length]."""
+    order = np.arange(FREQUENCIES)[:, None]
+    at = np.arange(length)[None] + 0.5
+    return np.cos(np.pi * order * at / length).astype(np.float32)
+
+
+def _kept() -> npt.NDArray[np.bool_]:
+    order = np.arange(FREQUENCIES)
+    return np.add.outer(order, order) >= LOWEST
+
+
+def _packed(bits: npt.NDArray[np.bool_]) -> UInt64:
+    padded = np.zeros((len(bits), WORDS * 64), np.bool_)
+    padded[:, : bits.shape[1]] = bits
+    return np.packbits(padded, axis=1).view("<u8").astype(np.uint64)
