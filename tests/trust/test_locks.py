@@ -35,7 +35,7 @@ def held(sql: Any) -> Iterator[connection]:
 
 
 @pytest.fixture
-def blocked(sql: Any) -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
+def blocked(sql: Any, held: connection) -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
     """Call something beside the test; go on as soon as it waits for a lock."""
     with ThreadPoolExecutor(1) as pool:
 
@@ -48,6 +48,7 @@ def blocked(sql: Any) -> Iterator[Callable[[Callable[[], Any]], Future[Any]]]:
             return begun
 
         yield start
+        held.close()  # else a test that fails would wait for whom it blocks
 
 
 def test_users_are_locked_in_the_order_of_their_addresses(
