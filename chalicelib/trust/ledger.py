@@ -6,23 +6,30 @@ and decisions, and reads. Every call is one short transaction, and safe to repea
 
 from __future__ import annotations
 
-import json
-import re
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Literal
 
 from chalicelib.database import Database
-from chalicelib.errors import InvalidRequest
+from chalicelib.errors import Conflict, InvalidRequest, NotFound
+from chalicelib.trust.records import (
+    Ban,
+    Change,
+    Decision,
+    Outcome,
+    Recorded,
+    Request,
+    Standing,
+    as_json,
+    check_address,
+    check_id,
+    is_storable,
+)
+
+__all__ = ["CHANNEL", "Ban", "Decision", "Ledger", "Outcome", "Recorded", "Request", "Standing"]
 
 CHANNEL = "sightloop_bans"
-ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]{1,255}")
 PAGE = 50
 NEWEST = 2**63 - 1
-Change = Literal["new", "updated", "same"]
 
 RECORD = """
 INSERT INTO requests AS held (prediction_id, user_address, model, model_version, score,
@@ -74,130 +81,18 @@ ON CONFLICT DO NOTHING
 SIGN = """
 SELECT set_config('sightloop.decided_by', %(by)s, true), set_config('sightloop.why', %(why)s, true)
 """
+REVIEW = """
+UPDATE requests SET state = %(state)s, reviewed_at = clock_timestamp(), reviewed_by = %(by)s
+WHERE request_id = %(request_id)s AND updated_at = %(seen)s
+  AND (state, reviewed_by) IS DISTINCT FROM (%(state)s, %(by)s)
+"""
+ONE_REQUEST = f"{COLUMNS} WHERE request_id = %(request_id)s"
 LIFT = "DELETE FROM bans WHERE user_address = %(user_address)s"
 DECISIONS = """
-SELECT decision_id, user_address, decision, decided_by, why, decided_at FROM decisions
+SELECT decision_id, user_address, decision, decided_by, why, decided_at, request_id FROM decisions
 WHERE user_address = %(user_address)s ORDER BY decision_id
 """
 HAS_DECIDED = "SELECT EXISTS (SELECT FROM decisions WHERE decision_id = %(decision_id)s)"
-
-
-@dataclass(frozen=True)
-class Request:
-    """A scored submission, as it is to be recorded.
-
-    Parameters
-    ----------
-    user_address : str
-        One word of at most 255 characters.
-    prediction_id : str
-        A UUID. With the user it names the request: the same two again are a retry.
-    model : str
-    model_version : int
-        The version that predicted.
-    score : float
-        0 to 1.
-    predicted_boxes, submitted_boxes : int
-        How many there were.
-    state : "accepted" or "quarantined"
-        What becomes of it.
-    detail : mapping, optional
-        What a reviewer looks at, as JSON.
-
-    Raises
-    ------
-    InvalidRequest
-        One of them cannot be recorded; the message names it.
-    """
-
-    user_address: str
-    prediction_id: str
-    model: str
-    model_version: int
-    score: float
-    predicted_boxes: int
-    submitted_boxes: int
-    state: Literal["accepted", "quarantined"]
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_address(self.user_address)
-        _check_id(self.prediction_id)
-        if not 0 <= self.score <= 1:
-            raise InvalidRequest(f"a score is 0 to 1, not {self.score}")
-        if self.predicted_boxes < 0 or self.submitted_boxes < 0:
-            raise InvalidRequest("there cannot be fewer than no boxes")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a request that was recorded.
-
-    ``change`` is "new"; "updated" where a retry said something else than before, "same" where it
-    did not: then a review of it stands. The other fields are as they are now.
-    """
-
-    request_id: int
-    change: Change
-    state: str
-    num_accesses: int
-    suspicious_requests: int
-    banned_since: datetime | None
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A row of ``requests``."""
-
-    request_id: int
-    prediction_id: str
-    user_address: str
-    model: str
-    model_version: int
-    score: float
-    predicted_boxes: int
-    submitted_boxes: int
-    suspicious: bool
-    state: str
-    detail: Mapping[str, Any]
-    created_at: datetime
-    updated_at: datetime
-    reviewed_at: datetime | None
-    reviewed_by: str | None
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A user's counters; the suspicious requests above the forgiven ones count towards a ban."""
-
-    user_address: str
-    num_accesses: int
-    total_score: Decimal
-    suspicious_requests: int
-    forgiven_requests: int
-    banned_since: datetime | None
-
-
-@dataclass(frozen=True)
-class Ban:
-    """A ban in force, and who made it ("sightloop": the eleventh suspicious request did)."""
-
-    user_address: str
-    reported_at: datetime
-    reported_by: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A ban or the lifting of one, as it was written down."""
-
-    decision_id: int
-    user_address: str
-    decision: Literal["ban", "lift"]
-    decided_by: str
-    why: str
-    decided_at: datetime
 
 
 class Ledger:
@@ -216,7 +111,7 @@ class Ledger:
 
     def record(self, request: Request) -> Outcome:
         """Write a request down, or write over what the same user said of the same prediction."""
-        given = {**vars(request), "detail": json.dumps(dict(request.detail), allow_nan=False)}
+        given = {**vars(request), "detail": as_json(request.detail)}
         with self._database.transaction() as rows:
             rows.execute(RECORD, given)
             written = rows.fetchone()
@@ -263,8 +158,46 @@ class Ledger:
             rows.execute(LIFT, given)
             return bool(rows.rowcount)
 
+    def review(
+        self,
+        request_id: int,
+        seen: datetime,
+        state: Literal["accepted", "rejected"],
+        by: str,
+        why: str,
+    ) -> Recorded:
+        """Accept or reject a request, as it was when the operator looked at it.
+
+        The counters stay: they say what was sent, not what became of it.
+
+        Parameters
+        ----------
+        seen : datetime
+            The ``updated_at`` of what the operator looked at.
+
+        Raises
+        ------
+        Conflict
+            Its user has sent something else since then.
+        NotFound
+            There is no such request.
+        InvalidRequest
+            It does not say who or why.
+        """
+        given = {"request_id": request_id, "seen": seen, "state": state, **_signature(by, why)}
+        with self._database.transaction() as rows:
+            rows.execute(SIGN, given)
+            rows.execute(REVIEW, given)
+            rows.execute(ONE_REQUEST, given)
+            found = [Recorded(*row) for row in rows.fetchall()]
+        if not found:
+            raise NotFound(f"there is no request {request_id}")
+        if found[0].updated_at != seen:
+            raise Conflict(f"request {request_id} was sent anew after {seen}: look at it again")
+        return found[0]
+
     def decisions(self, user_address: str) -> list[Decision]:
-        """Return a user's bans and liftings, oldest first."""
+        """Return what operators and the counters decided about a user, oldest first."""
         return [Decision(*row) for row in self._all(DECISIONS, user_address=user_address)]
 
     def has_decided(self, decision_id: int) -> bool:
@@ -301,7 +234,7 @@ class Ledger:
         InvalidRequest
             The id is no UUID.
         """
-        _check_id(prediction_id)
+        check_id(prediction_id)
         found = self._all(BY_PREDICTION, prediction_id=prediction_id)
         return [Recorded(*row) for row in found]
 
@@ -319,20 +252,12 @@ def _change(written: tuple[Any, ...] | None) -> Change:
 
 
 def _signed(user_address: str, by: str, why: str) -> dict[str, str]:
-    _check_address(user_address)
+    check_address(user_address)
+    return {"user_address": user_address, **_signature(by, why)}
+
+
+def _signature(by: str, why: str) -> dict[str, str]:
     for name, text in (("who decides", by), ("why", why)):
-        if not text.strip() or "\0" in text:
+        if not text.strip() or not is_storable(text):
             raise InvalidRequest(f"a decision must say {name}")
-    return {"user_address": user_address, "by": by, "why": why}
-
-
-def _check_address(user_address: str) -> None:
-    if not ADDRESS.fullmatch(user_address):
-        raise InvalidRequest(f"{user_address!r} cannot be a user: one word, 255 characters at most")
-
-
-def _check_id(prediction_id: str) -> None:
-    try:
-        uuid.UUID(prediction_id)
-    except ValueError:
-        raise InvalidRequest(f"{prediction_id!r} is no prediction's id: a UUID is") from None
+    return {"by": by, "why": why}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.database import Database
-from chalicelib.errors import DatabaseUnavailable, InvalidRequest
+from chalicelib.errors import Conflict, DatabaseUnavailable, InvalidRequest, NotFound
 from chalicelib.trust.ledger import Ledger, Request
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -57,6 +57,70 @@ def test_a_review_outlives_the_same_content_and_not_another(
     other = request_of("ann", prediction_id=first.prediction_id, detail={"boxes": [3]})
     assert ledger.record(other).change == "updated"
     assert [held.reviewed_by for held in ledger.to_review()] == [None]
+
+
+@pytest.mark.parametrize("state, decision", [("accepted", "accept"), ("rejected", "reject")])
+def test_a_review_is_written_down(
+    ledger: Ledger, request_of: Make, state: Any, decision: str
+) -> None:
+    waiting = ledger.record(request_of("ann")).request_id
+    [seen] = ledger.to_review()
+    reviewed = ledger.review(waiting, seen.updated_at, state, "olga", "looked at it")
+
+    assert (reviewed.state, reviewed.reviewed_by) == (state, "olga")
+    assert ledger.to_review() == []
+    [taken] = ledger.decisions("ann")
+    assert (taken.decision, taken.decided_by, taken.why) == (decision, "olga", "looked at it")
+    assert (taken.request_id, taken.decided_at) == (waiting, reviewed.reviewed_at)
+
+
+def test_a_review_said_twice_is_one_decision_and_another_is_another(
+    ledger: Ledger, request_of: Make
+) -> None:
+    waiting = ledger.record(request_of("ann")).request_id
+    [seen] = ledger.to_review()
+    for state in ("accepted", "accepted", "rejected"):
+        ledger.review(waiting, seen.updated_at, state, "olga", "test")  # type: ignore[arg-type]
+
+    assert [made.decision for made in ledger.decisions("ann")] == ["accept", "reject"]
+
+
+def test_what_was_sent_anew_is_not_accepted_unseen(ledger: Ledger, request_of: Make) -> None:
+    first = request_of("ann")
+    waiting = ledger.record(first).request_id
+    [seen] = ledger.to_review()
+    ledger.record(request_of("ann", prediction_id=first.prediction_id, detail={"other": 1}))
+
+    with pytest.raises(Conflict, match="look at it again"):
+        ledger.review(waiting, seen.updated_at, "accepted", "olga", "test")
+    assert ledger.decisions("ann") == []
+    with pytest.raises(NotFound):
+        ledger.review(waiting + 1, seen.updated_at, "accepted", "olga", "test")
+
+
+def test_twenty_operators_at_once_leave_one_word_each(
+    ledger: Ledger, request_of: Make, at_once: Callable[..., list[Any]]
+) -> None:
+    waiting = ledger.record(request_of("ann")).request_id
+    [seen] = ledger.to_review()
+
+    def review(each: Ledger, number: int) -> None:
+        state: Any = "accepted" if number % 2 else "rejected"
+        each.review(waiting, seen.updated_at, state, f"operator{number}", "test")
+
+    at_once(review, list(range(60)))
+
+    taken = ledger.decisions("ann")
+    assert len({made.decided_by for made in taken}) == len(taken) == 60
+    [now] = ledger.of_user("ann")
+    assert (now.reviewed_by, now.reviewed_at) == (taken[-1].decided_by, taken[-1].decided_at)
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "c:\\users", "ü\u2028", '"', "😀"])
+def test_any_text_comes_back_as_it_was(ledger: Ledger, request_of: Make, text: str) -> None:
+    ledger.record(request_of("ann", detail={"name": text}))
+
+    assert ledger.of_user("ann")[0].detail == {"name": text}
 
 
 def test_different_people_may_answer_for_one_prediction(ledger: Ledger, request_of: Make) -> None:
@@ -194,6 +258,14 @@ def test_the_most_suspicious_come_first(ledger: Ledger, request_of: Make) -> Non
         {"score": float("nan")},
         {"predicted_boxes": -1},
         {"submitted_boxes": -1},
+        {"submitted_boxes": 2**31},
+        {"model": "Not A Name"},
+        {"model_version": 0},
+        {"detail": {"score": float("nan")}},
+        {"detail": {"name": "nul\0"}},
+        {"detail": {"boxes": {1, 2}}},
+        {"detail": {"name": "half a pair \ud800"}},
+        {"user": "half\ud800"},
     ],
 )
 def test_what_cannot_be_recorded_is_refused(request_of: Make, wrong: dict[str, Any]) -> None:
@@ -201,7 +273,9 @@ def test_what_cannot_be_recorded_is_refused(request_of: Make, wrong: dict[str, A
         request_of(**wrong)
 
 
-@pytest.mark.parametrize("by, why", [("", "because"), ("olga", " "), ("ol\0ga", "because")])
+@pytest.mark.parametrize(
+    "by, why", [("", "because"), ("olga", " "), ("ol\0ga", "because"), ("olga", "\udfff")]
+)
 def test_an_unsigned_decision_is_refused(ledger: Ledger, by: str, why: str) -> None:
     for decide in (ledger.ban, ledger.lift):
         with pytest.raises(InvalidRequest, match="a decision must say"):

@@ -109,7 +109,8 @@ def test_other_users_and_other_reviews_do_not_wait(
     sql("SET LOCAL lock_timeout = '1ms'", f"{INSERT} (VALUES ('eve')) u (named)")
     sql(
         "SET LOCAL lock_timeout = '1ms'",
-        f"""UPDATE sightloop.requests SET reviewed_at = now(), reviewed_by = 'olga'
+        f"""UPDATE sightloop.requests
+            SET state = 'accepted', reviewed_at = now(), reviewed_by = 'olga'
             WHERE request_id = {reviewed}""",
     )
     held.rollback()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import select
 import uuid
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import connection
 
+from chalicelib.trust import is_suspicious
 from chalicelib.trust.ledger import CHANNEL, Ledger, Request
 from deploy import migrate
 
@@ -24,6 +26,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 Make = Callable[..., Request]
 AtOnce = Callable[..., list[Any]]
+SECONDS = 60
 
 # As RDS has them: four signatures, so that the name alone is ambiguous.
 FAKE_EXTENSION = """
@@ -211,6 +214,28 @@ def test_what_was_decided_cannot_be_rewritten(sql: Any, ledger: Ledger, statemen
     assert len(ledger.decisions("ann")) == 1
 
 
+def test_a_review_is_not_announced(
+    sql: Any, listener: connection, ledger: Ledger, request_of: Make
+) -> None:
+    ledger.record(request_of("ann"))
+    [seen] = ledger.to_review()
+    ledger.review(seen.request_id, seen.updated_at, "rejected", "olga", "test")
+    assert len(ledger.decisions("ann")) == 1
+
+    ledger.ban("bob", "olga", "test")
+    assert heard(listener, SECONDS) == [{"decision_id": ledger.decisions("bob")[0].decision_id}]
+
+
+@pytest.mark.parametrize("predicted", [0, 1])
+@pytest.mark.parametrize("score", [0.0, 0.69999, 0.7, math.nextafter(0.7, 1), 0.71, 1.0])
+def test_suspicious_is_the_same_in_sql_and_python(
+    ledger: Ledger, request_of: Make, score: float, predicted: int
+) -> None:
+    ledger.record(request_of("ann", score=score, predicted_boxes=predicted))
+
+    assert ledger.of_user("ann")[0].suspicious == is_suspicious(score, predicted)
+
+
 @pytest.mark.parametrize(
     "column, value, constraint",
     [
@@ -245,24 +270,24 @@ def test_a_ban_is_announced_once_it_can_be_seen(
 
     ledger.record(request_of())
 
-    [told] = heard(listener, seconds=30)
+    [told] = heard(listener, SECONDS)
     assert told == {"decision_id": ledger.decisions("vandal")[0].decision_id}
     assert ledger.has_decided(told["decision_id"])
 
 
 def test_a_lifting_is_announced(ledger: Ledger, listener: connection) -> None:
     ledger.ban("ann", "olga", "test")
-    assert len(heard(listener, seconds=30)) == 1
+    assert len(heard(listener, SECONDS)) == 1
     ledger.lift("ann", "olga", "test")
 
-    assert heard(listener, seconds=30) == [{"decision_id": ledger.decisions("ann")[1].decision_id}]
+    assert heard(listener, SECONDS) == [{"decision_id": ledger.decisions("ann")[1].decision_id}]
 
 
 def test_a_transaction_announces_once(sql: Any, listener: connection, extension: Any) -> None:
     extension()
     sql(*[insert(f"user{number}", 0.9, 11) for number in range(5)])
 
-    assert len(heard(listener, seconds=30)) == 1
+    assert len(heard(listener, SECONDS)) == 1
     assert len(sql("SELECT * FROM aws_lambda.calls")) == 1
 
 
@@ -316,7 +341,7 @@ def test_a_lambda_that_cannot_be_invoked_loses_no_ban(
 
     assert ledger.is_banned("ann")
     assert sql.counters() == sql.recount()
-    assert len(heard(listener, seconds=30)) == 1
+    assert len(heard(listener, SECONDS)) == 1
 
 
 def test_a_schema_of_that_name_alone_is_not_the_extension(sql: Any, ledger: Ledger) -> None:
