@@ -61,7 +61,7 @@ SELECT md5(n::text)::uuid,
 FROM generate_series(1, {requests}) n
 """
 REVIEWED = """
-UPDATE sightloop.requests SET reviewed_at = now(), reviewed_by = 'operator'
+UPDATE sightloop.requests SET state = 'accepted', reviewed_at = now(), reviewed_by = 'operator'
 WHERE state = 'quarantined' AND request_id % 10 <> 0
 """
 

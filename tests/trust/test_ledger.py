@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,11 @@ from chalicelib.trust.ledger import Ledger, Request
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 Make = Callable[..., Request]
+KILL_ONE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+ORDER BY random() LIMIT 1
+"""
 
 
 def test_a_request_is_recorded_and_counted(ledger: Ledger, request_of: Make) -> None:
@@ -312,6 +318,31 @@ def test_twenty_retries_at_once_are_one_request(
     assert len({outcome.request_id for outcome in outcomes}) == 1
     assert sql.counters() == sql.recount()
     assert sql.counters()["vandal"][0] == 1
+
+
+def test_connections_that_die_lose_and_double_nothing(
+    ledger: Ledger, request_of: Make, at_once: Callable[..., list[Any]], sql: Any
+) -> None:
+    """A caller repeats what was not answered; whether it was done already, nobody knows."""
+    unanswered = []
+
+    def insist(each: Ledger, request: Request) -> None:
+        try:
+            each.record(request)
+        except DatabaseUnavailable:
+            unanswered.append(request)
+            insist(each, request)
+
+    killed = 0
+    with ThreadPoolExecutor(1) as beside:
+        work = beside.submit(at_once, insist, [request_of() for _ in range(400)])
+        while not work.done():
+            killed += len(sql(KILL_ONE))
+        work.result()
+
+    assert 0 < len(unanswered) <= killed
+    assert sql.counters() == sql.recount() == {"vandal": [400, Decimal(360), 400]}
+    assert [made.decision for made in ledger.decisions("vandal")] == ["ban"]
 
 
 def test_bans_and_liftings_at_once_alternate(
