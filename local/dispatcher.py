@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import unquote_plus
 
 from botocore.exceptions import BotoCoreError, ClientError
 from chalice.app import Chalice, S3EventConfig, ScheduledEventConfig, SQSEventConfig
@@ -114,7 +114,7 @@ class Dispatcher:
         for message in messages:
             arrived = json.loads(message["Body"]).get("Records", [])
             for source in sources:
-                records = [_as_aws_sends(r) for r in arrived if _watches(source, r)]
+                records = [record for record in arrived if _watches(source, record)]
                 if records:
                     call = self._caller(source.name, {"Records": records})
                     if not self._survive(source.name, call):
@@ -177,19 +177,12 @@ class Dispatcher:
 
 def _watches(source: S3EventConfig, record: dict[str, Any]) -> bool:
     told = record["s3"]
-    key = str(told["object"]["key"])
+    key = unquote_plus(told["object"]["key"])
     return bool(
         told["bucket"]["name"] == source.bucket
         and key.startswith(source.prefix or "")
         and key.endswith(source.suffix or "")
     )
-
-
-def _as_aws_sends(record: dict[str, Any]) -> dict[str, Any]:
-    """Return an S3 event's record with its key quoted, which the stand-in leaves as it is."""
-    told = record["s3"]
-    quoted = {**told["object"], "key": quote_plus(told["object"]["key"], safe="/")}
-    return {**record, "s3": {**told, "object": quoted}}
 
 
 def _seconds(expression: Any) -> float:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -28,22 +28,6 @@ from chalicelib.settings import Settings  # noqa: E402
 from deploy.resources import ensure  # noqa: E402
 from local.dispatcher import Dispatcher  # noqa: E402
 from local.server import Server  # noqa: E402
-
-
-class Triggers(Dispatcher):
-    """The dispatcher, for a stand-in that quotes the slashes of keys, as AWS does not."""
-
-    def _s3_events(self, sources: Any, messages: list[dict[str, Any]]) -> set[str]:
-        plain = [{**message, "Body": _plain_keys(message["Body"])} for message in messages]
-        return super()._s3_events(sources, plain)
-
-
-def _plain_keys(body: str) -> str:
-    event = json.loads(body)
-    for record in event.get("Records", []):
-        told = record["s3"]["object"]
-        told["key"] = unquote_plus(told["key"])
-    return json.dumps(event)
 
 
 def _free_port() -> int:
@@ -81,7 +65,7 @@ def main() -> None:
     config = CLIFactory(str(ROOT), environ=os.environ).create_config_obj(chalice_stage_name="local")
     url = f"http://127.0.0.1:{_free_port()}"
     server = Server(config.chalice_app, config, urlsplit(url).port or 0, sys.stderr)
-    dispatcher = Triggers(config.chalice_app, _client_of(endpoint, settings))
+    dispatcher = Dispatcher(config.chalice_app, _client_of(endpoint, settings))
     hosts = {urlsplit(address).netloc for address in (url, endpoint, services.uploads.origin)}
     told = {"url": url, "hosts": sorted(hosts), "bucket": settings.uploads_bucket}
     print(json.dumps(told), file=sys.__stdout__, flush=True)
