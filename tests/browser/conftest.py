@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,13 @@ class Visit:
         held: list[Route] = []
         self.page.route(address, lambda route: _keep(held, route))
         return held
+
+    def until_held(self, held: list[Route], count: int) -> None:
+        """Wait until so many requests are held back: a photo is marked before it is sent."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while len(held) < count and time.monotonic() < deadline:
+            self.page.wait_for_timeout(20)
+        assert len(held) == count
 
     def boxes(self) -> Locator:
         """Return the boxes that are shown."""

@@ -121,10 +121,11 @@ def test_no_more_than_two_photos_are_sent_at_a_time(visit, sample) -> None:
     page.add(*(sample(number) for number in (1, 2, 3)))
     expect(page.locator('.tab[data-state="working"]')).to_have_count(2)
     expect(page.locator('.tab[data-state="queued"]')).to_have_count(1)
-    assert len(held) == 2
+    page.until_held(held, 2)
 
     held[1].continue_()
     expect(page.locator('.tab[data-state="queued"]')).to_have_count(0)
+    page.until_held(held, 3)
     held[0].continue_()
     held[2].continue_()
     expect(page.locator('.tab[data-state="done"]')).to_have_count(3)
