@@ -62,7 +62,7 @@ FROM generate_series(1, {requests}) n
 """
 REVIEWED = """
 UPDATE sightloop.requests SET state = 'accepted', reviewed_at = now(), reviewed_by = 'operator'
-WHERE state = 'quarantined' AND request_id % 10 <> 0
+WHERE state = 'quarantined' AND request_id % 200 <> 0
 """
 
 
