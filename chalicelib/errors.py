@@ -10,6 +10,7 @@
     │   │   ├── TruncatedImage            the picture breaks off or is corrupt
     │   │   ├── AnimatedImage             more than one frame
     │   │   └── TooManyPixels             over the pixel limit (decompression bomb)
+    │   ├── InvalidArchive           422  a ZIP that cannot be imported
     │   └── InvalidLabel             422  boxes or classes that cannot be
     ├── NotFound                     404
     │   ├── ModelNotFound
@@ -111,6 +112,13 @@ class TooManyPixels(InvalidImage):
     """The picture is over the pixel limit, as a decompression bomb is."""
 
     title = "Too many pixels"
+
+
+class InvalidArchive(InvalidRequest):
+    """A ZIP of images and labels that cannot be imported; its report names each fault."""
+
+    status = 422
+    title = "Invalid archive"
 
 
 class InvalidLabel(InvalidRequest):

@@ -278,8 +278,10 @@ def _yolo_row(number: int, line: str) -> list[float]:
     try:
         class_id, *box = line.split()
         row = [float(int(class_id)), *map(float, box)]
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InvalidLabel(f"line {number}: expected 'class cx cy w h', got {line!r}") from None
     if len(row) != 5 or not all(0 <= value <= 1 for value in row[1:]):
         raise InvalidLabel(f"line {number}: expected four numbers in 0..1, got {line!r}")
+    if abs(row[0]) >= 2**31:
+        raise InvalidLabel(f"line {number}: there is no class {class_id}")
     return row

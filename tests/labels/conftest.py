@@ -7,11 +7,14 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Callable
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from chalicelib.labels.fingerprint import Fingerprint, fingerprint_of
 from chalicelib.labels.label_store_csv import COLUMNS
@@ -22,6 +25,7 @@ SHARED = Path(os.environ.get("SIGHTLOOP_SHARED", Path(__file__).parents[3] / "sh
 TAGS_CHANGE_AFTER = ["10-15-99", "10-52-99", "10-55-01-99", "11-01-21-99", "the end"]
 
 CsvOf = Callable[..., str]
+ZipOf = Callable[..., io.BytesIO]
 PLAIN = {
     "source_ref": "images/a.jpg",
     "image_width": "450",
@@ -74,3 +78,29 @@ def _tag_photo(path: Path) -> TagPhoto:
     time = shot.removeprefix("image-2020-04-22-")
     group = TAGS_CHANGE_AFTER[bisect.bisect(TAGS_CHANGE_AFTER, time)]
     return TagPhoto(path, hashlib.sha256(data).hexdigest(), fingerprint_of(data), shot, group)
+
+
+@pytest.fixture
+def zip_of() -> ZipOf:
+    """Return a function that zips files, given by name; a ZipInfo for a name says more."""
+
+    def write(
+        files: Mapping[str | zipfile.ZipInfo, bytes | str],
+        method: int = zipfile.ZIP_DEFLATED,
+    ) -> io.BytesIO:
+        packed = io.BytesIO()
+        with warnings.catch_warnings(), zipfile.ZipFile(packed, "w", method) as archive:
+            warnings.simplefilter("ignore")  # duplicate names are meant
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return packed
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def jpeg() -> bytes:
+    """Return a JPEG of 32x24 pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 24), (90, 120, 40)).save(buffer, "JPEG")
+    return buffer.getvalue()
