@@ -38,7 +38,7 @@ from chalicelib.labels.split import Member, Split  # noqa: E402
 SIZES = (1_000, 10_000, 100_000)
 SAME_TAG = 0.64  # correlation: two photos of one tag reach 0.68, of two tags at most 0.61
 WIDTH, HEIGHT, SHIFT = 128, 84, 12
-CROPS = (0.01, 0.02, 0.03, 0.04, 0.05)
+CROPS = (0.02, 0.04, 0.06, 0.08, 0.10)
 Matrix = npt.NDArray[np.float32]
 
 

@@ -16,7 +16,7 @@ those that an importer says belong together (a group). In this order:
 the order of its images does not matter, and rule 4 is only met with what was there before.
 
     >>> import numpy as np
-    >>> alike = Fingerprint(np.zeros(4, np.uint64), np.zeros((81, 4), np.uint64))
+    >>> alike = Fingerprint(np.zeros(4, np.uint64), np.zeros((1, 4), np.uint64))
     >>> split = Split()
     >>> [first] = split.place([Arrival("f" * 64, alike)])
     >>> [again] = split.place([Arrival("0" * 64, alike)])
