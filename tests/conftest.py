@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from local.postgres import Postgres
 
 os.environ.update(
     AWS_ACCESS_KEY_ID="testing",
@@ -82,3 +91,57 @@ def make_model() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def make_picture() -> Callable[..., bytes]:
     return picture
+
+
+@pytest.fixture(scope="session")
+def make_home() -> Iterator[Callable[[str], Path]]:
+    """Make data folders for the one-machine stack and its parts.
+
+    PostgreSQL, which as root runs as another user, can get to these: pytest's own are closed to
+    others, and the data would be put elsewhere and stay there.
+    """
+    made: list[Path] = []
+
+    def make(name: str) -> Path:
+        made.append(Path(tempfile.mkdtemp(prefix="sightloop-test-")))
+        made[-1].chmod(0o755)
+        (made[-1] / name).mkdir()
+        return made[-1] / name
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def home_folder(make_home: Callable[[str], Path]) -> Path:
+    """Return a data folder for one test."""
+    return make_home("home")
+
+
+@pytest.fixture(scope="session")
+def postgres(make_home: Callable[[str], Path]) -> Iterator[Postgres]:
+    """Start the embedded PostgreSQL, once for all tests."""
+    from local.home import Home  # noqa: PLC0415 - not installed where models are trained
+    from local.postgres import Postgres  # noqa: PLC0415
+
+    home = Home(make_home("postgres"))
+    server = Postgres(home)
+    yield server
+    server.stop()
+    home.close()
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres: Postgres) -> Callable[..., str]:
+    """Make empty databases, or copies of another, and return their URLs."""
+    import psycopg2  # noqa: PLC0415
+
+    def make(name: str = "", template: str = "template1") -> str:
+        name = name or f"test_{uuid.uuid4().hex}"
+        with closing(psycopg2.connect(postgres.url)) as held:
+            held.autocommit = True
+            held.cursor().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return f"{postgres.url.rpartition('/')[0]}/{name}"
+
+    return make

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,6 @@ from chalicelib.database import Database
 from chalicelib.errors import InvalidModel, InvalidRequest, StorageUnavailable
 from chalicelib.storage import ObjectStore
 from deploy.migrate import migrate
-from local.home import Home
-from local.postgres import Postgres
 
 MakeModel = Callable[..., bytes]
 METRICS = json.dumps(
@@ -198,15 +195,12 @@ def test_a_garbled_model_yaml_is_mended_by_the_next_version(
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    home = Home(tmp_path)
-    postgres = Postgres(home)
-    migrate(postgres.url)
-    database = Database(postgres.url)
+def database(new_database: Callable[..., str]) -> Iterator[Database]:
+    url = new_database()
+    migrate(url)
+    database = Database(url)
     yield database
     database.close()
-    postgres.stop()
-    home.close()
 
 
 @pytest.mark.stack

@@ -130,9 +130,9 @@ def starting() -> Iterator[Callable[[Path], RunningStack]]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def stack(make_home: Callable[[str], Path]) -> Iterator[RunningStack]:
     """One stack for all tests that leave it running."""
-    running = start(tmp_path_factory.mktemp("with a space ü"))
+    running = start(make_home("with a space ü"))
     yield running
     running.stop()
 

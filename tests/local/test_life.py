@@ -19,14 +19,14 @@ Refused = Callable[[Path, int | str], str]
 
 
 def test_what_was_uploaded_and_detected_survives_a_restart(
-    starting: Starting, tmp_path: Path, photo: bytes
+    starting: Starting, home_folder: Path, photo: bytes
 ) -> None:
-    first = starting(tmp_path)
+    first = starting(home_folder)
     prediction = first.upload("tag.jpg", photo)
     answered = first.answer(prediction)
     first.stop()
 
-    again = starting(tmp_path)
+    again = starting(home_folder)
     told = again.get(f"/v1/predictions/{prediction}").json()
     assert told["result"] == answered["result"]
     models = again.get("/v1/models").json()["models"]
@@ -34,38 +34,38 @@ def test_what_was_uploaded_and_detected_survives_a_restart(
 
 
 def test_an_upload_that_no_worker_saw_before_the_kill_is_answered_after_it(
-    starting: Starting, tmp_path: Path, photo: bytes
+    starting: Starting, home_folder: Path, photo: bytes
 ) -> None:
-    first = starting(tmp_path)
+    first = starting(home_folder)
     prediction = first.upload("tag.jpg", photo)
     first.stop(signal.SIGKILL)
     _until_all_are_closed(first.ports())
 
-    again = starting(tmp_path)
+    again = starting(home_folder)
     assert again.answer(prediction)["state"] == "done"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_stays_behind(starting: Starting, tmp_path: Path, number: int) -> None:
-    stack = starting(tmp_path)
+def test_no_process_stays_behind(starting: Starting, home_folder: Path, number: int) -> None:
+    stack = starting(home_folder)
     ports = stack.ports()
     assert all(_is_open(port) for port in ports)
 
     stack.stop(number)
 
     _until_all_are_closed(ports)
-    assert _processes_of(tmp_path) == []
+    assert _processes_of(home_folder) == []
 
 
-def test_stopping_by_a_person_is_a_success(starting: Starting, tmp_path: Path) -> None:
-    stack = starting(tmp_path)
+def test_stopping_by_a_person_is_a_success(starting: Starting, home_folder: Path) -> None:
+    stack = starting(home_folder)
     stack.stop()
 
     assert stack.process.returncode == 0
 
 
-def test_a_used_port_is_told_in_one_line(stack: Stack, refused: Refused, tmp_path: Path) -> None:
-    said = refused(tmp_path, stack.url.rpartition(":")[2])
+def test_a_used_port_is_told_in_one_line(stack: Stack, refused: Refused, home_folder: Path) -> None:
+    said = refused(home_folder, stack.url.rpartition(":")[2])
 
     assert said.count("\n") == 1
     assert "is in use" in said
@@ -88,8 +88,8 @@ def test_an_unwritable_folder_is_told_in_one_line(refused: Refused) -> None:
     assert "Traceback" not in said
 
 
-def test_a_port_that_is_none_is_told_in_one_line(refused: Refused, tmp_path: Path) -> None:
-    assert refused(tmp_path, "eight") == "sightloop: PORT is 'eight', not a port\n"
+def test_a_port_that_is_none_is_told_in_one_line(refused: Refused, home_folder: Path) -> None:
+    assert refused(home_folder, "eight") == "sightloop: PORT is 'eight', not a port\n"
 
 
 def _free_port() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -13,29 +13,14 @@ import pytest
 
 from chalicelib.errors import ConfigurationError, DatabaseUnavailable
 from deploy import migrate
-from local.home import Home
-from local.postgres import Postgres
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    home = Home(tmp_path_factory.mktemp("postgres"))
-    postgres = Postgres(home)
-    yield postgres
-    postgres.stop()
-    home.close()
-
-
 @pytest.fixture
-def database(server: Postgres, request: pytest.FixtureRequest) -> str:
+def database(new_database: Callable[..., str]) -> str:
     """Return the URL of an empty database."""
-    name = f"test_{abs(hash(request.node.nodeid))}"
-    with closing(psycopg2.connect(server.url)) as connection:
-        connection.autocommit = True
-        connection.cursor().execute(f"CREATE DATABASE {name}")
-    return f"{server.url.rpartition('/')[0]}/{name}"
+    return new_database()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for all tests here, and an empty, migrated database for each."""
+"""An empty database with all our tables for each test."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ import pytest
 from chalicelib.database import Database
 from chalicelib.trust.ledger import Ledger, Request
 from deploy import migrate
-from local.home import Home
-from local.postgres import Postgres
 
 CONNECTIONS = 20
 TEMPLATE = "migrated"
@@ -51,31 +49,15 @@ class Sql:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    home = Home(tmp_path_factory.mktemp("postgres"))
-    postgres = Postgres(home)
-    create(postgres, TEMPLATE)
-    migrate.migrate(url_of(postgres, TEMPLATE))
-    yield postgres
-    postgres.stop()
-    home.close()
-
-
-def url_of(server: Postgres, name: str) -> str:
-    return f"{server.url.rpartition('/')[0]}/{name}"
-
-
-def create(server: Postgres, name: str, template: str = "template1") -> None:
-    with closing(psycopg2.connect(server.url)) as held:
-        held.autocommit = True
-        held.cursor().execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+def migrated(new_database: Callable[..., str]) -> str:
+    """Return the name of a database with all our tables, to be copied."""
+    migrate.migrate(new_database(TEMPLATE))
+    return TEMPLATE
 
 
 @pytest.fixture
-def sql(server: Postgres) -> Sql:
-    name = f"test_{uuid.uuid4().hex}"
-    create(server, name, TEMPLATE)
-    return Sql(url_of(server, name))
+def sql(new_database: Callable[..., str], migrated: str) -> Sql:
+    return Sql(new_database(template=migrated))
 
 
 @pytest.fixture
