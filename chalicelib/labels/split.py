@@ -32,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from chalicelib.labels.fingerprint import Fingerprint, Index, UInt64
+from chalicelib.labels.fingerprint import NEAR, Fingerprint, Index, UInt64
 
 Side = Literal["train", "valid"]
 Reason = Literal["known", "joined", "drawn", "joined both"]
@@ -110,11 +110,16 @@ class Split:
         What was placed so far.
     share : float
         Of validation.
+    near : int
+        Bits in which fingerprints of one thing may differ. Where very many images of things that
+        are hardly different come together, less keeps them from becoming one cluster.
     """
 
-    def __init__(self, members: Iterable[Member] = (), share: float = SHARE) -> None:
+    def __init__(
+        self, members: Iterable[Member] = (), share: float = SHARE, near: int = NEAR
+    ) -> None:
         self._share = share
-        self._index = Index()
+        self._index = Index(near)
         self._order: list[str] = []
         self._members: dict[str, Member] = {}
         self._clusters = _Clusters()

@@ -147,6 +147,16 @@ def test_what_joins_both_sides_trains_and_spoils_the_validation_images_it_joins(
     assert later.member.side == "train"
 
 
+@pytest.mark.parametrize(("near", "reason"), [(3, "joined"), (2, "drawn")])
+def test_how_near_is_near_can_be_set(near: int, reason: str) -> None:
+    split = Split(near=near)
+    split.place([arrival("one", seen(1))])
+
+    [other] = split.place([arrival("other", seen(1, 5, 70, 201))])
+
+    assert other.reason == reason
+
+
 def test_a_group_larger_than_validation_may_be_is_for_training() -> None:
     split = Split()
     split.place(many(40))
