@@ -15,6 +15,8 @@ from local.errors import LocalError
 
 ROOT = Path(__file__).parent.parent
 LAST_RUN_SECONDS = 60
+HOST = "127.0.0.1"
+BACKLOG = 128
 
 
 class Home:
@@ -99,6 +101,21 @@ def _taken(lock: TextIOWrapper) -> bool:
     return True
 
 
+def listen(port: int) -> socket.socket:
+    """Take a port of 127.0.0.1 at once, any where it is 0; who calls before it is served waits.
+
+    Raises
+    ------
+    LocalError
+        The port is in use.
+    """
+    try:
+        return socket.create_server((HOST, port), backlog=BACKLOG)
+    except OSError as error:
+        other = port % 60_000 + 1000
+        raise LocalError(f"port {port} is in use: PORT={other} make run takes another") from error
+
+
 def is_free(port: int) -> bool:
     """Tell whether a port on 127.0.0.1 can be listened on; 0 never is."""
     if not port:
@@ -106,7 +123,7 @@ def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((HOST, port))
         except OSError:
             return False
     return True
@@ -114,5 +131,5 @@ def is_free(port: int) -> bool:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import socket
 import threading
 import uuid
 from http import HTTPStatus
@@ -15,13 +16,12 @@ from chalice.local import (
     ChaliceRequestHandler,
     ForbiddenError,
     LocalGatewayException,
-    create_local_server,
+    ThreadedHTTPServer,
 )
 
 from chalicelib.errors import InvalidRequest, NotFound, PayloadTooLarge, SightloopError
 from chalicelib.web import problems
 
-HOST = "127.0.0.1"
 LARGEST_BODY = 10 * 1024 * 1024  # what API Gateway takes
 IDLE_SECONDS = 75
 
@@ -133,20 +133,20 @@ class Server:
     ----------
     app : Chalice
     config : Config
-    port : int
+    listening : socket
+        From ``local.home.listen``; closed by ``stop``.
     access_log : text file
-
-    Raises
-    ------
-    OSError
-        The port is in use.
     """
 
-    def __init__(self, app: Chalice, config: Config, port: int, access_log: TextIO) -> None:
-        self._server = create_local_server(app, config, HOST, port).server
+    def __init__(
+        self, app: Chalice, config: Config, listening: socket.socket, access_log: TextIO
+    ) -> None:
         handler = type("LoggingHandler", (Handler,), {"access_log": access_log})
-        self._server.RequestHandlerClass = functools.partial(handler, app_object=app, config=config)
-        self._server.request_queue_size = 128
+        answering = functools.partial(handler, app_object=app, config=config)
+        address = listening.getsockname()
+        self._server = ThreadedHTTPServer(address, answering, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = listening
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from local.errors import LocalError
-from local.home import ROOT, Home, is_free
+from local.home import ROOT, Home, listen
 from local.postgres import Postgres
 from local.standin import CREDENTIALS, REGION, StandIn
 
@@ -35,13 +35,9 @@ class Stack:
 
     def __init__(self, path: Path, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        if not is_free(port):
-            raise LocalError(f"port {port} is in use: PORT={port + 1000} make run takes another")
         self._running = ExitStack()
-        home = Home(path)
-        self._running.callback(home.close)
         try:
-            self._start(home, port)
+            self._start(path, listen(port))
         except BaseException:
             self._running.close()
             raise
@@ -50,7 +46,10 @@ class Stack:
         """Stop everything; what was uploaded and detected is kept."""
         self._running.close()
 
-    def _start(self, home: Home, port: int) -> None:
+    def _start(self, path: Path, listening: socket.socket) -> None:
+        self._running.callback(listening.close)
+        home = Home(path)
+        self._running.callback(home.close)
         with _step("database"):
             postgres = Postgres(home)
             self._running.callback(postgres.stop)
@@ -65,9 +64,9 @@ class Stack:
         with _step("bundled model"):
             _register_models()
         with _step("HTTP server and dispatcher"):
-            self._serve(home, port)
+            self._serve(home, listening)
 
-    def _serve(self, home: Home, port: int) -> None:
+    def _serve(self, home: Home, listening: socket.socket) -> None:
         from chalice.cli.factory import CLIFactory
 
         from chalicelib.wiring import services
@@ -78,7 +77,7 @@ class Stack:
         config = factory.create_config_obj(chalice_stage_name="local")
         app = config.chalice_app
         access_log = self._running.enter_context(home.log("http"))
-        server = Server(app, config, port, access_log)
+        server = Server(app, config, listening, access_log)
         self._running.callback(server.stop)
         dispatcher = Dispatcher(app, services().client)
         self._running.callback(dispatcher.stop)

@@ -12,6 +12,7 @@ import pytest
 from chalice.config import Config
 
 from app import app
+from local.home import listen
 from local.server import Server
 
 Stack = Any
@@ -19,11 +20,9 @@ Stack = Any
 
 @pytest.fixture(scope="module")
 def port(stack: Stack) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = int(probe.getsockname()[1])
-    server = Server(app, Config.create(), free, io.StringIO())
-    yield free
+    listening = listen(0)
+    server = Server(app, Config.create(), listening, io.StringIO())
+    yield int(listening.getsockname()[1])
     server.stop()
 
 

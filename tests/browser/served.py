@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,13 +26,8 @@ from chalicelib import wiring  # noqa: E402
 from chalicelib.settings import Settings  # noqa: E402
 from deploy.resources import ensure  # noqa: E402
 from local.dispatcher import Dispatcher  # noqa: E402
+from local.home import listen  # noqa: E402
 from local.server import Server  # noqa: E402
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _client_of(endpoint: str, settings: Settings) -> Callable[[str], Any]:
@@ -63,8 +57,9 @@ def main() -> None:
     services = _services(endpoint, settings)
     wiring.provide(services)
     config = CLIFactory(str(ROOT), environ=os.environ).create_config_obj(chalice_stage_name="local")
-    url = f"http://127.0.0.1:{_free_port()}"
-    server = Server(config.chalice_app, config, urlsplit(url).port or 0, sys.stderr)
+    listening = listen(0)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server = Server(config.chalice_app, config, listening, sys.stderr)
     dispatcher = Dispatcher(config.chalice_app, _client_of(endpoint, settings))
     hosts = {urlsplit(address).netloc for address in (url, endpoint, services.uploads.origin)}
     told = {"url": url, "hosts": sorted(hosts), "bucket": settings.uploads_bucket}
