@@ -24,7 +24,7 @@ import ast
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +89,22 @@ class LabelledImage:
         )
 
 
+@dataclass(frozen=True)
+class FaultyRow:
+    """A row that cannot be used.
+
+    Attributes
+    ----------
+    source_ref : str
+        The image, empty where the row names none.
+    detail : str
+        The row, and what is wrong with it.
+    """
+
+    source_ref: str
+    detail: str
+
+
 def read_label_store_csv(text: str, class_count: int | None = None) -> list[LabelledImage]:
     """Read every row of a label store's CSV.
 
@@ -104,10 +120,32 @@ def read_label_store_csv(text: str, class_count: int | None = None) -> list[Labe
     InvalidLabel
         A column is missing or a row cannot be used; the message names the row and what is wrong.
     """
+    images = []
+    for row in iterate(text, class_count):
+        if isinstance(row, FaultyRow):
+            raise InvalidLabel(row.detail)
+        images.append(row)
+    return images
+
+
+def iterate(text: str, class_count: int | None = None) -> Iterator[LabelledImage | FaultyRow]:
+    """Read row by row, for whoever wants to know of every fault.
+
+    Parameters
+    ----------
+    text, class_count
+        As of ``read_label_store_csv``.
+
+    Raises
+    ------
+    InvalidLabel
+        A column is missing, or what follows cannot be told apart into rows.
+    """
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
     try:
         _check_header(reader.fieldnames or [])
-        return [_read_row(number, row, class_count) for number, row in enumerate(reader, 2)]
+        for number, row in enumerate(reader, 2):
+            yield _read_row(number, row, class_count)
     except csv.Error as fault:
         raise InvalidLabel(f"line {reader.line_num} is not valid CSV: {fault}") from fault
 
@@ -131,13 +169,15 @@ def _check_header(found: Iterable[str]) -> None:
         raise InvalidLabel(f"the header lacks the columns {missing}; expected {list(COLUMNS)}")
 
 
-def _read_row(number: int, row: Mapping[str, str], class_count: int | None) -> LabelledImage:
+def _read_row(
+    number: int, row: Mapping[str, str], class_count: int | None
+) -> LabelledImage | FaultyRow:
     """Read one row; its faults come out with the row's number and image in front."""
     try:
         return _labelled_image(number, row, class_count)
     except ValueError as fault:
         name = f" ({row['source_ref']})" if row["source_ref"] else ""
-        raise InvalidLabel(f"row {number}{name}: {fault}") from fault
+        return FaultyRow((row["source_ref"] or "").strip(), f"row {number}{name}: {fault}")
 
 
 def _labelled_image(number: int, row: Mapping[str, str], class_count: int | None) -> LabelledImage:
@@ -198,11 +238,18 @@ def _box(
     if not isinstance(box, dict) or not set(BOX_FIELDS) <= set(box):
         raise ValueError(f"box {at} must hold {list(BOX_FIELDS)}, got {_shortened(repr(box))}")
     for field in BOX_FIELDS:
-        if type(box[field]) not in (int, float) or not math.isfinite(box[field]):
+        if type(box[field]) not in (int, float) or not _is_finite(box[field]):
             raise ValueError(f"box {at}: {field} must be a number, got {box[field]!r}")
     if box["width"] <= 0 or box["height"] <= 0:
         raise ValueError(f"box {at} has no area: {box['width']} x {box['height']}")
     return _class_id(at, box["class_id"], class_count), _clipped(at, box, size_wh)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that is larger than any float
+        return False
 
 
 def _class_id(at: int, value: float, class_count: int | None) -> int:
