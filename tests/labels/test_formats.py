@@ -21,6 +21,7 @@ from chalicelib.labels.formats.yolo import image_path
 from chalicelib.vision import Detections
 
 NAMES = ("scratch", "dent <1 mm> & more", "Übergroß")
+WRITING = Writing(created=datetime(2026, 11, 21, tzinfo=UTC))
 PARTS = ("a", "b.c", "images", "labels", "train", "Annotations", "ä ö", "x & <y>", "test ")
 
 
@@ -64,7 +65,7 @@ def label_sets(draw: st.DrawFn, least: float = 1.01) -> LabelSet:
 
 def through(format_name: str, labels: LabelSet) -> LabelSet:
     """Write labels and read them again; nothing may be wrong with them."""
-    files = FORMATS[format_name].write(labels, Writing(created=datetime(2026, 11, 21, tzinfo=UTC)))
+    files = FORMATS[format_name].write(labels, WRITING)
     paths = {
         image_path(image) if format_name == "yolo" else image.name: image.size
         for image in labels.images
@@ -185,7 +186,7 @@ def test_no_document_breaks_a_reader(format_name: str, content: bytes, name: str
 def test_a_damaged_document_never_breaks_a_reader(
     format_name: str, labels: LabelSet, data: st.DataObject
 ) -> None:
-    files = FORMATS[format_name].write(labels, None)
+    files = FORMATS[format_name].write(labels, WRITING)
     path = data.draw(st.sampled_from(sorted(files) or [""]))
     content = bytearray(files.get(path, b""))
     for _ in range(data.draw(st.integers(1, 5))):
