@@ -5,10 +5,10 @@ A reader takes documents by their paths and what the format does not say, and re
 others. A writer takes a ``LabelSet`` and returns files by their paths. ``docs/labels.md`` has the
 conventions and the precision of each.
 
-supervision's dataset formats would be the library for it. They read and write folders, want the
-images beside the labels, and stop at the first fault or pass over it; and supervision requires
-OpenCV, SciPy and Matplotlib, which alone are larger than what a Lambda takes. pycocotools reads
-COCO without checking it, and serves the tests as a second opinion.
+supervision's dataset formats would be the library for it. Version 0.31 takes 378 MiB with what it
+requires (PyAV, SciPy, Matplotlib), and a Lambda 250 MiB in all; it also works on folders with the
+images in them, where there are bytes and sizes here. pycocotools trusts what it reads, and serves
+the tests as a second opinion.
 
 >>> boxes = Detections([[10, 20, 30, 60]], [1], [0], ("scratch",), (100, 80))
 >>> labels = LabelSet(("scratch",), (ImageLabels("a.jpg", (100, 80), boxes, "train"),))
