@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from chalicelib.errors import InvalidLabel
+from chalicelib.labels import safe_yaml
 
 MOST = 10_000
 # Beyond its own errors, PyYAML lets these out of malformed scalars, such as `!!int ""`.
@@ -45,7 +46,7 @@ def names_in(name: str, text: str) -> tuple[str, ...]:
 def _in_yaml(text: str) -> list[Any]:
     """Return the list ``names``, which may be a mapping from ids counted from 0."""
     try:
-        names = yaml.safe_load(text)["names"]
+        names = safe_yaml.load(text)["names"]
         if isinstance(names, dict):
             return [names[class_id] for class_id in range(len(names))]
         return [str(each) if isinstance(each, int | float) else each for each in list(names)]

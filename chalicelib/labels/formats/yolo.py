@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from chalicelib.errors import InvalidLabel
+from chalicelib.labels import safe_yaml
 from chalicelib.labels.formats.gathering import Gathering
 from chalicelib.labels.formats.label_set import (
     NO_SPLIT,
@@ -30,14 +31,6 @@ from chalicelib.vision.boxes import Detections
 
 NAMES_FILES = ("data.yaml", "data.yml")
 NAMES_BYTES = 2**17
-DEPTH = 20  # of lists and maps; a data.yaml has two
-NESTS = (
-    yaml.FlowSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.BlockMappingStartToken,
-)
-ENDS = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 NO_LABELS = ("classes.txt", "readme")  # what other tools put beside labels
 FOLDERS = ("images", "labels")
 SPLIT_FOLDERS: Mapping[str, Split | None] = {**SPLIT_WORDS, NO_SPLIT: None}
@@ -146,8 +139,7 @@ def _names(content: bytes) -> list[object]:
     if len(content) > NAMES_BYTES:
         raise ValueError(f"over {NAMES_BYTES} bytes")
     try:
-        _check_tokens(content)
-        described = yaml.safe_load(content)
+        described = safe_yaml.load(content)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as fault:
         raise ValueError(f"is not YAML: {shown(str(fault))}") from None
     names = described.get("names") if isinstance(described, dict) else None
@@ -160,22 +152,6 @@ def _names(content: bytes) -> list[object]:
     if len({name for name in names if isinstance(name, str)}) != len(names):
         raise ValueError("names must be distinct texts: quote what YAML takes for something else")
     return names
-
-
-def _check_tokens(content: bytes) -> None:
-    """Refuse YAML of which few bytes are much work: aliases, and lists in lists without end.
-
-    Raises
-    ------
-    ValueError
-    """
-    depth = 0
-    for token in yaml.scan(content):
-        depth += isinstance(token, NESTS) - isinstance(token, ENDS)
-        if isinstance(token, yaml.AliasToken):
-            raise ValueError("has aliases, which can stand for any amount: write it without")
-        if depth > DEPTH:
-            raise ValueError(f"is nested over {DEPTH} deep")
 
 
 def _labels(gathering: Gathering, documents: Mapping[str, bytes]) -> dict[Key, tuple[str, str]]:
