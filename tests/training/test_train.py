@@ -47,7 +47,8 @@ COMMAND = [sys.executable, str(ROOT / "sagemaker/training/train.py"), "--sagemak
 
 
 def _environment(prefix: Path) -> dict[str, str]:
-    return os.environ | {"SIGHTLOOP_ML_PREFIX": str(prefix), "YOLO_OFFLINE": "true"}
+    told = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "true"}
+    return os.environ | told | {"SIGHTLOOP_ML_PREFIX": str(prefix)}
 
 
 def _train(prefix: Path) -> subprocess.CompletedProcess[str]:
