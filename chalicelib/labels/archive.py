@@ -31,9 +31,9 @@ from chalicelib.labels.archive_directory import (
     Limits,
     judge,
     open_zip,
-    shown,
 )
-from chalicelib.labels.archive_layout import Hint, Pair, hint_in, paired
+from chalicelib.labels.archive_layout import Pair, hint_in, paired
+from chalicelib.labels.words import Split, shown
 from chalicelib.vision import Detections, decode_image
 
 READING_FAULTS = (*DIRECTORY_FAULTS, zlib.error, RuntimeError)
@@ -62,7 +62,7 @@ class ArchiveImage:
     sha256: str
     content: bytes
     detections: Detections
-    hint: Hint | None
+    hint: Split | None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from chalicelib.errors import InvalidArchive
+from chalicelib.labels.words import shown
+from chalicelib.vision.image import MAX_PIXELS
 
 MiB = 1 << 20
 ENCRYPTED = 0x1 | 0x40 | 0x2000  # an entry, strongly, or the directory itself
@@ -90,7 +92,7 @@ class Limits:
     ratio_from: int = MiB // 4
     depth: int = 10
     name_bytes: int = 255
-    pixels: int = 80_000_000
+    pixels: int = MAX_PIXELS
     boxes: int = 5_000
     faults: int = 500
 
@@ -139,16 +141,6 @@ class Entry:
     def names_classes(self) -> bool:
         """Whether it says what the classes are called."""
         return self.path.name.lower() in CLASSES_FILES
-
-
-def shown(name: str, most: int = 200) -> str:
-    r"""Return a stranger's name fit to print.
-
-    >>> shown("a\x1b[31m.jpg")
-    'a\\x1b[31m.jpg'
-    """
-    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name[: most + 1])
-    return printable if len(printable) <= most else printable[:most] + "…"
 
 
 def open_zip(file: IO[bytes], limits: Limits) -> zipfile.ZipFile:

@@ -11,22 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
-from chalicelib.labels.archive_directory import IMAGE_SUFFIXES, Entry, Fault, Kind, shown
+from chalicelib.labels.archive_directory import IMAGE_SUFFIXES, Entry, Fault, Kind
+from chalicelib.labels.words import SPLIT_WORDS, Split, shown
 
-type Hint = Literal["train", "valid", "test"]
 type Likes = dict[tuple[str, ...], list[Entry]]
 
 LABEL_SUFFIX = ".txt"
-SPLITS: dict[str, Hint] = {
-    "train": "train",
-    "training": "train",
-    "val": "valid",
-    "valid": "valid",
-    "validation": "valid",
-    "test": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -62,14 +53,14 @@ def paired(
     return pairs, faults
 
 
-def hint_in(path: PurePosixPath) -> Hint | None:
+def hint_in(path: PurePosixPath) -> Split | None:
     """Return what the nearest folder that names a split says.
 
     >>> hint_in(PurePosixPath("export/val/images/a.jpg"))
     'valid'
     """
     folders = (part.lower() for part in reversed(path.parts[:-1]))
-    return next((SPLITS[folder] for folder in folders if folder in SPLITS), None)
+    return next((SPLIT_WORDS[folder] for folder in folders if folder in SPLIT_WORDS), None)
 
 
 def _alone(images: Likes, labels: Likes, refused: set[tuple[str, ...]]) -> list[Fault]:

@@ -26,11 +26,12 @@ from types import MappingProxyType
 
 from chalicelib.labels.formats.coco import read_coco, write_coco
 from chalicelib.labels.formats.ground_truth import read_ground_truth, write_ground_truth
-from chalicelib.labels.formats.label_set import ImageLabels, LabelSet, Split, Writing
+from chalicelib.labels.formats.label_set import ImageLabels, LabelSet, Writing
 from chalicelib.labels.formats.reading import Fault, Limits, Reading, Report
 from chalicelib.labels.formats.store_csv import read_store_csv, write_store_csv
 from chalicelib.labels.formats.voc import read_voc, write_voc
 from chalicelib.labels.formats.yolo import read_yolo, write_yolo
+from chalicelib.labels.words import Split
 from chalicelib.vision.boxes import Detections
 
 Reader = Callable[[Mapping[str, bytes], Reading | None], tuple[LabelSet, Report]]

@@ -12,8 +12,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from chalicelib.labels.formats.label_set import ImageLabels, LabelSet, Split
-from chalicelib.labels.formats.reading import Fault, Reading, Report, number, shown, told
+from chalicelib.labels.formats.label_set import ImageLabels, LabelSet
+from chalicelib.labels.formats.reading import Fault, Reading, Report, number, told
+from chalicelib.labels.words import Split, shown
 from chalicelib.vision.boxes import Detections
 
 LEAST_SIDE = 0.1  # pixels of a box; less cannot be seen, nor written by all formats

@@ -13,7 +13,8 @@ from typing import Any
 
 from chalicelib.labels.formats.gathering import Draft, Gathering
 from chalicelib.labels.formats.label_set import ImageLabels, LabelSet, Writing, put, whole_pixels
-from chalicelib.labels.formats.reading import Reading, Report, number, shown, split_in, told
+from chalicelib.labels.formats.reading import Reading, Report, number, split_in, told
+from chalicelib.labels.words import shown
 from chalicelib.vision.boxes import Detections
 
 METADATA = "-metadata"

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Literal
 
 import numpy as np
 
 from chalicelib.errors import InvalidLabel
+from chalicelib.labels.words import Split
 from chalicelib.vision.boxes import Detections
 
-Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split | None, ...] = ("train", "valid", "test", None)
 NO_SPLIT = "all"  # what a file or folder is called that holds images of no split
 

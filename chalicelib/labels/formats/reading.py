@@ -8,16 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.errors import InvalidLabel
-from chalicelib.labels.formats.label_set import Split
+from chalicelib.labels.words import SPLIT_WORDS, Split, shown
 
-SPLIT_WORDS: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "test": "test",
-}
 SPLIT_IN_PATH = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_WORDS)})(?![a-z])", re.IGNORECASE)
 
 
@@ -169,13 +161,3 @@ def told(value: object, most: int = 60) -> str:
     if value is None or isinstance(value, bool | int | float):
         return shown(repr(value), most)
     return type(value).__name__
-
-
-def shown(text: str, most: int = 200) -> str:
-    r"""Return a stranger's text fit to print.
-
-    >>> shown("a\x1b[31m.jpg")
-    'a\\x1b[31m.jpg'
-    """
-    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: most + 1])
-    return printable if len(printable) <= most else printable[:most] + "…"

@@ -14,8 +14,9 @@ from datetime import UTC
 from chalicelib.errors import InvalidLabel
 from chalicelib.labels.formats.gathering import Gathering
 from chalicelib.labels.formats.label_set import ImageLabels, LabelSet, Writing, put
-from chalicelib.labels.formats.reading import Reading, Report, shown, split_in
+from chalicelib.labels.formats.reading import Reading, Report, split_in
 from chalicelib.labels.label_store_csv import COLUMNS, FaultyRow, LabelledImage, iterate, newest
+from chalicelib.labels.words import shown
 from chalicelib.vision.boxes import Detections
 
 APPROVED = "APPROVED"

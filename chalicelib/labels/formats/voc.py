@@ -20,13 +20,13 @@ from chalicelib.labels.formats.gathering import Draft, Gathering
 from chalicelib.labels.formats.label_set import (
     ImageLabels,
     LabelSet,
-    Split,
     Writing,
     path_of,
     put,
     whole_pixels,
 )
-from chalicelib.labels.formats.reading import SPLIT_WORDS, Reading, Report, shown
+from chalicelib.labels.formats.reading import Reading, Report
+from chalicelib.labels.words import SPLIT_WORDS, Split, shown
 from chalicelib.vision.boxes import Detections
 
 FOLDER = "Annotations"

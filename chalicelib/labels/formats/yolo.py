@@ -21,12 +21,12 @@ from chalicelib.labels.formats.label_set import (
     NO_SPLIT,
     ImageLabels,
     LabelSet,
-    Split,
     Writing,
     path_of,
     put,
 )
-from chalicelib.labels.formats.reading import SPLIT_WORDS, Reading, Report, shown, told
+from chalicelib.labels.formats.reading import Reading, Report, told
+from chalicelib.labels.words import SPLIT_WORDS, Split, shown
 from chalicelib.vision.boxes import Detections
 
 NAMES_FILES = ("data.yaml", "data.yml")
