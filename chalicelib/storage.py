@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,8 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import MISSING_OBJECT, translated
-from chalicelib.errors import Conflict, StorageUnavailable
+from chalicelib.aws import translated
+from chalicelib.errors import Conflict, ObjectNotFound, StorageUnavailable
 
 NOT_MODIFIED = "304"
 
@@ -57,7 +58,7 @@ class ObjectStore:
         self._s3 = s3
         self.bucket = bucket
 
-    @property
+    @functools.cached_property
     def origin(self) -> str:
         """Scheme and host under which a browser reaches the bucket."""
         link = urlsplit(self.presigned_get("x", expires_seconds=60))
@@ -94,14 +95,7 @@ class ObjectStore:
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Write an object whole; readers see the old one or the new one, never half."""
-        with translated(StorageUnavailable, f"writing {key}"):
-            self._s3.put_object(
-                Bucket=self.bucket,
-                Key=key,
-                Body=body,
-                ContentType=content_type,
-                Metadata=dict(metadata or {}),
-            )
+        self._write(key, body, content_type, metadata)
 
     def put_over(
         self,
@@ -125,20 +119,28 @@ class ObjectStore:
             There is another.
         """
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        try:
+            self._write(key, body, content_type, metadata, **condition)
+        except ObjectNotFound as error:
+            raise Conflict(f"writing {key}: it is gone") from error
+
+    def _write(
+        self,
+        key: str,
+        body: bytes,
+        content_type: str,
+        metadata: Mapping[str, str] | None,
+        **condition: str,
+    ) -> None:
         with translated(StorageUnavailable, f"writing {key}"):
-            try:
-                self._s3.put_object(
-                    Bucket=self.bucket,
-                    Key=key,
-                    Body=body,
-                    ContentType=content_type,
-                    Metadata=dict(metadata or {}),
-                    **condition,
-                )
-            except ClientError as error:
-                if error.response["Error"]["Code"] in MISSING_OBJECT:
-                    raise Conflict(f"writing {key}: it is gone") from error
-                raise
+            self._s3.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                Metadata=dict(metadata or {}),
+                **condition,
+            )
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes without reading it."""

@@ -72,7 +72,7 @@ class Home:
         file = self.path / "ports.json"
         known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         if not is_free(known.get(name, 0)):
-            known[name] = _free_port()
+            known[name] = free_port()
             file.write_text(json.dumps(known), encoding="utf-8")
         return int(known[name])
 
@@ -129,7 +129,8 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nobody listens."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from chalice.app import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from chalicelib.catalog import ModelName
 from chalicelib.errors import (
@@ -20,6 +20,7 @@ from chalicelib.errors import (
 )
 from chalicelib.inference import bodies
 from chalicelib.inference.bodies import ImagesBody, NamedImage, OneImage, SeveralImages
+from chalicelib.inference.options import Options
 from chalicelib.web import problems
 from chalicelib.web.api import Api, Media, json_body, json_response, media_type, raw_body
 from chalicelib.web.negotiation import choose
@@ -39,18 +40,6 @@ BINARY = {
     "format": "binary",
     "contentMediaType": "application/octet-stream",
 }
-
-
-class DetectionQuery(BaseModel):
-    """What a caller may choose."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    confidence: float = Field(0.25, ge=0, le=1, description="keep detections above this")
-    iou: float = Field(
-        0.45, ge=0, le=1, description="of two boxes of a class that overlap more, keep the better"
-    )
-    max_detections: int = Field(300, ge=1, le=1000, description="keep at most so many")
 
 
 class ImageSize(BaseModel):
@@ -128,7 +117,7 @@ class BatchAnswer(BaseModel):
             "boxes; or, with Accept: image/jpeg and one image, the picture with its boxes drawn",
         )
     },
-    query=DetectionQuery,
+    query=Options,
     body=Media(
         dict.fromkeys(bodies.RAW_TYPES, BINARY)
         | {
@@ -143,7 +132,7 @@ class BatchAnswer(BaseModel):
     ),
     errors=(ModelNotFound, InvalidImage, NotAcceptable, ModelUnavailable, StorageUnavailable),
 )
-def detect(model: ModelName, query: DetectionQuery) -> Response:
+def detect(model: ModelName, query: Options) -> Response:
     """Find objects in one image (its bytes, or base64 in JSON) or in several (a form, or JSON).
 
     A body of over 4.5 MB is refused: POST /v1/uploads takes larger images. Of several images a bad
@@ -151,7 +140,7 @@ def detect(model: ModelName, query: DetectionQuery) -> Response:
     """
     wanted = choose(api.request.headers.get("accept"), (JSON, JPEG))
     images, several = _images()
-    options = _options(query)
+    options = query.for_detector(services().settings.max_pixels)
     if several:
         if wanted == JPEG:
             raise NotAcceptable("an annotated picture is of one image: send one, or accept JSON")
@@ -178,12 +167,6 @@ def _images() -> tuple[list[NamedImage], bool]:
         bodies.check_count(len(body.images or []), most)
         return body.named(), body.images is not None
     raise bodies.unsupported(kind)
-
-
-def _options(query: DetectionQuery) -> DetectionOptions:
-    from chalicelib.vision import DetectionOptions  # noqa: PLC0415 - loads what no page needs
-
-    return DetectionOptions(**query.model_dump(), max_pixels=services().settings.max_pixels)
 
 
 def _detect_each(model: str, images: list[NamedImage], options: DetectionOptions) -> BatchAnswer:

@@ -10,8 +10,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from chalicelib.aws import translated
 from chalicelib.errors import MalformedMessage, QueueUnavailable
+from chalicelib.inference.options import Options
 from chalicelib.predictions.keys import is_prediction_id
-from chalicelib.predictions.model import Options, Prediction, Problem, State
+from chalicelib.predictions.model import Prediction, Problem, State
 
 LARGEST_RECEIVE = 10
 

@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from chalicelib.errors import SightloopError
+from chalicelib.inference.options import Options
 
 
 class State(StrEnum):
@@ -18,18 +19,6 @@ class State(StrEnum):
     QUEUED = "queued"
     FAILED = "failed"
     DONE = "done"
-
-
-class Options(BaseModel):
-    """What the uploader asked of the detector."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    confidence: float = Field(default=0.25, ge=0, le=1, description="boxes below it are left out")
-    iou: float = Field(
-        default=0.45, ge=0, le=1, description="overlap above which a box is a duplicate"
-    )
-    max_detections: int = Field(default=300, ge=1, le=1000)
 
 
 class Problem(BaseModel):

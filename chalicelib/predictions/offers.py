@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from chalicelib.errors import UnsupportedMediaType
+from chalicelib.inference.options import Options
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import keys
-from chalicelib.predictions.model import Options, Prediction, epoch, utc_now
+from chalicelib.predictions.model import Prediction, epoch, utc_now
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore, PresignedPost

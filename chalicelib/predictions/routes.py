@@ -15,9 +15,10 @@ from chalicelib.errors import (
     PredictionNotFound,
     StorageUnavailable,
 )
+from chalicelib.inference.options import Options
 from chalicelib.inference.routes import DetectionAnswer
 from chalicelib.observability import correlation_id
-from chalicelib.predictions.model import Options, Problem, State
+from chalicelib.predictions.model import Problem, State
 from chalicelib.predictions.offers import Upload, UploadTicket
 from chalicelib.predictions.reader import PredictionView
 from chalicelib.web.api import Api, Media, json_response

@@ -18,7 +18,6 @@ from chalicelib.predictions.pictures import pictures_of
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
-from chalicelib.vision import DetectionOptions
 
 LONGEST_RESULT_IN_RECORD = 200_000  # characters; a DynamoDB item takes 400 KB with all else in it
 
@@ -119,9 +118,7 @@ class Worker:
     def _detect(self, message: IdentifyMessage) -> Answer:
         """Download, detect, and store both pictures."""
         image = self._download(message.key)
-        options = DetectionOptions(
-            **message.options.model_dump(), max_pixels=self._settings.max_pixels
-        )
+        options = message.options.for_detector(self._settings.max_pixels)
         answer = self._inference.detect(message.model, image, options)
         pictures = pictures_of(image, answer.detections, self._settings.max_pixels)
         store, prediction_id = self._stores.store, message.prediction_id

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.errors import SightloopError
-from chalicelib.inference.routes import DetectionQuery
+from chalicelib.inference.options import Options
 from chalicelib.inference.service import BATCH_SECONDS
 from chalicelib.settings import Settings
 from chalicelib.web.problems import InvalidFields
@@ -77,7 +77,7 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 def test_the_options_are_those_of_the_code() -> None:
     told = {row[0].strip("`"): (row[1], row[2]) for row in rows(section("Detect at once"))}
-    fields = DetectionQuery.model_json_schema()["properties"]
+    fields = Options.model_json_schema()["properties"]
 
     for name, field in fields.items():
         assert told[name] == (str(field["default"]), f"{field['minimum']} … {field['maximum']}")

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import boto3
 import pytest
 import requests
 
+from local.home import free_port
 from sagemaker.training.drawn_tags import draw_tag
 
 ROOT = Path(__file__).parents[2]
@@ -81,12 +81,6 @@ class RunningStack:
         self.process.wait(SECONDS)
         if self.process.stdout:
             self.process.stdout.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def launch(home: Path, port: int | str, folder: Path = ROOT) -> subprocess.Popen[str]:

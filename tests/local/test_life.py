@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from local.home import free_port
+
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 Stack = Any
 Starting = Callable[[Path], Stack]
@@ -74,7 +76,7 @@ def test_a_used_port_is_told_in_one_line(stack: Stack, refused: Refused, home_fo
 def test_a_second_stack_in_the_same_folder_is_told_in_one_line(
     stack: Stack, refused: Refused
 ) -> None:
-    said = refused(stack.home, _free_port())
+    said = refused(stack.home, free_port())
 
     assert said.splitlines()[-1].startswith(f"sightloop: another stack runs in {stack.home}")
     assert "Traceback" not in said
@@ -82,7 +84,7 @@ def test_a_second_stack_in_the_same_folder_is_told_in_one_line(
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody may write")
 def test_an_unwritable_folder_is_told_in_one_line(refused: Refused) -> None:
-    said = refused(Path("/proc/sightloop"), _free_port())
+    said = refused(Path("/proc/sightloop"), free_port())
 
     assert said.splitlines()[-1].startswith("sightloop: cannot write to /proc/sightloop")
     assert "Traceback" not in said
@@ -90,12 +92,6 @@ def test_an_unwritable_folder_is_told_in_one_line(refused: Refused) -> None:
 
 def test_a_port_that_is_none_is_told_in_one_line(refused: Refused, home_folder: Path) -> None:
     assert refused(home_folder, "eight") == "sightloop: PORT is 'eight', not a port\n"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_open(port: int) -> bool:

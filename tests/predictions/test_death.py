@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import annotated_key, image_key
 from chalicelib.settings import Settings
 from deploy.resources import ensure
+from local.home import free_port
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).parent / "mortal_worker.py"
@@ -40,12 +40,6 @@ MOMENTS = {
     "after the results message": "sqs.SendMessage:1",
     "after all, but for the acknowledgement": "dynamodb.PutItem:2",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="module", params=["moto", "ministack"])
