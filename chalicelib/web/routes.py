@@ -29,6 +29,12 @@ MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+
 REVALIDATE = "no-cache"
 FILE = {200: Media({})}
 
+PAGES = {"/": "Detect"}
+"""Address of a page to its name in the header; the file is static/<address>.html, index.html for /.
+
+To add a page, write the file, with ``<!-- pages -->`` in its header, and add a line here.
+"""
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -92,29 +98,50 @@ def _description() -> Copy:
     return Copy.of(json.dumps(openapi.document(documented, VERSION)).encode())
 
 
-@api.route("GET", "/", "The page", FILE, documented=False)
 def page() -> Response:
-    """Return the page, whose links are relative: on AWS it lies below a stage or a base path."""
-    asked = str(api.request.context.get("path") or "/")
-    answer = _answered(_page_below(asked), _media_type(STATIC / "index.html"))
+    """Return a page, whose links are relative: on AWS it lies below a stage or a base path."""
+    asked = str(api.request.context.get("path") or api.request.path)
+    answer = _answered(_page(api.request.path, asked), "text/html; charset=utf-8")
     answer.headers["Content-Security-Policy"] = _content_security_policy()
     return answer
 
 
+for _address in PAGES:
+    api.route("GET", _address, "A page", FILE, documented=False)(page)
+
+
 @functools.cache
-def _page_below(asked: str) -> Copy:
-    """Return the page as asked for by a path; without a slash at its end, links need a base."""
-    page = _read(STATIC / "index.html")
-    if asked.endswith("/"):
-        return page
-    base = f'<head>\n<base href="{html.escape(asked)}/">'
-    return Copy.of(page.body.replace(b"<head>", base.encode(), 1))
+def _page(address: str, asked: str) -> Copy:
+    """Return a page with the links to all, and a base where the asked path would mislead them."""
+    written = _read(STATIC / f"{address.strip('/') or 'index'}.html").body
+    written = written.replace(b"<!-- pages -->", _links(address).encode(), 1)
+    if asked.endswith("/") is (address == "/"):
+        return Copy.of(written)
+    root = asked.rstrip("/").removesuffix(address.rstrip("/"))
+    base = f'<head>\n<base href="{html.escape(root)}/">'
+    return Copy.of(written.replace(b"<head>", base.encode(), 1))
+
+
+def _links(address: str) -> str:
+    """Return the header's links, of which the one to the page itself is marked."""
+    links = (
+        f'<a href="{to.removeprefix("/") or "./"}"{" aria-current=page" if to == address else ""}>'
+        f"{html.escape(name)}</a>"
+        for to, name in PAGES.items()
+    )
+    return f'<nav class="pages" aria-label="Pages">{"".join(links)}</nav>'
 
 
 @api.route("GET", "/static/{name}", "A file of the page", FILE, documented=False)
 def static_file(name: str) -> Response:
     """Return a script or a style sheet."""
     return _file(STATIC, name)
+
+
+@api.route("GET", "/static/vendor/{name}", "A library of the page", FILE, documented=False)
+def vendored_file(name: str) -> Response:
+    """Return a file of a library that others wrote."""
+    return _file(STATIC / "vendor", name)
 
 
 @api.route("GET", "/samples/{name}", "A sample photo", FILE, documented=False)
@@ -165,10 +192,10 @@ def _media_type(path: Path) -> str:
 
 
 def _content_security_policy() -> str:
-    """Allow the page itself and the bucket that large images are uploaded to, nothing else."""
-    uploads = services().uploads.origin
+    """Allow the page itself and the buckets: one takes large images, one shows what was kept."""
+    uploads, store = services().uploads.origin, services().store.origin
     return (
-        f"default-src 'self'; img-src 'self' blob: data: {uploads}; "
+        f"default-src 'self'; img-src 'self' blob: data: {uploads} {store}; "
         f"connect-src 'self' {uploads}; frame-ancestors 'none'; base-uri 'self'; "
         "form-action 'none'; object-src 'none'"
     )

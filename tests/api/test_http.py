@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from chalice.app import Response
@@ -23,6 +24,8 @@ from chalicelib.observability import logger
 from chalicelib.settings import Settings
 from chalicelib.web import middleware
 from chalicelib.web.api import ANY_ORIGIN, Api
+from chalicelib.web.routes import PAGES
+from chalicelib.wiring import services
 
 Caller = Any
 Gateway = Any
@@ -332,21 +335,49 @@ def test_the_page_is_nowhere_but_at_its_address(call: Caller) -> None:
     assert call("GET", "/static/index.html").status == 404
 
 
-def test_the_page_is_served_and_allows_only_itself_and_the_uploads_bucket(call: Caller) -> None:
-    answer = call("GET", "/", accept="text/html")
+@pytest.mark.parametrize("address", PAGES)
+def test_a_page_is_served_and_allows_only_itself_and_the_buckets(
+    call: Caller, address: str
+) -> None:
+    answer = call("GET", address, accept="text/html")
 
     assert (answer.status, answer.type) == (200, "text/html")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
+    store, uploads = (getattr(services(), name).origin for name in ("store", "uploads"))
+    assert f"img-src 'self' blob: data: {uploads} {store};" in policy
+    assert f"connect-src 'self' {uploads};" in policy
 
 
-@pytest.mark.parametrize(("asked", "based"), [("/api/", False), ("/api", True)])
-def test_the_page_finds_its_files_with_and_without_a_slash_at_the_end(
-    gateway: Gateway, asked: str, based: bool
+@pytest.mark.parametrize("address", PAGES)
+def test_a_page_links_to_all_pages_and_marks_itself(call: Caller, address: str) -> None:
+    written = call("GET", address).body.decode()
+
+    for to, name in PAGES.items():
+        mark = " aria-current=page" if to == address else ""
+        assert f'<a href="{to[1:] or "./"}"{mark}>{name}</a>' in written
+    assert "<!-- pages -->" not in written
+
+
+@pytest.mark.parametrize("address", PAGES)
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_page_finds_its_files_with_and_without_a_slash_at_the_end(
+    gateway: Gateway, address: str, slash: str
 ) -> None:
-    event = gateway.event("GET", "/", b"", {})
+    event = gateway.event("GET", address, b"", {})
+    asked = f"/api{address}".rstrip("/") + slash
     event["requestContext"]["path"] = asked
 
-    page = gateway.answer(app(event, None)).body
-    assert (b'<base href="/api/">' in page) is based
+    page = gateway.answer(app(event, None)).body.decode()
+    based = re.search(r'<base href="([^"]+)">', page)
+    assert urljoin(urljoin(asked, based[1] if based else ""), "static/app.js") == (
+        "/api/static/app.js"
+    )
+
+
+def test_a_path_cannot_write_into_a_page(gateway: Gateway) -> None:
+    event = gateway.event("GET", "/", b"", {})
+    event["requestContext"]["path"] = '/"><script>'
+
+    assert b"<script>" not in gateway.answer(app(event, None)).body

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 STATIC = Path(__file__).parents[2] / "chalicelib/web/static"
-PAGE = STATIC / "index.html"
+PAGES = sorted(STATIC.glob("*.html"))
 CODE = sorted(path for path in STATIC.iterdir() if path.suffix in {".js", ".css", ".html", ".svg"})
 SAMPLES = sorted((STATIC / "samples").iterdir())
 NAMESPACE = "http://www.w3.org/2000/svg"
@@ -18,14 +18,26 @@ def imported_by(path: Path) -> set[str]:
     return set(re.findall(r"^(?:import|} from).*'\./([^']+)'", path.read_text(), re.M))
 
 
-def test_the_page_is_whole() -> None:
-    text = PAGE.read_text()
-    reached = {"index.html", *re.findall(r'(?:href|src)="static/([^"]+)"', text)}
-    while more := set().union(*(imported_by(STATIC / name) for name in reached)) - reached:
+def reached_from(page: Path) -> set[str]:
+    reached = {page.name, *re.findall(r'(?:href|src)="static/([^"]+)"', page.read_text())}
+    while (
+        more := set().union(*(imported_by(STATIC / name) for name in reached if "/" not in name))
+        - reached
+    ):
         reached |= more
-    assert sorted(reached) == [path.name for path in CODE]
-    shown = re.findall(r'src="samples/([^"]+)"', text)
+    return reached
+
+
+def test_the_pages_are_whole() -> None:
+    ours = {name for page in PAGES for name in reached_from(page) if "/" not in name}
+    assert sorted(ours) == [path.name for path in CODE]
+    shown = re.findall(r'src="samples/([^"]+)"', (STATIC / "index.html").read_text())
     assert shown == [path.name for path in SAMPLES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_a_page_has_a_place_for_the_links_to_all(page: Path) -> None:
+    assert page.read_text().count("<!-- pages -->") == 1
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: path.name)
