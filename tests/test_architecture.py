@@ -11,7 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEAVES = {"errors", "settings", "observability", "aws", "storage", "database"}
-JUDGING = ("__init__", "boxes", "changes", "score", "signal", "verdict")  # of chalicelib.trust
+JUDGING = (
+    "__init__",
+    "boxes",
+    "changes",
+    "grading",
+    "score",
+    "signal",
+    "standing",
+    "verdict",
+)  # of chalicelib.trust
 BLUEPRINTS = {"routes", "triggers", "api"}
 TRAINING_ONLY = {"torch", "torchvision", "ultralytics", "sagemaker"}
 SHIPPED = sorted(ROOT.glob("chalicelib/**/*.py"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("boxes", "changes", "score", "signal", "verdict")
+MODULES = ("boxes", "changes", "grading", "score", "signal", "standing", "verdict")
 
 
 @pytest.mark.parametrize("name", ["", *(f".{module}" for module in MODULES)])

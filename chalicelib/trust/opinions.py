@@ -1,0 +1,202 @@
+"""What several people say of one image, and which images want another opinion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.database import Database
+from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.records import Recorded
+
+MOST_ANSWERS = 50  # on one image that a new one is compared with, the newest
+OPINIONS_WANTED = 3  # asked for on one image
+AGREES = 0.8  # share of boxes in common from which two answers say the same
+PEERS_WANTED = 2  # who agree, until a submission is proposed for acceptance
+
+ANSWERS = f"""
+SELECT DISTINCT ON (user_address) user_address, submitted, asked FROM (
+    SELECT r.user_address, r.request_id, r.detail -> 'submitted' AS submitted,
+           t.prediction_id IS NOT NULL AS asked
+    FROM requests r LEFT JOIN tasks t USING (prediction_id)
+    WHERE r.image_sha256 = %(image_sha256)s AND r.model = %(model)s
+      AND r.user_address <> %(user_address)s AND t.kind IS DISTINCT FROM 'control'
+    ORDER BY r.request_id DESC LIMIT {MOST_ANSWERS}) newest
+ORDER BY user_address, request_id DESC
+"""
+OWN_IMAGE = """
+SELECT image_sha256 FROM requests
+WHERE prediction_id = %(prediction_id)s AND user_address = %(user_address)s
+"""
+WAITING = f"""
+SELECT r.request_id, r.image_sha256, r.detail -> 'image' ->> 'key' FROM requests r
+WHERE r.model = %(model)s AND r.state = 'quarantined' AND r.reviewed_at IS NULL
+  AND r.user_address <> %(user_address)s AND r.image_sha256 IS NOT NULL
+  AND NOT EXISTS (SELECT FROM tasks t
+                  WHERE t.user_address = %(user_address)s AND t.model = r.model
+                    AND t.image_sha256 = r.image_sha256)
+  AND NOT EXISTS (SELECT FROM requests o
+                  WHERE o.image_sha256 = r.image_sha256 AND o.model = r.model
+                    AND o.user_address = %(user_address)s)
+  AND NOT EXISTS (SELECT FROM tasks c
+                  WHERE c.prediction_id = r.prediction_id AND c.kind = 'control')
+  AND (SELECT count(*) FROM tasks t
+       WHERE t.image_sha256 = r.image_sha256 AND t.model = r.model) < {OPINIONS_WANTED}
+ORDER BY r.request_id LIMIT %(limit)s
+"""
+ENOUGH = f"""
+SELECT image_sha256 FROM tasks
+WHERE image_sha256 = ANY(%(images)s) AND model = %(model)s AND kind = 'second_opinion'
+GROUP BY image_sha256 HAVING count(*) >= {OPINIONS_WANTED}
+"""
+REVIEWED = """
+SELECT image_sha256 FROM requests
+WHERE model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL
+  AND image_sha256 IS NOT NULL AND request_id >= (
+      SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1))::bigint
+      FROM requests
+      WHERE model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL)
+ORDER BY request_id LIMIT %(limit)s
+"""
+ACCEPTED_BY_PEOPLE = """
+SELECT request_id FROM requests
+WHERE request_id = ANY(%(requests)s) AND state = 'accepted' AND reviewed_at IS NOT NULL
+"""
+AGREED = f"""
+SELECT g.image_sha256, array_agg(DISTINCT g.user_address)
+FROM agreements g
+JOIN tasks t ON t.user_address = g.user_address AND t.model = g.model
+            AND t.image_sha256 = g.image_sha256 AND t.kind = 'second_opinion'
+JOIN tasks p ON p.user_address = g.peer_address AND p.model = g.model
+            AND p.image_sha256 = g.image_sha256 AND p.kind = 'second_opinion'
+WHERE g.image_sha256 = ANY(%(images)s) AND g.model = %(model)s
+  AND g.matched >= {AGREES} * g.total
+GROUP BY g.image_sha256
+"""
+ON_IMAGES = """
+SELECT g.image_sha256, g.model, g.user_address, g.peer_address, g.matched, g.total
+FROM unnest(%(images)s::text[], %(models)s::text[], %(users)s::text[])
+     w (image_sha256, model, user_address)
+JOIN agreements g USING (image_sha256, model, user_address)
+WHERE NOT EXISTS (SELECT FROM bans b WHERE b.user_address = g.peer_address)
+ORDER BY g.peer_address
+"""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What somebody else said of an image, in pixels; ``asked``: because we asked them."""
+
+    user_address: str
+    boxes: ClassedBoxes
+    asked: bool
+
+
+@dataclass(frozen=True)
+class WaitingImage:
+    """An image of a quarantined submission, and where in the store bucket it is."""
+
+    request_id: int
+    image_sha256: str
+    key: str
+
+
+@dataclass(frozen=True)
+class PeerOpinion:
+    """How far somebody else's answer on the same image agrees with a submission."""
+
+    peer_address: str
+    matched: int
+    total: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both say the same."""
+        return self.matched >= AGREES * self.total
+
+
+class Opinions:
+    """Answers by several people on the same images.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of_others(self, user_address: str, model: str, image_sha256: str) -> list[Answered]:
+        """Return what others said of an image last; answers to controls are left out."""
+        given = {"user_address": user_address, "model": model, "image_sha256": image_sha256}
+        return [
+            Answered(user, boxes_of(submitted or []), asked)
+            for user, submitted, asked in self._all(ANSWERS, **given)
+        ]
+
+    def image_of(self, prediction_id: str, user_address: str) -> str | None:
+        """Return the sha256 of the image that a user sent an answer about before."""
+        given = {"prediction_id": prediction_id, "user_address": user_address}
+        found = self._all(OWN_IMAGE, **given)
+        return found[0][0] if found else None
+
+    def waiting(self, user_address: str, model: str, limit: int) -> list[WaitingImage]:
+        """Return images of others' quarantined submissions that a user can be asked about."""
+        given = {"user_address": user_address, "model": model, "limit": limit}
+        return [WaitingImage(*row) for row in self._all(WAITING, **given)]
+
+    def asked_enough(self, model: str, images: Iterable[str]) -> set[str]:
+        """Return those images on which as many opinions were asked for as are wanted."""
+        return {sha256 for (sha256,) in self._all(ENOUGH, model=model, images=list(images))}
+
+    def reviewed(self, model: str, limit: int) -> list[str]:
+        """Return images, by sha256, of which an operator accepted a submission, from anywhere."""
+        return [sha256 for (sha256,) in self._all(REVIEWED, model=model, limit=limit)]
+
+    def accepted_by_operators(self, requests: Iterable[int]) -> set[int]:
+        """Return those requests that an operator accepted."""
+        found = self._all(ACCEPTED_BY_PEOPLE, requests=list(requests))
+        return {request_id for (request_id,) in found}
+
+    def agreed(self, model: str, images: Iterable[str]) -> dict[str, set[str]]:
+        """Return for images, by sha256, the users who agree on it, each of them asked by us."""
+        found = self._all(AGREED, model=model, images=list(images))
+        return {sha256: set(users) for sha256, users in found}
+
+    def on(self, requests: Sequence[Recorded]) -> dict[int, list[PeerOpinion]]:
+        """Return what others' answers say of each of some requests, by its id."""
+        about: dict[tuple[str, str, str], list[int]] = {}
+        for each in requests:
+            about.setdefault((_image(each), each.model, each.user_address), []).append(
+                each.request_id
+            )
+        images, models, users = zip(*about, strict=True) if about else ((), (), ())
+        given = {"images": list(images), "models": list(models), "users": list(users)}
+        told: dict[int, list[PeerOpinion]] = {each.request_id: [] for each in requests}
+        for sha256, model, user, *opinion in self._all(ON_IMAGES, **given):
+            for request_id in about[sha256, model, user]:
+                told[request_id].append(PeerOpinion(*opinion))
+        return told
+
+    def _all(self, query: str, **given: object) -> list[tuple[Any, ...]]:
+        with self._database.transaction() as rows:
+            rows.execute(query, given)
+            return list(rows.fetchall())
+
+
+def boxes_of(detections: Iterable[Mapping[str, Any]]) -> ClassedBoxes:
+    """Return the boxes of detections as JSON has them.
+
+    Examples
+    --------
+    >>> boxes_of([{"class_id": 1, "box": {"x1": 0, "y1": 1, "x2": 2, "y2": 3}}]).xyxy.tolist()
+    [[0.0, 1.0, 2.0, 3.0]]
+    """
+    told = list(detections)
+    corners = [[each["box"][side] for side in ("x1", "y1", "x2", "y2")] for each in told]
+    return ClassedBoxes(corners, [each["class_id"] for each in told])  # type: ignore[arg-type]
+
+
+def _image(request: Recorded) -> str:
+    return str(request.detail.get("image", {}).get("sha256", ""))

@@ -1,0 +1,159 @@
+"""How far a contributor is trusted, by what they answered where the right answer is known.
+
+Pure: numbers in, words out. The figures come from ``chalicelib.trust.task_book``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+NEW_CONTRIBUTOR = 20  # submissions; who has fewer is new
+LEAST_CONTROLS = 5
+POOR_ACCURACY = 0.5
+LEAST_COMPARED = 10
+POOR_AGREEMENT = 0.3
+PROVEN_ACCURACY = 0.7  # whose opinion counts against another's
+PROVEN_CONTROLS = 3
+WORRYING_SUSPICIOUS = 3
+
+NEW_RATE = 1 / 5
+LOW_TRUST_RATE = 1 / 2
+USUAL_RATE = 1 / 50
+
+
+@dataclass(frozen=True)
+class Controls:
+    """A contributor's newest answers to control tasks, a hundred at most, taken together.
+
+    Attributes
+    ----------
+    answers : int
+        How many control images.
+    accuracy : float | None
+        The mean of the images' accuracies; None where there are none.
+    boxes, matched, overlooked, misplaced, mislabelled, spurious : int
+        Boxes, as ``chalicelib.trust.grading`` counts them.
+    """
+
+    answers: int = 0
+    accuracy: float | None = None
+    boxes: int = 0
+    matched: int = 0
+    overlooked: int = 0
+    misplaced: int = 0
+    mislabelled: int = 0
+    spurious: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, and the shares of the settled boxes.
+
+        Examples
+        --------
+        >>> told = Controls(2, 0.5, boxes=4, matched=2, overlooked=1, misplaced=1).to_json()
+        >>> told["overlooked_rate"], told["mislabelled_rate"], told["spurious_rate"]
+        (0.25, 0.0, 0.0)
+        """
+        answered = self.boxes - self.overlooked + self.spurious
+        return {
+            **asdict(self),
+            "overlooked_rate": _share(self.overlooked, self.boxes),
+            "misplaced_rate": _share(self.misplaced, self.boxes),
+            "mislabelled_rate": _share(self.mislabelled, self.boxes),
+            "spurious_rate": _share(self.spurious, answered),
+        }
+
+
+@dataclass(frozen=True)
+class Agreements:
+    """How far a contributor's newest answers, two hundred at most, agree with others'.
+
+    Attributes
+    ----------
+    compared : int
+        Answers of others on the same images; those of banned people do not count.
+    agreement : float | None
+        The mean share of boxes in common; None where nothing was compared.
+    with_proven : int
+        Those by people who proved themselves on control tasks.
+    agreement_with_proven : float | None
+    """
+
+    compared: int = 0
+    agreement: float | None = None
+    with_proven: int = 0
+    agreement_with_proven: float | None = None
+
+
+@dataclass(frozen=True)
+class TrustStanding:
+    """What is known of how well a contributor answers."""
+
+    controls: Controls = Controls()
+    agreements: Agreements = Agreements()
+
+    @property
+    def distrust(self) -> str | None:
+        """Why everything they send has to wait for a person, in words for that person.
+
+        Examples
+        --------
+        >>> TrustStanding(Controls(answers=6, accuracy=0.4)).distrust
+        'Their accuracy on 6 control tasks is 0.40, below 0.5.'
+        >>> TrustStanding(Controls(answers=4, accuracy=0.0)).distrust is None
+        True
+        """
+        tasks, others = self.controls, self.agreements
+        accuracy, enough = tasks.accuracy, tasks.answers >= LEAST_CONTROLS
+        if accuracy is not None and enough and accuracy < POOR_ACCURACY:
+            return (
+                f"Their accuracy on {tasks.answers} control tasks is {accuracy:.2f}, "
+                f"below {POOR_ACCURACY}."
+            )
+        share = others.agreement_with_proven
+        if share is not None and others.with_proven >= LEAST_COMPARED and share < POOR_AGREEMENT:
+            return (
+                f"Their agreement with trusted people on {others.with_proven} answers is "
+                f"{share:.2f}, below {POOR_AGREEMENT}."
+            )
+        return None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether their opinion counts for or against somebody else's."""
+        accuracy = self.controls.accuracy
+        enough = self.controls.answers >= PROVEN_CONTROLS
+        return enough and accuracy is not None and accuracy >= PROVEN_ACCURACY
+
+
+def is_new(submissions: int) -> bool:
+    """Say whether somebody with so many submissions is new."""
+    return submissions < NEW_CONTRIBUTOR
+
+
+def control_rate(submissions: int, suspicious: int, standing: TrustStanding) -> float:
+    """Return how likely the next task of a contributor is a control, 0 to 1.
+
+    Parameters
+    ----------
+    submissions : int
+        All they ever sent.
+    suspicious : int
+        Of these, the suspicious ones that were not forgiven.
+
+    Examples
+    --------
+    >>> control_rate(3, 0, TrustStanding()), control_rate(300, 0, TrustStanding())
+    (0.2, 0.02)
+    >>> control_rate(300, 3, TrustStanding())
+    0.5
+    """
+    accuracy = standing.controls.accuracy
+    doubtful = accuracy is not None and accuracy < PROVEN_ACCURACY
+    if standing.distrust or doubtful or suspicious >= WORRYING_SUSPICIOUS:
+        return LOW_TRUST_RATE
+    return NEW_RATE if is_new(submissions) else USUAL_RATE
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,215 @@
+"""Images that we asked people to look at, and how they answered: ``sql/0006_control_tasks.sql``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from chalicelib.database import Database
+from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.grading import Agreement, Grade
+from chalicelib.trust.standing import (
+    PROVEN_ACCURACY,
+    PROVEN_CONTROLS,
+    Agreements,
+    Controls,
+    TrustStanding,
+)
+
+NEWEST_CONTROLS = 100
+NEWEST_COMPARED = 200
+OPEN_DAYS = 7  # after which an unanswered task is taken for given up
+
+HAND_OUT = """
+INSERT INTO tasks (prediction_id, user_address, model, image_sha256, kind, label_id, boxes)
+VALUES (%(prediction_id)s, %(user_address)s, %(model)s, %(image_sha256)s, %(kind)s, %(label_id)s,
+        %(boxes)s::jsonb)
+ON CONFLICT DO NOTHING
+"""
+FIND = """
+SELECT prediction_id, user_address, model, image_sha256, kind, label_id, boxes FROM tasks
+WHERE prediction_id = %(prediction_id)s
+"""
+OPEN = f"""
+SELECT prediction_id FROM tasks
+WHERE user_address = %(user_address)s AND model = %(model)s AND answered_at IS NULL
+  AND created_at > now() - interval '{OPEN_DAYS} days'
+ORDER BY created_at LIMIT %(limit)s
+"""
+KNOWN = """
+SELECT image_sha256 FROM tasks
+WHERE user_address = %(user_address)s AND model = %(model)s AND image_sha256 = ANY(%(images)s)
+UNION
+SELECT image_sha256 FROM requests
+WHERE image_sha256 = ANY(%(images)s) AND model = %(model)s AND user_address = %(user_address)s
+"""
+ANSWERED = """
+UPDATE tasks SET answered_at = clock_timestamp()
+WHERE prediction_id = %(prediction_id)s AND answered_at IS NULL
+"""
+LOCK_STANDING = """
+INSERT INTO control_standings AS held (user_address) VALUES (%(user_address)s)
+ON CONFLICT (user_address) DO UPDATE SET controls = held.controls
+"""
+GRADE = """
+INSERT INTO control_answers (prediction_id, user_address, boxes, matched, overlooked, misplaced,
+                             mislabelled, spurious, accuracy)
+VALUES (%(prediction_id)s, %(user_address)s, %(boxes)s, %(matched)s, %(overlooked)s,
+        %(misplaced)s, %(mislabelled)s, %(spurious)s, %(accuracy)s)
+ON CONFLICT (prediction_id) DO UPDATE SET
+    boxes = excluded.boxes, matched = excluded.matched, overlooked = excluded.overlooked,
+    misplaced = excluded.misplaced, mislabelled = excluded.mislabelled,
+    spurious = excluded.spurious, accuracy = excluded.accuracy
+"""
+STANDING_ANEW = f"""
+UPDATE control_standings SET (controls, accuracy) = (
+    SELECT count(*), avg(accuracy) FROM (
+        SELECT accuracy FROM control_answers WHERE user_address = %(user_address)s
+        ORDER BY answered_at DESC LIMIT {NEWEST_CONTROLS}) newest)
+WHERE user_address = %(user_address)s
+"""
+AGREE = """
+INSERT INTO agreements (user_address, peer_address, model, image_sha256, matched, total)
+VALUES (%(first)s, %(second)s, %(model)s, %(image_sha256)s, %(matched)s, %(total)s),
+       (%(second)s, %(first)s, %(model)s, %(image_sha256)s, %(matched)s, %(total)s)
+ON CONFLICT (image_sha256, model, user_address, peer_address) DO UPDATE SET
+    matched = excluded.matched, total = excluded.total, compared_at = excluded.compared_at
+"""
+STANDINGS = f"""
+SELECT u.user_address, c.*, a.*
+FROM unnest(%(users)s::text[]) u (user_address)
+CROSS JOIN LATERAL (
+    SELECT count(*), avg(accuracy), coalesce(sum(boxes), 0), coalesce(sum(matched), 0),
+           coalesce(sum(overlooked), 0), coalesce(sum(misplaced), 0),
+           coalesce(sum(mislabelled), 0), coalesce(sum(spurious), 0)
+    FROM (SELECT * FROM control_answers n WHERE n.user_address = u.user_address
+          ORDER BY answered_at DESC LIMIT {NEWEST_CONTROLS}) newest) c
+CROSS JOIN LATERAL (
+    SELECT count(*), avg(share), count(*) FILTER (WHERE proven),
+           avg(share) FILTER (WHERE proven)
+    FROM (SELECT matched::float8 / total AS share,
+                 s.controls >= {PROVEN_CONTROLS} AND s.accuracy >= {PROVEN_ACCURACY} AS proven
+          FROM (SELECT * FROM agreements n WHERE n.user_address = u.user_address
+                ORDER BY compared_at DESC LIMIT {NEWEST_COMPARED}) n
+          LEFT JOIN control_standings s ON s.user_address = n.peer_address
+          WHERE NOT EXISTS (SELECT FROM bans b WHERE b.user_address = n.peer_address)) newest) a
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An image that somebody was asked to look at.
+
+    Attributes
+    ----------
+    prediction_id : str
+        Under which they were given it.
+    user_address, model, image_sha256 : str
+    kind : "control" or "second_opinion"
+    settled : ClassedBoxes | None
+        Of a control: the boxes that are right, in pixels.
+    label_id : int | None
+        Of a control: the label that holds them.
+    """
+
+    prediction_id: str
+    user_address: str
+    model: str
+    image_sha256: str
+    kind: Literal["control", "second_opinion"]
+    settled: ClassedBoxes | None = None
+    label_id: int | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the answer is to be graded, and never to become a label."""
+        return self.kind == "control"
+
+
+class TaskBook:
+    """Tasks and their answers.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def hand_out(self, task: Task) -> bool:
+        """Write a task down; tell whether its user was not asked about the image before."""
+        boxes = task.settled
+        given = {
+            **vars(task),
+            "boxes": None if boxes is None else json.dumps(_to_json(boxes)),
+        }
+        with self._database.transaction() as rows:
+            rows.execute(HAND_OUT, given)
+            return bool(rows.rowcount)
+
+    def find(self, prediction_id: str) -> Task | None:
+        """Return the task of a prediction; None where nobody was asked to look at it."""
+        found = self._all(FIND, prediction_id=prediction_id)
+        return _task(found[0]) if found else None
+
+    def open_tasks(self, user_address: str, model: str, limit: int) -> list[str]:
+        """Return the predictions of a user's unanswered tasks of the last days, oldest first."""
+        found = self._all(OPEN, user_address=user_address, model=model, limit=limit)
+        return [str(prediction_id) for (prediction_id,) in found]
+
+    def known_images(self, user_address: str, model: str, images: Iterable[str]) -> set[str]:
+        """Return which images, by sha256, a user was asked about or sent an answer to."""
+        given = {"user_address": user_address, "model": model, "images": list(images)}
+        return {sha256 for (sha256,) in self._all(KNOWN, **given)}
+
+    def grade(self, task: Task, grade: Grade) -> None:
+        """Record how a control was answered; the same user's answer again takes its place."""
+        given = {**vars(task), **grade.to_json(), "accuracy": grade.accuracy}
+        with self._database.transaction() as rows:
+            for statement in (LOCK_STANDING, ANSWERED, GRADE, STANDING_ANEW):
+                rows.execute(statement, given)
+
+    def answered(self, task: Task) -> None:
+        """Note that a second opinion was given."""
+        with self._database.transaction() as rows:
+            rows.execute(ANSWERED, vars(task))
+
+    def agree(
+        self, user_address: str, model: str, image_sha256: str, peers: Mapping[str, Agreement]
+    ) -> None:
+        """Record how far a user's answer agrees with each of the others' on the same image."""
+        with self._database.transaction() as rows:
+            for peer, found in sorted(peers.items()):  # in one order, so that nobody deadlocks
+                first, second = sorted((user_address, peer))
+                given = {"first": first, "second": second, "model": model, **vars(found)}
+                rows.execute(AGREE, {**given, "image_sha256": image_sha256})
+
+    def standing(self, user_address: str) -> TrustStanding:
+        """Return how well a user answers."""
+        return self.standings([user_address])[user_address]
+
+    def standings(self, users: Sequence[str]) -> dict[str, TrustStanding]:
+        """Return the same for several users."""
+        found = self._all(STANDINGS, users=list(users))
+        return {
+            user: TrustStanding(Controls(*counted[:8]), Agreements(*counted[8:]))
+            for user, *counted in found
+        }
+
+    def _all(self, query: str, **given: object) -> list[tuple[Any, ...]]:
+        with self._database.transaction() as rows:
+            rows.execute(query, given)
+            return list(rows.fetchall())
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    prediction_id, user, model, sha256, kind, label_id, boxes = row
+    settled = None if boxes is None else ClassedBoxes(boxes["xyxy"], boxes["class_id"])
+    return Task(str(prediction_id), user, model, sha256, kind, settled, label_id)
+
+
+def _to_json(boxes: ClassedBoxes) -> dict[str, Any]:
+    return {"xyxy": boxes.xyxy.tolist(), "class_id": boxes.class_id.tolist()}

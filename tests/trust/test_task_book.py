@@ -1,0 +1,314 @@
+"""Tasks handed out, how they were answered, and who is trusted for it; on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from chalicelib.database import Database
+from chalicelib.errors import InvalidRequest
+from chalicelib.trust import ClassedBoxes
+from chalicelib.trust.contributors import Contributors, Order
+from chalicelib.trust.grading import Agreement, Grade
+from chalicelib.trust.ledger import Ledger, Request
+from chalicelib.trust.opinions import Opinions
+from chalicelib.trust.task_book import Task, TaskBook
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+Make = Callable[..., Request]
+SETTLED = ClassedBoxes([[1.5, 2, 30, 40]], [0])
+RIGHT = Grade(1, 1, 0, 0, 0, 0)
+WRONG = Grade(1, 0, 1, 0, 0, 0)
+
+
+def sha(number: int) -> str:
+    return f"{number:064x}"
+
+
+def control(user: str = "ann", image: int = 1) -> Task:
+    return Task(str(uuid.uuid4()), user, "scratch", sha(image), "control", SETTLED, 7)
+
+
+def second(user: str = "ann", image: int = 1) -> Task:
+    return Task(str(uuid.uuid4()), user, "scratch", sha(image), "second_opinion")
+
+
+def detail(image: int, *boxes: tuple[float, float, float, float]) -> dict[str, Any]:
+    sides = ("x1", "y1", "x2", "y2")
+    submitted = [{"class_id": 0, "box": dict(zip(sides, box, strict=True))} for box in boxes]
+    key = f"quarantine/{sha(image)}.jpg"
+    return {"image": {"sha256": sha(image), "key": key}, "submitted": submitted}
+
+
+@pytest.fixture
+def database(sql: Any) -> Iterator[Database]:
+    held = Database(sql.url)
+    yield held
+    held.close()
+
+
+@pytest.fixture
+def book(database: Database) -> TaskBook:
+    return TaskBook(database)
+
+
+@pytest.fixture
+def opinions(database: Database) -> Opinions:
+    return Opinions(database)
+
+
+@pytest.fixture
+def contributors(database: Database) -> Contributors:
+    return Contributors(database)
+
+
+def test_a_task_is_found_again_with_its_boxes(book: TaskBook) -> None:
+    task = control()
+    assert book.hand_out(task)
+
+    found = book.find(task.prediction_id)
+    assert found
+    assert (found.user_address, found.is_control, found.label_id) == ("ann", True, 7)
+    assert found.settled
+    assert found.settled.xyxy.tolist() == [[1.5, 2, 30, 40]]
+    assert book.find(str(uuid.uuid4())) is None
+
+
+def test_nobody_is_asked_twice_about_one_image(book: TaskBook) -> None:
+    assert book.hand_out(control("ann", 1))
+
+    assert not book.hand_out(second("ann", 1))
+    assert book.hand_out(control("bob", 1))
+    assert book.known_images("ann", "scratch", [sha(1), sha(2)]) == {sha(1)}
+
+
+def test_an_image_is_known_to_whoever_sent_an_answer_about_it(
+    book: TaskBook, ledger: Ledger, request_of: Make
+) -> None:
+    ledger.record(request_of("ann", detail=detail(5)))
+
+    assert book.known_images("ann", "scratch", [sha(5)]) == {sha(5)}
+    assert book.known_images("bob", "scratch", [sha(5)]) == set()
+
+
+def test_a_task_is_open_until_it_is_answered(book: TaskBook) -> None:
+    tasks = [control("ann", 1), second("ann", 2)]
+    for task in tasks:
+        book.hand_out(task)
+    assert book.open_tasks("ann", "scratch", 9) == [task.prediction_id for task in tasks]
+
+    book.grade(tasks[0], RIGHT)
+    book.answered(tasks[1])
+    assert book.open_tasks("ann", "scratch", 9) == []
+
+
+def test_the_same_answer_twice_counts_once_and_another_in_its_place(book: TaskBook) -> None:
+    task = control()
+    book.hand_out(task)
+    book.grade(task, WRONG)
+    book.grade(task, WRONG)
+    assert book.standing("ann").controls.answers == 1
+
+    book.grade(task, RIGHT)
+    told = book.standing("ann").controls
+    assert (told.answers, told.accuracy, told.overlooked) == (1, 1.0, 0)
+
+
+def test_accuracy_is_the_mean_of_the_images(book: TaskBook) -> None:
+    for image, grade in enumerate((RIGHT, WRONG, Grade(8, 4, 1, 2, 1, 0), Grade(0, 0, 0, 0, 0, 2))):
+        task = control("ann", image)
+        book.hand_out(task)
+        book.grade(task, grade)
+
+    told = book.standing("ann").controls
+    assert (told.answers, told.accuracy) == (4, pytest.approx((1 + 0 + 0.5 + 0) / 4))
+    assert (told.boxes, told.overlooked, told.misplaced, told.spurious) == (10, 2, 2, 2)
+    assert told.to_json()["overlooked_rate"] == 0.2
+    assert told.to_json()["spurious_rate"] == 0.2
+
+
+def test_answers_that_come_at_once_are_all_counted(sql: Any, book: TaskBook) -> None:
+    tasks = [control("ann", image) for image in range(40)]
+    for task in tasks:
+        book.hand_out(task)
+
+    def answer(part: int) -> None:
+        database = Database(sql.url)
+        for task in tasks[part::8]:
+            TaskBook(database).grade(task, RIGHT)
+        database.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(answer, range(8)))
+    assert sql("SELECT controls, accuracy FROM sightloop.control_standings") == [(40, 1.0)]
+    assert book.standing("ann").controls.answers == 40
+
+
+def test_two_who_are_compared_from_both_sides_at_once_do_not_deadlock(
+    sql: Any, book: TaskBook
+) -> None:
+    people = [f"user:{number}" for number in range(8)]
+
+    def compare(user: str) -> None:
+        database = Database(sql.url)
+        peers = {peer: Agreement(1, 2) for peer in people if peer != user}
+        for image in range(20):
+            TaskBook(database).agree(user, "scratch", sha(image), peers)
+        database.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(compare, people))
+    assert book.standing("user:3").agreements.compared == 7 * 20
+
+
+def test_agreement_with_banned_people_counts_nothing(book: TaskBook, ledger: Ledger) -> None:
+    book.agree("ann", "scratch", sha(1), {"bob": Agreement(0, 3), "cid": Agreement(1, 2)})
+    assert book.standing("ann").agreements.agreement == 0.25
+
+    ledger.ban("bob", "olga", "spam")
+    told = book.standing("ann").agreements
+    assert (told.compared, told.agreement) == (1, 0.5)
+
+
+def test_only_people_who_proved_themselves_can_make_others_distrusted(book: TaskBook) -> None:
+    for image in range(12):
+        book.agree("ann", "scratch", sha(image), {"bob": Agreement(0, 3)})
+    assert book.standing("ann").distrust is None
+
+    for image in range(20, 23):
+        task = control("bob", image)
+        book.hand_out(task)
+        book.grade(task, RIGHT)
+    told = book.standing("ann")
+    assert told.agreements.with_proven == 12
+    assert told.distrust == (
+        "Their agreement with trusted people on 12 answers is 0.00, below 0.3."
+    )
+
+
+def test_who_answers_controls_badly_is_distrusted_and_can_recover(book: TaskBook) -> None:
+    for image in range(5):
+        task = control("eve", image)
+        book.hand_out(task)
+        book.grade(task, WRONG)
+    assert book.standing("eve").distrust == (
+        "Their accuracy on 5 control tasks is 0.00, below 0.5."
+    )
+
+    for image in range(10, 15):
+        task = control("eve", image)
+        book.hand_out(task)
+        book.grade(task, RIGHT)
+    assert book.standing("eve").distrust is None
+
+
+def test_what_others_said_of_an_image_is_their_newest_answer(
+    opinions: Opinions, book: TaskBook, ledger: Ledger, request_of: Make
+) -> None:
+    asked = second("bob")
+    book.hand_out(asked)
+    ledger.record(request_of("bob", detail=detail(1, (0, 0, 9, 9))))
+    ledger.record(
+        request_of("bob", prediction_id=asked.prediction_id, detail=detail(1, (5, 5, 9, 9)))
+    )
+    graded = control("cid")
+    book.hand_out(graded)
+    ledger.record(request_of("cid", prediction_id=graded.prediction_id, detail=detail(1)))
+    ledger.record(request_of("ann", detail=detail(1)))
+
+    [told] = opinions.of_others("ann", "scratch", sha(1))
+    assert (told.user_address, told.asked) == ("bob", True)
+    assert told.boxes.xyxy.tolist() == [[5, 5, 9, 9]]
+
+
+def test_images_that_wait_are_offered_to_others_until_enough_were_asked(
+    opinions: Opinions, book: TaskBook, ledger: Ledger, request_of: Make
+) -> None:
+    ledger.record(request_of("eve", detail=detail(1)))
+    ledger.record(request_of("eve", detail=detail(2), state="accepted"))
+    ledger.record(request_of("eve", detail=detail(3), model="other"))
+    [image] = opinions.waiting("ann", "scratch", 9)
+    assert (image.image_sha256, image.key) == (sha(1), f"quarantine/{sha(1)}.jpg")
+    assert opinions.waiting("eve", "scratch", 9) == []
+
+    for user in ("bob", "cid", "dan"):
+        assert opinions.waiting(user, "scratch", 9)
+        book.hand_out(second(user, 1))
+        assert opinions.waiting(user, "scratch", 9) == []
+    assert opinions.waiting("ann", "scratch", 9) == []
+    assert opinions.asked_enough("scratch", [sha(1), sha(2)]) == {sha(1)}
+
+
+def test_people_agree_only_where_each_of_them_was_asked(opinions: Opinions, book: TaskBook) -> None:
+    book.agree("ann", "scratch", sha(1), {"bob": Agreement(4, 5), "cid": Agreement(3, 5)})
+    assert opinions.agreed("scratch", [sha(1)]) == {}
+
+    for user in ("ann", "bob", "cid"):
+        book.hand_out(second(user, 1))
+    assert opinions.agreed("scratch", [sha(1)]) == {sha(1): {"ann", "bob"}}
+
+
+def test_a_reviewer_sees_who_agrees(
+    opinions: Opinions, book: TaskBook, ledger: Ledger, request_of: Make
+) -> None:
+    for _ in range(2):
+        ledger.record(request_of("eve", detail=detail(1)))
+    book.agree("bob", "scratch", sha(1), {"eve": Agreement(4, 4)})
+    book.agree("cid", "scratch", sha(1), {"eve": Agreement(1, 4)})
+
+    told = opinions.on(ledger.to_review())
+    assert len(told) == 2
+    for peers in told.values():
+        assert [(peer.peer_address, peer.agrees) for peer in peers] == [
+            ("bob", True),
+            ("cid", False),
+        ]
+    assert opinions.on([]) == {}
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_every_contributor_is_on_one_page_whatever_the_order(
+    contributors: Contributors, book: TaskBook, ledger: Ledger, request_of: Make, order: Order
+) -> None:
+    people = [f"user:{number}" for number in range(11)]
+    for number, user in enumerate(people):
+        for part in range(number % 4 + 1):
+            ledger.record(request_of(user, score=(number * part) % 7 / 7))
+        task = control(user)
+        book.hand_out(task)
+        book.grade(task, Grade(9, number % 5, 9 - number % 5, 0, 0, 0))
+
+    seen, after = [], None
+    while True:
+        page = contributors.page(order, after, 3)
+        seen.extend(page.contributors)
+        if page.next is None:
+            break
+        after = page.next
+    assert sorted(each.user_address for each in seen) == sorted(people)
+    if order is Order.SCORE:
+        means = [each.mean_score for each in seen]
+        assert means == sorted(means, reverse=True)
+
+
+@pytest.mark.parametrize("after", ["", "%", "bnVsbA", "e30", "W10", "WyJzY29yZSIsIm5hbiIsIngiXQ"])
+def test_a_place_that_we_did_not_give_out_is_refused(
+    contributors: Contributors, after: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="after"):
+        contributors.page(Order.SCORE, after, 3)
+
+
+def test_a_ban_is_shown_with_its_reason(contributors: Contributors, ledger: Ledger) -> None:
+    ledger.ban("eve", "olga", "random boxes")
+
+    found = contributors.one("eve")
+    assert found
+    assert (found.banned_by, found.banned_why, found.submissions) == ("olga", "random boxes", 0)
+    assert contributors.one("nobody") is None
+    assert contributors.one("a\x00b") is None
