@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg2
@@ -17,11 +17,12 @@ class Database:
 
     Parameters
     ----------
-    url : str
-        ``postgresql://user:password@host:port/name``; empty where none is attached.
+    url : str, or callable that returns one
+        ``postgresql://user:password@host:port/name``; empty where none is attached. It is called
+        for each new connection, so that a password may change.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | Callable[[], str]) -> None:
         self._url = url
         self._local = threading.local()
 
@@ -52,14 +53,15 @@ class Database:
             self._local.held = None
 
     def _connection(self) -> connection:
-        if not self._url:
-            raise ConfigurationError("no database is attached: set SIGHTLOOP_DATABASE_URL")
         held: connection | None = getattr(self._local, "held", None)
         if held is None or held.closed:
-            held = psycopg2.connect(
-                self._url, connect_timeout=5, options="-c search_path=sightloop,public"
-            )
-            self._local.held = held
+            held = self._local.held = self._connect()
         elif held.info.transaction_status != TRANSACTION_STATUS_IDLE:
             held.rollback()
         return held
+
+    def _connect(self) -> connection:
+        url = self._url if isinstance(self._url, str) else self._url()
+        if not url:
+            raise ConfigurationError("no database is attached: set SIGHTLOOP_DATABASE_URL")
+        return psycopg2.connect(url, connect_timeout=5, options="-c search_path=sightloop,public")

@@ -16,7 +16,10 @@
     │   ├── ModelNotFound
     │   ├── PredictionNotFound
     │   └── ObjectNotFound                no such key in the bucket
-    ├── Forbidden                    403
+    ├── Unauthorized                 401  a token is wanted, or the one sent is not good
+    ├── Forbidden                    403  the caller may not do this
+    │   ├── OperatorsOnly                 a user's token where an operator's is wanted
+    │   └── Banned                        says since when, and how to appeal
     ├── MethodNotAllowed             405
     ├── NotAcceptable                406  we cannot answer in that media type
     ├── Conflict                     409
@@ -30,6 +33,7 @@
         ├── ModelUnavailable          the live version of one model cannot be opened
         ├── OutOfTime                 the pictures before this one took too long
         ├── StorageUnavailable
+        ├── SecretsUnavailable
         ├── QueueUnavailable
         └── DatabaseUnavailable
 """
@@ -37,6 +41,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import ClassVar
 
 PROBLEM = "urn:sightloop:problem:"
@@ -153,11 +158,46 @@ class ObjectNotFound(NotFound):
     title = "Object not found"
 
 
+class Unauthorized(SightloopError):
+    """A token is wanted, or the one that was sent is not good."""
+
+    status = 401
+    title = "Unauthorized"
+
+
 class Forbidden(SightloopError):
     """The caller may not do this."""
 
     status = 403
     title = "Forbidden"
+
+
+class OperatorsOnly(Forbidden):
+    """The token is a user's, and this is for operators."""
+
+    title = "Operators only"
+
+
+class Banned(Forbidden):
+    """The caller is banned from everything that writes.
+
+    Parameters
+    ----------
+    detail : str
+    since : datetime, optional
+        When the ban began.
+    appeal : str, optional
+        How to have it lifted.
+    """
+
+    title = "Banned"
+
+    def __init__(
+        self, detail: str, since: datetime | None = None, appeal: str | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.since = since
+        self.appeal = appeal
 
 
 class MethodNotAllowed(SightloopError):
@@ -241,6 +281,10 @@ class OutOfTime(Unavailable):
 
 class StorageUnavailable(Unavailable):
     """S3 does not answer."""
+
+
+class SecretsUnavailable(Unavailable):
+    """Secrets Manager does not answer."""
 
 
 class QueueUnavailable(Unavailable):

@@ -31,7 +31,9 @@ class Settings(BaseModel):
     identify_queue: str = Field("sightloop-local-identify", min_length=1, max_length=80)
     results_queue: str = Field("sightloop-local-results", min_length=1, max_length=80)
     predictions_table: str = Field("sightloop-local-predictions", min_length=3, max_length=255)
-    database_url: str = Field("", description="PostgreSQL; empty where no database is attached")
+    database_url: str = Field("", description="PostgreSQL; empty: as the secret says")
+    secret_name: str = Field("sightloop-local", min_length=1, max_length=512)
+    secret_ttl_seconds: float = Field(60.0, ge=0, le=3600)
 
     max_body_bytes: int = Field(4_500_000, gt=0, description="synchronous call, after base64")
     max_upload_bytes: int = Field(50 * MEBIBYTE, gt=0)

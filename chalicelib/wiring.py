@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         UploadDesk,
     )
     from chalicelib.predictions.worker import Worker
+    from chalicelib.secrets import Secrets
 
 
 class Services:
@@ -66,11 +67,23 @@ class Services:
         return ObjectStore(self.client("s3"), self.settings.store_bucket)
 
     @functools.cached_property
+    def secrets(self) -> Secrets:
+        """What nobody but this service may know."""
+        from chalicelib.secrets import Secrets
+
+        settings = self.settings
+        client = self.client("secretsmanager")
+        return Secrets(client, settings.secret_name, settings.secret_ttl_seconds)
+
+    @functools.cached_property
     def database(self) -> Database:
-        """PostgreSQL."""
+        """PostgreSQL; where the settings name none, the one that the secret names."""
         from chalicelib.database import Database
 
-        return Database(self.settings.database_url)
+        return Database(self._database_url)
+
+    def _database_url(self) -> str:
+        return self.settings.database_url or self.secrets.read().database_url
 
     @functools.cached_property
     def catalog(self) -> Catalog:

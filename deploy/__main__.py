@@ -65,6 +65,9 @@ def _up(project: Project, stage: Stage, given: argparse.Namespace) -> None:
     print(f"  curl {url}/healthz")
     print("  curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' \\")
     print(f"       {url}/v1/models/scratch/detections")
+    print("\nThe operator's token:\n")
+    print(f"  aws secretsmanager get-secret-value --region {stage.region} \\")
+    print(f"       --secret-id {stage.settings.secret_name} --query SecretString --output text")
 
 
 def _resources(project: Project, stage: Stage, given: argparse.Namespace) -> None:

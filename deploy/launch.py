@@ -18,6 +18,7 @@ from deploy import stages as stages_
 from deploy.cloud import ClientOf, clients, log
 from deploy.migrate import migrate
 from deploy.record import Record
+from deploy.secret import keep_database_url
 from deploy.stages import FUNCTIONS, Stage
 
 PYTHON = (3, 12)
@@ -80,6 +81,7 @@ def deploy(project: Project, stage: Stage) -> str:
     if database_url:
         for name in migrate(database_url):
             log.info("applied %s", name)
+        keep_database_url(client("secretsmanager"), stage.settings.secret_name, database_url)
     with_database = stage.settings.model_copy(update={"database_url": database_url})
     bundled.register(Services(with_database, {"s3": client("s3")}), project.root / "models")
     record = Record(project.chalice, stage, client("s3"))
@@ -97,8 +99,8 @@ def deploy(project: Project, stage: Stage) -> str:
 
 
 def make_resources(stage: Stage, client: ClientOf) -> None:
-    """Make a stage's buckets, queues and table, and the log groups of its functions."""
-    log.info("buckets, queues and the table of %s", stage.name)
+    """Make a stage's buckets, queues, table and secret, and the log groups of its functions."""
+    log.info("buckets, queues, table and secret of %s", stage.name)
     resources.ensure(stage.settings, client)
     for function in FUNCTIONS:
         group, days = stage.log_group(function), stage.log_retention_days

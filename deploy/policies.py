@@ -31,6 +31,7 @@ def _api_handler(stage: Stage) -> list[Statement]:
         _list_keys(stage, "ListModels", settings.store_bucket, MODELS, PREDICTIONS),
         _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS),
         _keep_records(stage),
+        _read_secret(stage),
     ]
 
 
@@ -110,6 +111,10 @@ def _list_keys(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
 def _keep_records(stage: Stage, *more: str) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
     return _allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
+
+
+def _read_secret(stage: Stage) -> Statement:
+    return _allow("ReadSecret", ["secretsmanager:GetSecretValue"], [stage.secret_arn])
 
 
 def _send(stage: Stage, sid: str, *queues: str) -> Statement:

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from chalicelib.errors import ConfigurationError
 from deploy.cloud import ClientOf, code_of, log
 from deploy.resources import DEAD_LETTER_SUFFIX
+from deploy.secret import erase_secret
 from deploy.stages import FUNCTIONS, Stage
 
 MOST_AT_ONCE = 1000  # that S3 lists, and deletes, in one call
@@ -16,7 +17,7 @@ GONE = frozenset({"404", "NoSuchBucket", "ResourceNotFoundException"})
 
 
 def erase(stage: Stage, client: ClientOf) -> None:
-    """Delete a stage's buckets with all that is in them, its queues, its table and its logs."""
+    """Delete a stage's buckets with all that is in them, its queues, table, secret and logs."""
     settings = stage.settings
     for bucket in (settings.uploads_bucket, settings.store_bucket):
         erase_bucket(client("s3"), bucket)
@@ -24,6 +25,7 @@ def erase(stage: Stage, client: ClientOf) -> None:
         for name in (queue, f"{queue}{DEAD_LETTER_SUFFIX}"):
             erase_queue(client("sqs"), name)
     erase_table(client("dynamodb"), settings.predictions_table)
+    erase_secret(client("secretsmanager"), settings.secret_name)
     for function in FUNCTIONS:
         erase_logs(client("logs"), stage.log_group(function))
 

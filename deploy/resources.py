@@ -1,4 +1,4 @@
-"""Makes the buckets, queues and the table of one stage; running it again changes nothing.
+"""Makes the buckets, queues, table and secret of one stage; running it again changes nothing.
 
 On AWS and on one machine alike::
 
@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from chalicelib.errors import ConfigurationError
 from chalicelib.settings import Settings
 from deploy.cloud import ClientOf, clients, code_of, is_aws, log, tolerated_on_stand_ins
+from deploy.secret import ensure_secret
 
 WORKER_TIMEOUT_SECONDS = 120
 DAY_SECONDS = 24 * 60 * 60
@@ -31,7 +32,7 @@ EXPIRES = "expires_at"
 
 
 def ensure(settings: Settings, client: ClientOf | None = None) -> None:
-    """Bring the stage's buckets, queues and table to the state that Sightloop needs.
+    """Bring the stage's buckets, queues, table and secret to the state that Sightloop needs.
 
     Parameters
     ----------
@@ -52,6 +53,7 @@ def ensure(settings: Settings, client: ClientOf | None = None) -> None:
     for queue, visibility_seconds in longest.items():
         ensure_queue(client("sqs"), queue, visibility_seconds, settings.identify_max_receives)
     ensure_table(client("dynamodb"), settings)
+    ensure_secret(client("secretsmanager"), settings.secret_name)
 
 
 def ensure_uploads_bucket(s3: Any, settings: Settings) -> None:

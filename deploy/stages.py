@@ -55,6 +55,7 @@ CHANGEABLE = frozenset(
         "max_pixels",
         "max_upload_bytes",
         "prediction_ttl_days",
+        "secret_ttl_seconds",
         "upload_expires_seconds",
     }
 )
@@ -96,6 +97,7 @@ class Stage(BaseModel):
                 "identify_queue": f"{of_stage}-identify",
                 "results_queue": f"{of_stage}-results",
                 "predictions_table": f"{of_stage}-predictions",
+                "secret_name": of_stage,
             }
         )
 
@@ -129,6 +131,11 @@ class Stage(BaseModel):
     def arn(self, service: str, resource: str) -> str:
         """Return the full name of a resource in the stage's region and account."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+
+    @property
+    def secret_arn(self) -> str:
+        """The full name of the stage's secret, to which AWS adds six characters of its own."""
+        return self.arn("secretsmanager", f"secret:{self.settings.secret_name}-??????")
 
     def bucket_arn(self, bucket: str, keys: str = "") -> str:
         """Return the full name of a bucket, or of keys in it."""

@@ -23,6 +23,7 @@ Sightloop is ready: {url}
                    {url}/v1/models/scratch/detections
   S3          AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local aws --region eu-central-1 \\
                    --endpoint-url {aws} s3 cp photo.jpg s3://sightloop-local-uploads/uploads/scratch/
+  operators   {url}/trust#token={token}
   data, logs  {home}
 
 Ctrl-C stops everything and keeps the data.
@@ -39,7 +40,8 @@ def main() -> int:
         print(f"sightloop: {error}", file=sys.stderr)
         return 1
     sample = shlex.quote(f"@{ROOT / SAMPLE}")
-    print(READY.format(url=stack.url, aws=stack.aws_url, home=home, sample=sample), flush=True)
+    told = {"url": stack.url, "aws": stack.aws_url, "home": home, "sample": sample}
+    print(READY.format(**told, token=stack.operator_token), flush=True)
     asked_to_stop.recv(1)
     print("stopping …", flush=True)
     stack.stop()

@@ -61,6 +61,7 @@ class Stack:
         _send_logs_to(home)
         with _step("buckets, queues, tables"):
             _prepare()
+        self.operator_token = _operator_token()
         with _step("bundled model"):
             _register_models()
         with _step("HTTP server and dispatcher"):
@@ -130,6 +131,15 @@ def _prepare() -> None:
     loaded = settings.load()
     resources.ensure(loaded)
     migrate.migrate(loaded.database_url)
+
+
+def _operator_token() -> str:
+    """Return the token of one of the operators, the one that was made for this machine first."""
+    from chalicelib.wiring import services
+    from deploy.secret import OPERATOR
+
+    tokens = services().secrets.read().operators
+    return tokens.get(OPERATOR) or next(iter(tokens.values()), "")
 
 
 def _register_models() -> None:

@@ -1,4 +1,4 @@
-"""The stand-in for AWS: S3, SQS and DynamoDB in one process, whose state is kept between runs."""
+"""The stand-in for AWS: S3, SQS, DynamoDB and secrets in one process; its state is kept."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {"errors", "settings", "observability", "aws", "storage", "database"}
+LEAVES = {"errors", "settings", "observability", "aws", "storage", "database", "secrets"}
 JUDGING = (
     "__init__",
     "boxes",
@@ -21,7 +21,7 @@ JUDGING = (
     "standing",
     "verdict",
 )  # of chalicelib.trust
-BLUEPRINTS = {"routes", "triggers", "api"}
+BLUEPRINTS = {"routes", "triggers", "api", "identity"}
 TRAINING_ONLY = {"torch", "torchvision", "ultralytics", "sagemaker"}
 SHIPPED = sorted(ROOT.glob("chalicelib/**/*.py"))
 SOURCES = sorted(

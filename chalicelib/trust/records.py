@@ -143,9 +143,14 @@ class Decision:
     request_id: int | None
 
 
+def is_address(text: str) -> bool:
+    """Tell whether a text can name a user: one word of at most 255 characters."""
+    return ADDRESS.fullmatch(text) is not None
+
+
 def check_address(user_address: str) -> None:
     """Refuse what cannot name a user."""
-    if not ADDRESS.fullmatch(user_address):
+    if not is_address(user_address):
         raise InvalidRequest(f"{user_address!r} cannot be a user: one word, 255 characters at most")
 
 

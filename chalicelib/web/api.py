@@ -13,12 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from chalicelib.errors import (
     InvalidRequest,
+    OperatorsOnly,
     PayloadTooLarge,
+    SecretsUnavailable,
     SightloopError,
+    Unauthorized,
     UnsupportedMediaType,
 )
 from chalicelib.observability import logger
 from chalicelib.web import problems
+from chalicelib.web.identity import caller, operator
 from chalicelib.wiring import services
 
 Handler = Callable[..., Any]
@@ -27,7 +31,7 @@ Answers = Mapping[int, "type[BaseModel] | Media"]
 CORRELATION_HEADER = "X-Correlation-Id"
 ANY_ORIGIN = CORSConfig(
     allow_headers=[CORRELATION_HEADER, "If-None-Match"],
-    expose_headers=[CORRELATION_HEADER, "ETag", "Location", "Retry-After"],
+    expose_headers=[CORRELATION_HEADER, "ETag", "Location", "Retry-After", "WWW-Authenticate"],
     max_age=3600,
 )
 
@@ -61,6 +65,8 @@ class Operation:
     handler : callable
         Its name is the operation's, its docstring the description; the annotations of its
         parameters describe those of the path.
+    operators_only : bool
+        Whether an operator's token is wanted.
     """
 
     handler: Handler
@@ -73,6 +79,7 @@ class Operation:
     body: type[BaseModel] | Media | None = None
     errors: tuple[type[SightloopError], ...] = ()
     documented: bool = True
+    operators_only: bool = False
 
     @property
     def description(self) -> str:
@@ -84,9 +91,18 @@ class Operation:
         """The declared method, and HEAD wherever there is a GET."""
         return ["GET", "HEAD"] if self.method == "GET" else [self.method]
 
+    @property
+    def asks_who_calls(self) -> bool:
+        """Whether a token that is not good is refused; to who only reads it does not matter."""
+        return self.operators_only or self.method != "GET"
+
     def all_errors(self) -> tuple[type[SightloopError], ...]:
         """Return the declared errors, down to their leaves, and those that follow from the rest."""
         expected = [leaf for error in self.errors for leaf in _leaves(error)]
+        if self.asks_who_calls:
+            expected += [Unauthorized, SecretsUnavailable]
+        if self.operators_only:
+            expected += [OperatorsOnly]
         if self.query or self.body:
             expected += [InvalidRequest, problems.InvalidFields]
         if self.body:
@@ -129,6 +145,7 @@ class Api:
         body: type[BaseModel] | Media | None = None,
         errors: tuple[type[SightloopError], ...] = (),
         documented: bool = True,
+        operators_only: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a route; one that answers GET answers HEAD too.
 
@@ -142,11 +159,23 @@ class Api:
             Those it may raise beyond the ones that follow from the declaration.
         documented : bool
             False for pages and files.
+        operators_only : bool
+            True where an operator's token is wanted; ``identity.operator`` names who called.
         """
 
         def declare(handler: Handler) -> Handler:
             operation = Operation(
-                handler, method, path, summary, self.tag, answers, query, body, errors, documented
+                handler,
+                method,
+                path,
+                summary,
+                self.tag,
+                answers,
+                query,
+                body,
+                errors,
+                documented,
+                operators_only,
             )
             self.operations.append(operation)
             self._register(operation)
@@ -190,6 +219,7 @@ def _leaves(kind: type[SightloopError]) -> list[type[SightloopError]]:
 
 
 def _answer(operation: Operation, request: Request, path: Mapping[str, str]) -> Response:
+    _admit(operation, request)
     # API Gateway decodes a path's parameters and Chalice's own server does not; what we look up
     # by them holds no percent sign, so decoding twice changes nothing.
     named = {name: unquote(value) for name, value in path.items()}
@@ -197,6 +227,14 @@ def _answer(operation: Operation, request: Request, path: Mapping[str, str]) -> 
     if isinstance(answer, Response):
         return answer
     return json_response(answer, next(iter(operation.answers)))
+
+
+def _admit(operation: Operation, request: Request) -> None:
+    """Refuse who may not call this."""
+    if operation.operators_only:
+        operator(request)
+    elif operation.asks_who_calls:
+        caller(request)
 
 
 def json_response(answer: BaseModel, status: int = 200) -> Response:

@@ -1,13 +1,169 @@
-"""Who calls. Bearer tokens will name people; until then a caller is a source address."""
+"""Who calls: an operator by their token, a user by theirs, anybody else by their address.
+
+An address is the one that API Gateway saw. Never a header that a client can set.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from collections.abc import Mapping
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING, Any
+
 from chalice.app import Request
 
+from chalicelib.errors import OperatorsOnly, SightloopError, Unauthorized
+from chalicelib.wiring import services
+
+if TYPE_CHECKING:
+    from chalicelib.secrets import Secret
+
 UNKNOWN = "unknown"
+ALGORITHM = "HS256"  # pinned: what a token says of itself decides nothing
+LEEWAY_SECONDS = 10
+LONGEST_TOKEN = 4096
+ONE_HOUSEHOLD = 64  # bits of an IPv6 address that a subscriber cannot choose
 
 
 def caller(request: Request) -> str:
-    """Return the source address that API Gateway saw; never a header, which a client can set."""
+    """Return who calls, by the name under which requests are recorded and users are banned.
+
+    ``user:<subject>`` of a verified token, ``operator:<name>`` of an operator's; without a token
+    the source address, of which IPv6 gives the network that one subscriber has (/64).
+
+    Raises
+    ------
+    Unauthorized
+        There is a token, and it is not good.
+    SecretsUnavailable, ConfigurationError
+        There is a token, and what it is checked against cannot be read.
+    """
+    subject = _subject_by_gateway(request)
+    if subject is not None:
+        return _user(subject)
+    token = _bearer(request)
+    if token is None:
+        return _address(request)
+    secret = services().secrets.read()
+    name = _operator_by(token, secret)
+    return f"operator:{name}" if name else _user_by(token, secret)
+
+
+def caller_for_log(request: Request) -> str:
+    """Return who calls; a caller whose token is not good is the address it came from."""
+    try:
+        return caller(request)
+    except SightloopError:
+        return _address(request)
+
+
+def operator(request: Request) -> str:
+    """Return the name of the operator who calls.
+
+    Raises
+    ------
+    Unauthorized
+        There is no token, or it is not good.
+    OperatorsOnly
+        It is the token of a user.
+    SecretsUnavailable, ConfigurationError
+        What it is checked against cannot be read.
+    """
+    token = _bearer(request)
+    if token is None:
+        raise Unauthorized("this is for operators: send Authorization: Bearer <your token>")
+    secret = services().secrets.read()
+    name = _operator_by(token, secret)
+    if name is None:
+        _user_by(token, secret)
+        raise OperatorsOnly("this is for operators, and your token is a user's")
+    return name
+
+
+def _bearer(request: Request) -> str | None:
+    """Return the token that was sent, if one was."""
+    header = str(request.headers.get("authorization") or "").strip()
+    if not header:
+        return None
+    scheme, _, token = header.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("send Authorization: Bearer <your token>, or no such header")
+    if len(token) > LONGEST_TOKEN:
+        raise Unauthorized(f"the token is longer than {LONGEST_TOKEN} characters")
+    return token
+
+
+def _operator_by(token: str, secret: Secret) -> str | None:
+    """Return whose token it is. How long that takes tells nothing of the tokens there are."""
+    sent, found = _digest(token), None
+    for name, theirs in secret.operators.items():
+        if hmac.compare_digest(sent, _digest(theirs)):
+            found = name
+    return found
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _user_by(token: str, secret: Secret) -> str:
+    import jwt  # noqa: PLC0415 - most callers send no token
+
+    if not secret.subjects_key:
+        raise Unauthorized("no such token is known here")
+    try:
+        claims = jwt.decode(
+            token,
+            secret.subjects_key,
+            algorithms=[ALGORITHM],
+            leeway=LEEWAY_SECONDS,
+            options={"require": ["exp", "sub"]},
+        )
+    except jwt.ExpiredSignatureError:
+        raise Unauthorized("the token has expired: get another") from None
+    except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
+        raise Unauthorized("the token is not good: get another, or send none") from None
+    return _user(str(claims["sub"]))
+
+
+def _subject_by_gateway(request: Request) -> str | None:
+    """Return the subject that an authorizer of API Gateway has verified, where there is one."""
+    told: Mapping[str, Any] = request.context.get("authorizer") or {}
+    claims: Mapping[str, Any] = told.get("claims") or {}
+    subject = claims.get("sub") or told.get("principalId")
+    return str(subject) if subject else None
+
+
+def _user(subject: str) -> str:
+    from chalicelib.trust.records import is_address  # noqa: PLC0415 - most callers send no token
+
+    named = f"user:{subject}"
+    if not subject or not is_address(named):
+        raise Unauthorized("the token's subject has to be one word of at most 250 characters")
+    return named
+
+
+def _address(request: Request) -> str:
     identity = request.context.get("identity") or {}
-    return str(identity.get("sourceIp") or UNKNOWN)
+    told = str(identity.get("sourceIp") or UNKNOWN)
+    try:
+        return str(IPv4Address(told))
+    except AddressValueError:
+        return _network(told)
+
+
+def _network(told: str) -> str:
+    """Return the network of an IPv6 address, or the IPv4 address that it stands for.
+
+    >>> _network("2001:db8:1:2:aaaa::1"), _network("::ffff:203.0.113.7")
+    ('2001:db8:1:2::/64', '203.0.113.7')
+    """
+    try:
+        address = IPv6Address(told)
+    except AddressValueError:
+        return UNKNOWN
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((int(address), ONE_HOUSEHOLD), strict=False))

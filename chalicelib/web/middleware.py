@@ -13,7 +13,7 @@ from chalicelib.errors import MethodNotAllowed, NotAcceptable, NotFound, Sightlo
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.web import problems
 from chalicelib.web.api import CORRELATION_HEADER
-from chalicelib.web.identity import caller
+from chalicelib.web.identity import caller_for_log
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{8,128}")
 CHALICE_ERRORS: dict[int, type[SightloopError]] = {405: MethodNotAllowed, 400: NotAcceptable}
@@ -92,7 +92,7 @@ def _measure(request: Request, status: int, milliseconds: float) -> None:
         "answered",
         method=request.method,
         route=request.path,
-        caller=caller(request),
+        caller=caller_for_log(request),
         status=status,
         milliseconds=round(milliseconds, 1),
     )

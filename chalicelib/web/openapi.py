@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from chalicelib.errors import SightloopError
+from chalicelib.errors import SightloopError, Unauthorized
 from chalicelib.web.api import CORRELATION_HEADER, Answers, Media, Operation
 from chalicelib.web.problems import MEDIA_TYPE, ProblemDocument, example
 
@@ -26,7 +26,24 @@ TAGS = {
     "models": "Which models there are, what they find, and how well.",
     "service": "The service itself.",
 }
+SECURITY = {
+    "user": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Names who calls; without it, who calls is the address of the call.",
+    },
+    "operator": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token of an operator.",
+    },
+}
 HEADERS = {
+    "Authenticate": {
+        "description": "how to say who you are",
+        "schema": {"type": "string", "const": "Bearer"},
+    },
     "CorrelationId": {
         "description": "names this request in our log; sent along with a request, it is kept",
         "schema": {"type": "string"},
@@ -67,7 +84,7 @@ def document(operations: Iterable[Operation], version: str) -> Schema:
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": told} for name, told in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": schemas, "headers": HEADERS},
+        "components": {"schemas": schemas, "headers": HEADERS, "securitySchemes": SECURITY},
     }
 
 
@@ -106,6 +123,10 @@ def _operation(operation: Operation, references: References) -> Schema:
             **_problems(operation.all_errors(), references),
         },
     }
+    if operation.asks_who_calls:
+        described["security"] = (
+            [{"operator": []}] if operation.operators_only else [{}, {"user": []}]
+        )
     if operation.body is not None:
         content = _content(operation.body, "validation", references)
         described["requestBody"] = {"required": True, "content": content}
@@ -174,6 +195,8 @@ def _problems(errors: tuple[type[SightloopError], ...], references: References) 
 def _problem(kinds: list[type[SightloopError]], schema: Schema) -> Schema:
     """Describe what a status may mean, with an example of each kind."""
     headers = {CORRELATION_HEADER: _header("CorrelationId")}
+    if Unauthorized in kinds:
+        headers["WWW-Authenticate"] = _header("Authenticate")
     if any(kind.retry for kind in kinds):
         headers["Retry-After"] = _header("RetryAfter")
     examples = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from chalice.app import Response
@@ -46,6 +48,8 @@ class ProblemDocument(BaseModel):
     correlation_id: str = Field(description="name this when you report the problem")
     retry: bool = Field(False, description="the same request may succeed later")
     faults: list[Fault] | None = Field(default=None, description="each field that is wrong")
+    since: datetime | None = Field(default=None, description="when a ban began")
+    appeal: str | None = Field(default=None, description="how to have a ban lifted")
 
 
 class InvalidFields(InvalidRequest):
@@ -79,6 +83,8 @@ def document(error: SightloopError, path: str | None = None) -> ProblemDocument:
         correlation_id=correlation_id(),
         retry=error.retry,
         faults=getattr(error, "faults", None),
+        since=getattr(error, "since", None),
+        appeal=getattr(error, "appeal", None),
     )
 
 
@@ -104,6 +110,8 @@ def _told(kind: type[SightloopError], detail: str) -> str:
 def response(error: SightloopError, path: str | None = None) -> Response:
     """Return an error's HTTP answer."""
     headers: dict[str, Any] = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.retry:
         headers["Retry-After"] = RETRY_AFTER_SECONDS
     told = document(error, path).model_dump_json(exclude_none=True)

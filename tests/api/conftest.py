@@ -173,7 +173,8 @@ def make_stack(**settings: Any) -> Stack:
     """Make all resources, and the services over them."""
     chosen = Settings(**settings)
     clients = {
-        name: boto3.client(name, region_name=chosen.region) for name in ("s3", "sqs", "dynamodb")
+        name: boto3.client(name, region_name=chosen.region)
+        for name in ("s3", "sqs", "dynamodb", "secretsmanager")
     }
     ensure(chosen, clients.__getitem__)
     for bucket in (chosen.uploads_bucket, chosen.store_bucket):
@@ -196,6 +197,13 @@ def stack(make_model: Callable[..., bytes]) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def gateway(stack: Stack) -> Gateway:
     return Gateway(app)
+
+
+@pytest.fixture(scope="module")
+def as_operator(stack: Stack) -> dict[str, str]:
+    """Return the header by which an operator is known, as a caller is given headers."""
+    tokens = stack.services.secrets.read().operators
+    return {"authorization": f"Bearer {tokens['operator']}"}
 
 
 @pytest.fixture(params=["raw events", "chalice's client"])

@@ -41,6 +41,7 @@ def known(gateway: Gateway) -> dict[str, str]:
 
 
 OPERATIONS = [each for each in documented if each.documented]
+FOR_OPERATORS = {(each.path, each.method) for each in OPERATIONS if each.operators_only}
 SENT = [
     (each.path, each.method, mode)
     for each in OPERATIONS
@@ -65,6 +66,7 @@ def described(gateway: Gateway, make_picture: MakePicture) -> Any:
 def test_answers_are_as_the_document_says(
     described: Any,
     known: dict[str, str],
+    as_operator: dict[str, str],
     path: str,
     method: str,
     mode: schemathesis.GenerationMode,
@@ -78,6 +80,8 @@ def test_answers_are_as_the_document_says(
     @BOUNDED
     @given(described[path][method].as_strategy(generation_mode=mode), st.booleans())
     def check(case: schemathesis.Case, of_what_exists: bool) -> None:
+        if (path, method) in FOR_OPERATORS:
+            case.headers["Authorization"] = as_operator["authorization"]
         if of_what_exists:
             case.path_parameters |= {key: known[key] for key in case.path_parameters}
             if path == "/v1/uploads" and mode is schemathesis.GenerationMode.POSITIVE:

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parent.parent.parent
 Cloud = Any
 Events = Callable[..., dict[str, Any]]
 Statement = dict[str, Any]
+SERVICES = ("s3", "sqs", "dynamodb", "secretsmanager")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Witness:
         self._cloud = cloud
         self._stage = stage
         self.calls: list[Call] = []
-        self.clients = {name: self._client(name) for name in ("s3", "sqs", "dynamodb")}
+        self.clients = {name: self._client(name) for name in SERVICES}
 
     def _client(self, service: str) -> Any:
         region, endpoint = self._stage.region, self._cloud.endpoint
@@ -82,6 +83,9 @@ class Witness:
         elif service == "sqs":
             queue = asked.get("QueueName") or asked["QueueUrl"].rpartition("/")[2]
             yield Call(f"sqs:{operation}", self._stage.arn("sqs", queue))
+        elif service == "secretsmanager":
+            name = f"secret:{asked['SecretId']}-Ab12Cd"
+            yield Call(f"secretsmanager:{operation}", self._stage.arn(service, name))
         elif operation == "ListObjectsV2":
             bucket = self._stage.bucket_arn(asked["Bucket"])
             yield Call("s3:ListBucket", bucket, prefix=asked["Prefix"])
@@ -125,6 +129,9 @@ class Story:
         assert self._ask("GET", "/v1/models/{model}", model="nope")["statusCode"] == 404
         detected = self._ask("POST", "/v1/models/{model}/detections", model="scratch", **with_photo)
         assert detected["statusCode"] == 200
+        stranger = with_photo | {"headers": {"Authorization": "Bearer not-known-here"}}
+        refused = self._ask("POST", "/v1/models/{model}/detections", model="scratch", **stranger)
+        assert refused["statusCode"] == 401
         wanted = {"model": "scratch", "file_name": "tag.jpg", "content_type": "image/jpeg"}
         headers = {"Content-Type": "application/json"}
         offered = self._ask("POST", "/v1/uploads", body=json.dumps(wanted), headers=headers)

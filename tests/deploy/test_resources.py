@@ -1,4 +1,4 @@
-"""Buckets, queues and the table: made once, mended later, taken away only on demand."""
+"""Buckets, queues, table and secret: made once, mended later, taken away only on demand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import boto3
 import pytest
 
 from chalicelib.errors import ConfigurationError
+from chalicelib.secrets import Secret
 from deploy.removal import erase, erase_bucket
 from deploy.resources import ensure, ensure_log_group
+from deploy.secret import OPERATOR, ensure_secret, keep_database_url
 from deploy.stages import Stage
 
 Cloud = Any
@@ -47,8 +49,14 @@ def state(client: ClientOf, stage: Stage) -> dict[str, Any]:
         for queue in (name, f"{name}-dlq"):
             held[queue] = attributes(client, queue)
     table = client("dynamodb").describe_table(TableName=settings.predictions_table)["Table"]
+    held["secret"] = secret(client, stage)
     held["table"] = {key: table[key] for key in ("KeySchema", "BillingModeSummary", "TableArn")}
     return held
+
+
+def secret(client: ClientOf, stage: Stage) -> dict[str, Any]:
+    held = client("secretsmanager").get_secret_value(SecretId=stage.settings.secret_name)
+    return dict(json.loads(held["SecretString"]))
 
 
 def attributes(client: ClientOf, queue: str) -> dict[str, str]:
@@ -172,6 +180,52 @@ def test_somebody_elses_bucket_is_not_taken_over(
         ensure(stage.settings, client)
 
 
+def test_each_stage_has_a_token_and_a_key_of_its_own(
+    client: ClientOf, made: Stage, stage: Stage
+) -> None:
+    other = stage.model_copy(update={"name": "other"})
+    ensure(other.settings, client)
+
+    ours, theirs = secret(client, made), secret(client, other)
+
+    for held in (ours, theirs):
+        assert Secret.model_validate(held).operators.keys() == {OPERATOR}
+        assert len(held["operators"][OPERATOR]) >= 40
+        assert len(held["subjects_key"]) >= 60
+        assert held["database_url"] == ""
+    assert ours["operators"][OPERATOR] != theirs["operators"][OPERATOR]
+    assert ours["subjects_key"] != theirs["subjects_key"]
+
+
+def test_what_was_put_into_the_secret_stays_when_its_database_changes(
+    client: ClientOf, made: Stage
+) -> None:
+    manager, name = client("secretsmanager"), made.settings.secret_name
+    put = {"operators": {"ada": "a-token-of-ada-0123456789"}, "subjects_key": "", "more": 1}
+    manager.put_secret_value(SecretId=name, SecretString=json.dumps(put))
+
+    keep_database_url(manager, name, "postgresql://host/db")
+    ensure_secret(manager, name)
+
+    assert secret(client, made) == {**put, "database_url": "postgresql://host/db"}
+
+
+def test_a_secret_that_is_no_json_is_not_written_over(client: ClientOf, made: Stage) -> None:
+    manager, name = client("secretsmanager"), made.settings.secret_name
+    manager.put_secret_value(SecretId=name, SecretString="by hand")
+
+    with pytest.raises(ConfigurationError, match="not JSON"):
+        keep_database_url(manager, name, "postgresql://host/db")
+
+
+def test_a_deleted_secret_is_said_to_be_deleted(client: ClientOf, made: Stage) -> None:
+    manager, name = client("secretsmanager"), made.settings.secret_name
+    manager.delete_secret(SecretId=name, RecoveryWindowInDays=7)
+
+    with pytest.raises(ConfigurationError, match="restore-secret"):
+        ensure_secret(manager, name)
+
+
 def test_a_log_group_keeps_its_lines_for_as_long_as_was_said(
     client: ClientOf, stage: Stage
 ) -> None:
@@ -203,6 +257,8 @@ def test_erasing_a_stage_takes_everything(client: ClientOf, made: Stage) -> None
     buckets = {each["Name"] for each in client("s3").list_buckets()["Buckets"]}
     assert not buckets & {settings.uploads_bucket, settings.store_bucket}
     assert settings.predictions_table not in client("dynamodb").list_tables()["TableNames"]
+    with pytest.raises(client("secretsmanager").exceptions.ResourceNotFoundException):
+        secret(client, made)
     for queue in (settings.identify_queue, settings.results_queue):
         for name in (queue, f"{queue}-dlq"):
             with pytest.raises(client("sqs").exceptions.QueueDoesNotExist):

@@ -95,7 +95,14 @@ def test_stages_share_nothing() -> None:
     assert not set.intersection(*names)
 
 
-_NAMES = {"uploads_bucket", "store_bucket", "identify_queue", "results_queue", "predictions_table"}
+_NAMES = {
+    "uploads_bucket",
+    "store_bucket",
+    "identify_queue",
+    "results_queue",
+    "predictions_table",
+    "secret_name",
+}
 
 
 @pytest.mark.parametrize(
