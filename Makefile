@@ -16,7 +16,7 @@ run: .venv/local.stamp ## start everything on this machine: http://127.0.0.1:800
 	@exec .venv/bin/python -m local
 
 test: .venv/dev.stamp ## run the tests that need no torch
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-training: .venv-training/training.stamp ## run the tests that need torch (6 GB with CUDA)
 	.venv-training/bin/python -m pytest -m training tests/training tests/vision $(ARGS)

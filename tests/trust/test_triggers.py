@@ -243,7 +243,7 @@ def test_suspicious_is_the_same_in_sql_and_python(
         ("score", "1.5", "requests_score_is_a_probability"),
         ("predicted_boxes", "-1", "requests_boxes_not_negative"),
         ("model", "'Not A Name'", "requests_model_name"),
-        ("model_version", "0", "requests_version_counts_from_one"),
+        ("model_version", "-1", "requests_version_not_negative"),
         ("state", "'perhaps'", "requests_state_is_known"),
         ("state", "'rejected'", "requests_only_people_reject"),
         ("reviewed_by", "'olga'", "requests_review_is_signed"),
