@@ -41,7 +41,9 @@ def _services(endpoint: str, settings: Settings) -> wiring.Services:
     """Make what the app runs on, with the bundled model registered."""
     client = _client_of(endpoint, settings)
     ensure(settings, client)
-    services = wiring.Services(settings, {name: client(name) for name in ("s3", "sqs", "dynamodb")})
+    services = wiring.Services(
+        settings, {name: client(name) for name in ("s3", "sqs", "dynamodb", "secretsmanager")}
+    )
     bundled = ROOT / "models/scratch"
     onnx, metrics = (bundled / name for name in ("model.onnx", "metrics.json"))
     services.publisher.publish("scratch", onnx.read_bytes(), metrics.read_bytes())

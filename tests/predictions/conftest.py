@@ -251,7 +251,7 @@ def path(clock: Clock, settings: Settings) -> Iterator[QueuePath]:
     with mock_aws():
         clients = {
             name: boto3.client(name, region_name=settings.region)
-            for name in ("s3", "sqs", "dynamodb")
+            for name in ("s3", "sqs", "dynamodb", "secretsmanager")
         }
         ensure(settings, clients.__getitem__)
         for bucket in (settings.uploads_bucket, settings.store_bucket):

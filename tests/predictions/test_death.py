@@ -102,7 +102,7 @@ def stage(
     )
     clients = {
         each: boto3.client(each, region_name=settings.region, endpoint_url=endpoint)
-        for each in ("s3", "sqs", "dynamodb")
+        for each in ("s3", "sqs", "dynamodb", "secretsmanager")
     }
     ensure(settings, clients.__getitem__)
     services = wiring.Services(settings, clients)
