@@ -43,6 +43,9 @@ class Settings(BaseModel):
     identify_max_receives: int = Field(5, gt=0, description="then a message is a dead letter")
     prediction_ttl_days: int = Field(30, gt=0)
 
+    min_training_set_size: int = Field(80, gt=0, description="for a first training")
+    min_validation_set_size: int = Field(20, gt=0, description="for a first training")
+
     live_version_ttl_seconds: float = Field(15.0, ge=0, le=30)
     detector_cache_size: int = Field(4, gt=0, description="detectors kept warm per process")
     inference_threads: int = Field(0, ge=0, description="0: as many as there are cores")

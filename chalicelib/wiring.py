@@ -13,8 +13,10 @@ from chalicelib.storage import ObjectStore
 
 if TYPE_CHECKING:
     from chalicelib.catalog import Catalog, Publisher
+    from chalicelib.catalog.pending import PendingModels
     from chalicelib.database import Database
     from chalicelib.inference import Inference
+    from chalicelib.labels.sizes import DatasetSizes
     from chalicelib.predictions import (
         Announcer,
         Intake,
@@ -99,6 +101,20 @@ class Services:
 
         database = self.database if self.settings.database_url else None
         return Publisher(self.store, self.catalog, database, self.now)
+
+    @functools.cached_property
+    def pending_models(self) -> PendingModels:
+        """Models that were asked for and have no version yet."""
+        from chalicelib.catalog.pending import PendingModels
+
+        return PendingModels(self.database, self.store, self.catalog)
+
+    @functools.cached_property
+    def dataset_sizes(self) -> DatasetSizes:
+        """How many images each dataset has."""
+        from chalicelib.labels.sizes import DatasetSizes
+
+        return DatasetSizes(self.database)
 
     @functools.cached_property
     def inference(self) -> Inference:

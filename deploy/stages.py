@@ -54,6 +54,8 @@ CHANGEABLE = frozenset(
         "max_images_per_call",
         "max_pixels",
         "max_upload_bytes",
+        "min_training_set_size",
+        "min_validation_set_size",
         "prediction_ttl_days",
         "secret_ttl_seconds",
         "upload_expires_seconds",

@@ -134,6 +134,11 @@ def model_key(name: str) -> str:
     return f"models/{name}/model.yaml"
 
 
+def pending_key(name: str) -> str:
+    """Return the store key of the `model.yaml` of a model that has no version yet."""
+    return f"pending_models/{name}/model.yaml"
+
+
 def version_key(name: str, version: int, file: str) -> str:
     """Return the store key of one of a version's files."""
     return f"models/{name}/versions/{version}/{file}"

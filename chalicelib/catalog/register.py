@@ -15,6 +15,7 @@ from chalicelib.catalog.model import (
     ModelFile,
     VersionMetrics,
     model_key,
+    pending_key,
     version_key,
 )
 from chalicelib.catalog.proof import prove
@@ -58,6 +59,8 @@ class Publisher:
     database : Database, optional
         Where the rows for planning and history go; none where none is attached.
     now : callable, optional
+    went_live : callable, optional
+        Is told the name of a model that was pending until now; may be told twice.
     """
 
     def __init__(
@@ -66,11 +69,13 @@ class Publisher:
         catalog: Catalog,
         database: Database | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        went_live: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._database = database
         self._now = now
+        self._went_live = went_live
 
     def publish(self, name: str, onnx: bytes, metrics: bytes) -> ModelFile:
         """Make weights the version of a model that serves.
@@ -88,7 +93,8 @@ class Publisher:
         Raises
         ------
         InvalidModel
-            The weights cannot be served, the metrics cannot be read, or their classes differ.
+            The weights cannot be served, the metrics cannot be read, or their classes differ; or
+            the model was asked for with others.
         InvalidRequest
             A model cannot have that name.
         """
@@ -98,17 +104,32 @@ class Publisher:
         detector = Detector(onnx, threads=1)
         prove(detector)
         sha256 = hashlib.sha256(onnx).hexdigest()
+        was_pending = self._was_pending(name, detector.class_names)
         served = self._serving(name, sha256)
         if served:
-            self._record(served, sha256, measured)
+            self._record(served, sha256, measured, was_pending)
             return served
         described = _described(name, detector.class_names, measured, self._now())
         made = self._put_files(described, onnx, metrics, sha256)
         serves = self._promote(made)
         if serves is not made:
             made = made.model_copy(update={"promoted_at": None})
-        self._record(made, sha256, measured)
+        self._record(made, sha256, measured, was_pending)
         return serves
+
+    def _was_pending(self, name: str, class_names: tuple[str, ...]) -> bool:
+        """Say whether a model was asked for and had no version; its labels are by class id."""
+        try:
+            asked = self._store.get(pending_key(name))
+        except ObjectNotFound:
+            return False
+        names = ModelFile.parse(asked.body, pending_key(name)).names
+        if names != class_names:
+            raise InvalidModel(
+                f"the model was asked for with the classes {dict(enumerate(names))}, "
+                f"the weights have {dict(enumerate(class_names))}"
+            )
+        return True
 
     def _put_files(self, made: ModelFile, onnx: bytes, metrics: bytes, sha256: str) -> ModelFile:
         """Take the next number, which whoever writes the weights first has, and write the rest."""
@@ -159,7 +180,10 @@ class Publisher:
         same = hashlib.sha256(served.body).hexdigest() == sha256
         return live.file if same else None
 
-    def _record(self, file: ModelFile, sha256: str, measured: VersionMetrics) -> None:
+    def _record(
+        self, file: ModelFile, sha256: str, measured: VersionMetrics, was_pending: bool
+    ) -> None:
+        """Write the rows; whoever dies before the end is to publish the same once more."""
         if self._database is None:
             return
         with self._database.transaction() as rows:
@@ -168,6 +192,9 @@ class Publisher:
             rows.execute(
                 INSERT_VERSION, (file.name, file.live_version, sha256, told, file.promoted_at)
             )
+        if was_pending:
+            self._went_live(file.name)
+            self._store.delete(pending_key(file.name))
 
 
 def _described(

@@ -1,17 +1,39 @@
-"""`GET /v1/models` and `GET /v1/models/{model}`."""
+"""`/v1/models` and `/v1/pending-models`: what there is, and what is asked for."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, Field
+from chalice.app import Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from chalicelib.catalog.model import ModelFile, ModelName, VersionMetrics
-from chalicelib.errors import ModelNotFound, ModelUnavailable, StorageUnavailable
-from chalicelib.web.api import Api
+from chalicelib.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    InvalidLabel,
+    ModelNotFound,
+    ModelUnavailable,
+    SightloopError,
+    StorageUnavailable,
+)
+from chalicelib.observability import logger
+from chalicelib.web.api import Api, Media, json_response
+from chalicelib.web.identity import caller
 from chalicelib.wiring import services
 
+if TYPE_CHECKING:
+    from chalicelib.catalog.pending import PendingModel
+    from chalicelib.labels.sizes import Sizes
+
 api = Api(__name__, tag="models")
+
+
+class DatasetSize(BaseModel):
+    """How many labelled images a model's dataset has now."""
+
+    training: int = Field(examples=[412])
+    validation: int = Field(examples=[103])
 
 
 class ModelSummary(BaseModel):
@@ -27,11 +49,16 @@ class ModelSummary(BaseModel):
     promoted_at: AwareDatetime | None = Field(
         description="since when the live version serves", examples=["2026-11-21T08:00:00Z"]
     )
+    dataset: DatasetSize | None = Field(
+        description="as it is now; null: no database is attached, or it does not answer"
+    )
 
     @classmethod
-    def of(cls, file: ModelFile) -> Self:
-        """Show what `model.yaml` says."""
-        return cls(class_names=list(file.names), **file.model_dump(include=set(cls.model_fields)))
+    def of(cls, file: ModelFile, sizes: Sizes | None) -> Self:
+        """Show what `model.yaml` says, and what came in since."""
+        told = file.model_dump(include=set(cls.model_fields))
+        size = sizes and DatasetSize(training=sizes.training, validation=sizes.validation)
+        return cls(class_names=list(file.names), **told, dataset=size)
 
 
 class ClassPrecision(BaseModel):
@@ -76,7 +103,9 @@ class ModelList(BaseModel):
 @api.route("GET", "/v1/models", "List the models", {200: ModelList}, errors=(StorageUnavailable,))
 def list_models() -> ModelList:
     """Return every model with its classes, live version and set sizes."""
-    return ModelList(models=[ModelSummary.of(file) for file in services().catalog.all()])
+    files = services().catalog.all()
+    sizes = _sizes([file.name for file in files])
+    return ModelList(models=[ModelSummary.of(file, sizes.get(file.name)) for file in files])
 
 
 @api.route(
@@ -92,7 +121,17 @@ def show_model(model: ModelName) -> ModelDetail:
     file = catalog.get(model)
     history = catalog.history(model)
     versions = [_version(number, history[number], file) for number in sorted(history, reverse=True)]
-    return ModelDetail(**ModelSummary.of(file).model_dump(), versions=versions)
+    summary = ModelSummary.of(file, _sizes([model]).get(model))
+    return ModelDetail(**summary.model_dump(), versions=versions)
+
+
+def _sizes(models: list[str]) -> dict[str, Sizes]:
+    """Return how large datasets are; nothing where the database cannot say: models serve on."""
+    try:
+        return services().dataset_sizes.of_all(models)
+    except SightloopError:
+        logger.warning("models are shown without the sizes of their datasets", exc_info=True)
+        return {}
 
 
 def _version(number: int, metrics: VersionMetrics, file: ModelFile) -> ModelVersion:
@@ -103,3 +142,127 @@ def _version(number: int, metrics: VersionMetrics, file: ModelFile) -> ModelVers
         map50_95=metrics.map50_95,
         classes=[ClassPrecision(**row.model_dump()) for row in metrics.per_class],
     )
+
+
+class PendingRequest(BaseModel):
+    """A new model that somebody would like."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: ModelName = Field(examples=["dents"])
+    classes: (
+        Annotated[str, Field(min_length=1, max_length=101_000, pattern=r"\S")]
+        | Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S")]],
+            Field(min_length=1, max_length=1_000, json_schema_extra={"uniqueItems": True}),
+        ]
+    ) = Field(
+        description="what it is to find: a list, or a text with one a line; trimmed, all different",
+        examples=[["small dent", "large dent"]],
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _are_classes(cls, given: str | list[str]) -> list[str]:
+        from chalicelib.catalog.pending import cleaned  # noqa: PLC0415 - loads the database's driver
+
+        try:
+            return list(cleaned(given))
+        except InvalidLabel as error:
+            raise ValueError(error.detail) from error
+
+
+class PendingLinks(BaseModel):
+    """Where to go on."""
+
+    self: str
+
+
+class PendingAnswer(BaseModel):
+    """A model that has no version yet, and how far its dataset is from a first training."""
+
+    name: str = Field(examples=["dents"])
+    class_names: list[str] = Field(description="by class id", examples=[["small dent"]])
+    requested_at: AwareDatetime
+    training_set_size: int = Field(description="labelled images for training", examples=[61])
+    validation_set_size: int = Field(description="those to measure on", examples=[14])
+    min_training_set_size: int = Field(description="to be trained it needs so many", examples=[80])
+    min_validation_set_size: int = Field(description="and so many of these", examples=[20])
+    has_enough: bool = Field(description="of both")
+    links: PendingLinks
+
+
+class PendingList(BaseModel):
+    """All models that have no version yet."""
+
+    models: list[PendingAnswer]
+
+
+@api.route(
+    "POST",
+    "/v1/pending-models",
+    "Ask for a new model",
+    {
+        201: Media(
+            {"application/json": PendingAnswer}, headers={"Location": "the model's path"}
+        ),
+        200: Media({"application/json": PendingAnswer}, "you have asked for it before"),
+    },
+    body=PendingRequest,
+    errors=(Conflict, DatabaseUnavailable, ModelUnavailable, StorageUnavailable),
+)
+def ask_for_model(body: PendingRequest) -> Response:
+    """Give a new model its name and classes; then it wants images, one at a time or a ZIP."""
+    made, is_new = services().pending_models.ask(body.name, body.classes, caller(api.request))
+    told = _pending(made, services().dataset_sizes.of(made.name))
+    answer = json_response(told, 201 if is_new else 200)
+    answer.headers["Location"] = told.links.self
+    return answer
+
+
+@api.route(
+    "GET",
+    "/v1/pending-models",
+    "List the models that have no version yet",
+    {200: PendingList},
+    errors=(DatabaseUnavailable,),
+)
+def list_pending_models() -> PendingList:
+    """Return every model that waits for images, with how many it has and needs."""
+    models = services().pending_models.all()
+    sizes = services().dataset_sizes.of_all(model.name for model in models)
+    return PendingList(models=[_pending(model, sizes[model.name]) for model in models])
+
+
+@api.route(
+    "GET",
+    "/v1/pending-models/{model}",
+    "Show one model that has no version yet",
+    {200: PendingAnswer},
+    errors=(ModelNotFound, DatabaseUnavailable),
+)
+def show_pending_model(model: ModelName) -> PendingAnswer:
+    """Return one model with how many images it has and needs."""
+    return _pending(services().pending_models.get(model), services().dataset_sizes.of(model))
+
+
+def _pending(model: PendingModel, sizes: Sizes) -> PendingAnswer:
+    settings = services().settings
+    least = settings.min_training_set_size, settings.min_validation_set_size
+    here = f"{_base()}/v1/pending-models/{model.name}"
+    return PendingAnswer(
+        name=model.name,
+        class_names=list(model.class_names),
+        requested_at=model.requested_at,
+        training_set_size=sizes.training,
+        validation_set_size=sizes.validation,
+        min_training_set_size=least[0],
+        min_validation_set_size=least[1],
+        has_enough=sizes.training >= least[0] and sizes.validation >= least[1],
+        links=PendingLinks(self=here),
+    )
+
+
+def _base() -> str:
+    """Return the stage or base path that the caller came by."""
+    return str(api.request.context.get("path") or "").rpartition("/v1/")[0]
