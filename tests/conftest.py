@@ -145,3 +145,12 @@ def new_database(postgres: Postgres) -> Callable[..., str]:
         return f"{postgres.url.rpartition('/')[0]}/{name}"
 
     return make
+
+
+@pytest.fixture(scope="session")
+def migrated(new_database: Callable[..., str]) -> str:
+    """Return the name of a database with all our tables, to be copied."""
+    from deploy import migrate  # noqa: PLC0415
+
+    migrate.migrate(new_database("migrated"))
+    return "migrated"

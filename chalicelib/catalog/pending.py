@@ -6,6 +6,7 @@ Whoever dies in between leaves a file that the next one who asks for the name wr
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.catalog.catalog import Catalog
-from chalicelib.catalog.model import ModelFile, pending_key
+from chalicelib.catalog.model import NAME_PATTERN, ModelFile, pending_key
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, InvalidLabel, ModelNotFound
 from chalicelib.storage import ObjectStore
@@ -26,7 +27,7 @@ COLUMNS = "name, class_names, created_at, requested_by"
 FIND = f"SELECT {COLUMNS}, live_version FROM models WHERE name = %s"
 LIST = f"SELECT {COLUMNS} FROM models WHERE live_version IS NULL ORDER BY name"
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('pending models of ' || %s, 0))"
-COUNT = "SELECT count(*) FROM models WHERE requested_by = %s AND live_version IS NULL"
+COUNT = "SELECT FROM models WHERE requested_by = %s AND live_version IS NULL OFFSET %s - 1"
 INSERT = """
 INSERT INTO models (name, class_names, requested_by) VALUES (%s, %s, %s)
 ON CONFLICT (name) DO NOTHING RETURNING created_at
@@ -92,14 +93,18 @@ class PendingModels:
         DatabaseUnavailable, StorageUnavailable
         """
         self._refuse_what_serves(name)
-        file = ModelFile(name=name, names=tuple(class_names), nc=len(class_names))
+        file = ModelFile.model_validate(
+            {"name": name, "names": class_names, "nc": len(class_names)}
+        )
         with self._database.transaction() as rows:
             rows.execute(ONE_AT_A_TIME, (user,))
             if held := _held(rows, name):
                 return _same(held, file, user), False
             rows.execute(COUNT, (user,))
             if rows.fetchone()[0] >= MOST_A_USER:
-                raise Conflict(f"you have asked for {MOST_A_USER} models that still wait for images: fill one first")
+                raise Conflict(
+                    f"you have asked for {MOST_A_USER} models that still wait for images: fill one first"
+                )
             rows.execute(INSERT, (name, list(file.names), user))
             if (made := rows.fetchone()) is None:  # somebody else was quicker
                 raise _taken(name)
@@ -126,14 +131,16 @@ class PendingModels:
             Nobody asked for it, or it has a version by now.
         DatabaseUnavailable
         """
-        with self._database.transaction() as rows:
-            rows.execute(FIND, (name,))
-            row = rows.fetchone()
+        row = self._row(name) if re.fullmatch(NAME_PATTERN, name) else None
         if row is None:
             raise ModelNotFound(f"nobody asked for a model {name!r}: see GET /v1/pending-models")
         if row[-1] is not None:
             raise ModelNotFound(f"the model {name!r} serves by now: see GET /v1/models/{name}")
         return _model(row[:-1])
+
+    def _row(self, name: str) -> tuple[Any, ...] | None:
+        with self._database.transaction() as rows:
+            return _held(rows, name)
 
     def _refuse_what_serves(self, name: str) -> None:
         """Refuse the name of a model that is in the store, with a row or without."""

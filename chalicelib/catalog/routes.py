@@ -50,15 +50,17 @@ class ModelSummary(BaseModel):
         description="since when the live version serves", examples=["2026-11-21T08:00:00Z"]
     )
     dataset: DatasetSize | None = Field(
-        description="as it is now; null: no database is attached, or it does not answer"
+        default=None,
+        description="as it is now; null: no database is attached, or it does not answer",
     )
 
     @classmethod
     def of(cls, file: ModelFile, sizes: Sizes | None) -> Self:
         """Show what `model.yaml` says, and what came in since."""
         told = file.model_dump(include=set(cls.model_fields))
-        size = sizes and DatasetSize(training=sizes.training, validation=sizes.validation)
-        return cls(class_names=list(file.names), **told, dataset=size)
+        if sizes:
+            told["dataset"] = DatasetSize(training=sizes.training, validation=sizes.validation)
+        return cls(class_names=list(file.names), **told)
 
 
 class ClassPrecision(BaseModel):
@@ -203,9 +205,7 @@ class PendingList(BaseModel):
     "/v1/pending-models",
     "Ask for a new model",
     {
-        201: Media(
-            {"application/json": PendingAnswer}, headers={"Location": "the model's path"}
-        ),
+        201: Media({"application/json": PendingAnswer}, headers={"Location": "the model's path"}),
         200: Media({"application/json": PendingAnswer}, "you have asked for it before"),
     },
     body=PendingRequest,

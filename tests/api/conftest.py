@@ -185,12 +185,16 @@ def make_stack(**settings: Any) -> Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(make_model: Callable[..., bytes]) -> Iterator[Stack]:
+def stack(
+    make_model: Callable[..., bytes], new_database: Callable[..., str], migrated: str
+) -> Iterator[Stack]:
     """The model `scratch`, which finds a scratch and a dent on every picture."""
     with mock_aws():
-        made = make_stack(live_version_ttl_seconds=0)
+        url = new_database(template=migrated)
+        made = make_stack(live_version_ttl_seconds=0, database_url=url)
         made.publish(make_model())
         yield made
+        made.services.database.close()
     wiring.provide(wiring.Services(Settings()))
 
 

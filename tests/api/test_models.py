@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from chalicelib.database import Database
+from chalicelib.labels.sizes import DatasetSizes
+
 Caller = Any
 Stack = Any
 
@@ -43,7 +46,20 @@ def test_models_are_listed_by_name(call: Caller) -> None:
         "live_version": 2,
         "training_set_size": 152,
         "validation_set_size": 32,
+        "dataset": {"training": 0, "validation": 0},
     }
+
+
+def test_models_are_listed_where_the_database_does_not_answer(call: Caller, stack: Stack) -> None:
+    attached = stack.services.dataset_sizes
+    stack.services.dataset_sizes = DatasetSizes(Database("postgresql://127.0.0.1:1/none"))
+    try:
+        answer = call("GET", "/v1/models")
+    finally:
+        stack.services.dataset_sizes = attached
+
+    assert answer.status == 200
+    assert [model["dataset"] for model in answer.json["models"]] == [None, None]
 
 
 def test_a_model_is_shown_with_the_precision_of_each_version_newest_first(call: Caller) -> None:

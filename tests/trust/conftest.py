@@ -14,10 +14,8 @@ import pytest
 
 from chalicelib.database import Database
 from chalicelib.trust.ledger import Ledger, Request
-from deploy import migrate
 
 CONNECTIONS = 20
-TEMPLATE = "migrated"
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,6 @@ class Sql:
                         FROM sightloop.users u LEFT JOIN sightloop.requests r USING (user_address)
                         GROUP BY u.user_address""")
         return {user: counted for user, *counted in found}
-
-
-@pytest.fixture(scope="session")
-def migrated(new_database: Callable[..., str]) -> str:
-    """Return the name of a database with all our tables, to be copied."""
-    migrate.migrate(new_database(TEMPLATE))
-    return TEMPLATE
 
 
 @pytest.fixture

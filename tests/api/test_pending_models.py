@@ -1,0 +1,97 @@
+"""Asking for a new model over the API, against a real database."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Caller = Callable[..., Any]
+PATH = "/v1/pending-models"
+
+
+def ask(call: Caller, name: str, classes: Any = ("dent",), **more: Any) -> Any:
+    body = json.dumps({"name": name, "classes": classes, **more}).encode()
+    return call("POST", PATH, body, content_type="application/json")
+
+
+@pytest.fixture
+def name() -> str:
+    return f"dents-{uuid.uuid4().hex}"
+
+
+def test_a_new_model_waits_for_its_images(call: Caller, name: str) -> None:
+    answer = ask(call, name, "small dent\n large dent \n")
+
+    assert answer.status == 201
+    assert answer.headers["location"] == answer.json["links"]["self"]
+    assert answer.headers["location"].endswith(f"/v1/pending-models/{name}")
+    told = answer.json
+    assert told.pop("requested_at").endswith("Z")
+    assert {**told, "links": None} == {
+        "name": name,
+        "class_names": ["small dent", "large dent"],
+        "training_set_size": 0,
+        "validation_set_size": 0,
+        "min_training_set_size": 80,
+        "min_validation_set_size": 20,
+        "has_enough": False,
+        "links": None,
+    }
+    assert call("GET", f"{PATH}/{name}").json["class_names"] == ["small dent", "large dent"]
+    assert name in [model["name"] for model in call("GET", PATH).json["models"]]
+
+
+def test_who_asked_is_nobody_elses_business(call: Caller, name: str) -> None:
+    answer = ask(call, name)
+
+    assert "203.0.113.7" not in answer.body.decode()
+
+
+def test_the_same_request_again_is_the_same_model(call: Caller, name: str) -> None:
+    first, again = ask(call, name), ask(call, name)
+
+    assert (first.status, again.status) == (201, 200)
+    assert again.json == first.json
+
+
+@pytest.mark.parametrize("taken", ["scratch", ""])
+def test_a_name_that_is_taken_is_refused(call: Caller, name: str, taken: str) -> None:
+    ask(call, name)
+
+    answer = ask(call, taken or name, ["something else"])
+
+    assert answer.status == 409
+    assert "taken" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"name": "Dents"}, "body.name"),
+        ({"name": "../dents"}, "body.name"),
+        ({"classes": []}, "body.classes"),
+        ({"classes": "  \n "}, "body.classes"),
+        ({"classes": ["dent", " dent"]}, "body.classes"),
+        ({"classes": ["a\u0000"]}, "body.classes"),
+        ({"classes": None}, "body.classes"),
+        ({"zip": "x"}, "body.zip"),
+    ],
+)
+def test_what_cannot_be_is_named(call: Caller, name: str, wrong: Any, where: str) -> None:
+    answer = ask(call, **{"name": name, "classes": ["dent"], **wrong})
+
+    assert answer.status == 400
+    assert answer.json["faults"][0]["where"].startswith(where)
+    assert call("GET", f"{PATH}/{name}").status == 404
+
+
+@pytest.mark.parametrize("other", ["scratch", "nothing", "%00", "a%2Fb"])
+def test_what_nobody_asked_for_is_not_found(call: Caller, other: str) -> None:
+    answer = call("GET", f"{PATH}/{other}")
+
+    assert answer.status == 404
+    assert answer.json["type"].endswith("model-not-found")
