@@ -27,7 +27,7 @@ COLUMNS = "name, class_names, created_at, requested_by"
 FIND = f"SELECT {COLUMNS}, live_version FROM models WHERE name = %s"
 LIST = f"SELECT {COLUMNS} FROM models WHERE live_version IS NULL ORDER BY name"
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('pending models of ' || %s, 0))"
-COUNT = "SELECT FROM models WHERE requested_by = %s AND live_version IS NULL OFFSET %s - 1"
+COUNT = "SELECT 1 FROM models WHERE requested_by = %s AND live_version IS NULL OFFSET %s - 1"
 INSERT = """
 INSERT INTO models (name, class_names, requested_by) VALUES (%s, %s, %s)
 ON CONFLICT (name) DO NOTHING RETURNING created_at
@@ -100,11 +100,9 @@ class PendingModels:
             rows.execute(ONE_AT_A_TIME, (user,))
             if held := _held(rows, name):
                 return _same(held, file, user), False
-            rows.execute(COUNT, (user,))
-            if rows.fetchone()[0] >= MOST_A_USER:
-                raise Conflict(
-                    f"you have asked for {MOST_A_USER} models that still wait for images: fill one first"
-                )
+            rows.execute(COUNT, (user, MOST_A_USER))
+            if rows.fetchone():
+                raise Conflict(f"{MOST_A_USER} models that you asked for wait: fill one first")
             rows.execute(INSERT, (name, list(file.names), user))
             if (made := rows.fetchone()) is None:  # somebody else was quicker
                 raise _taken(name)
