@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Reconciler,
         UploadDesk,
     )
+    from chalicelib.predictions.keeper import Keeper
     from chalicelib.predictions.worker import Worker
     from chalicelib.secrets import Secrets
 
@@ -160,6 +161,13 @@ class Services:
         return UploadDesk(
             self.uploads, self.predictions_table, self.catalog, self.settings, self.now
         )
+
+    @functools.cached_property
+    def keeper(self) -> Keeper:
+        """Who keeps what a call was told."""
+        from chalicelib.predictions.keeper import Keeper
+
+        return Keeper(self.store, self.predictions_table, self.settings, self.now)
 
     @functools.cached_property
     def announcer(self) -> Announcer:

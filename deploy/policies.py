@@ -28,6 +28,7 @@ def _api_handler(stage: Stage) -> list[Statement]:
     return [
         _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
         _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
+        _write_objects(stage, "KeepResults", settings.store_bucket, PREDICTIONS),
         _list_keys(stage, "ListModels", settings.store_bucket, MODELS, PREDICTIONS),
         _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS),
         _keep_records(stage),

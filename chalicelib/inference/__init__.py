@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chalicelib.inference.service import Answer, Batch, Inference
+    from chalicelib.inference.service import Answer, Batch, Inference, Look
 
-__all__ = ["Answer", "Batch", "Inference"]
+__all__ = ["Answer", "Batch", "Inference", "Look"]
 
 
 def __getattr__(name: str) -> Any:

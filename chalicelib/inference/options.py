@@ -28,4 +28,5 @@ class Options(BaseModel):
         """Return them as the detector takes them, with the service's limit of pixels."""
         from chalicelib.vision import DetectionOptions  # noqa: PLC0415 - loads what no page needs
 
-        return DetectionOptions(**self.model_dump(), max_pixels=max_pixels)
+        chosen = self.model_dump(include=set(Options.model_fields))
+        return DetectionOptions(**chosen, max_pixels=max_pixels)

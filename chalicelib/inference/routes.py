@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field
 
 from chalicelib.catalog import ModelName
 from chalicelib.errors import (
+    DatabaseUnavailable,
     InvalidImage,
+    InvalidRequest,
     ModelNotFound,
     ModelUnavailable,
     NotAcceptable,
@@ -21,13 +23,22 @@ from chalicelib.errors import (
 from chalicelib.inference import bodies
 from chalicelib.inference.bodies import ImagesBody, NamedImage, OneImage, SeveralImages
 from chalicelib.inference.options import Options
+from chalicelib.observability import correlation_id
 from chalicelib.web import problems
-from chalicelib.web.api import Api, Media, json_body, json_response, media_type, raw_body
+from chalicelib.web.api import (
+    Api,
+    Media,
+    json_body,
+    json_response,
+    media_type,
+    prediction_path,
+    raw_body,
+)
 from chalicelib.web.negotiation import choose
 from chalicelib.wiring import services
 
 if TYPE_CHECKING:
-    from chalicelib.inference import Answer
+    from chalicelib.inference import Answer, Look
     from chalicelib.vision import DetectionOptions
 
 api = Api(__name__, tag="detections")
@@ -76,9 +87,21 @@ class TimingMs(BaseModel):
     postprocess: float
 
 
+class DetectionQuery(Options):
+    """What a caller may choose of a detection, and what becomes of it."""
+
+    keep: bool = Field(
+        default=False,
+        description="store the image and the boxes, so that they can be shown and corrected",
+    )
+
+
 class DetectionAnswer(BaseModel):
     """What was found in one image, most confident first."""
 
+    prediction_id: str | None = Field(
+        default=None, description="under which it is kept; null: it is not"
+    )
     model: str = Field(examples=["scratch"])
     version: int = Field(description="of the model", examples=[1])
     image: ImageSize
@@ -115,9 +138,10 @@ class BatchAnswer(BaseModel):
         200: Media(
             {JSON: (DetectionAnswer, BatchAnswer), JPEG: BINARY},
             "boxes; or, with Accept: image/jpeg and one image, the picture with its boxes drawn",
+            headers={"Location": "the prediction's path, where it is kept"},
         )
     },
-    query=Options,
+    query=DetectionQuery,
     body=Media(
         dict.fromkeys(bodies.RAW_TYPES, BINARY)
         | {
@@ -130,9 +154,16 @@ class BatchAnswer(BaseModel):
             bodies.JSON_TYPE: (OneImage, SeveralImages),
         }
     ),
-    errors=(ModelNotFound, InvalidImage, NotAcceptable, ModelUnavailable, StorageUnavailable),
+    errors=(
+        ModelNotFound,
+        InvalidImage,
+        NotAcceptable,
+        ModelUnavailable,
+        StorageUnavailable,
+        DatabaseUnavailable,
+    ),
 )
-def detect(model: ModelName, query: Options) -> Response:
+def detect(model: ModelName, query: DetectionQuery) -> Response:
     """Find objects in one image (its bytes, or base64 in JSON) or in several (a form, or JSON).
 
     A body of over 4.5 MB is refused: POST /v1/uploads takes larger images. Of several images a bad
@@ -142,14 +173,36 @@ def detect(model: ModelName, query: Options) -> Response:
     images, several = _images()
     options = query.for_detector(services().settings.max_pixels)
     if several:
+        if query.keep:
+            raise InvalidRequest("keep=true is for one image in a call: send them one by one")
         if wanted == JPEG:
             raise NotAcceptable("an annotated picture is of one image: send one, or accept JSON")
         return json_response(_detect_each(model, images, options))
-    answer = services().inference.detect(model, images[0].data, options)
-    if wanted == JPEG:
-        headers: dict[str, Any] = {"Content-Type": JPEG, "Cache-Control": "no-store"}
-        return Response(_picture(images[0].data, answer), headers)
-    return json_response(DetectionAnswer.model_validate(answer.to_json()))
+    if wanted == JSON and not query.keep:
+        answer = services().inference.detect(model, images[0].data, options)
+        return json_response(DetectionAnswer.model_validate(answer.to_json()))
+    look = services().inference.look(model, images[0].data, options)
+    kept = _kept(look, images[0].data, query) if query.keep else None
+    answered = _pictured(look) if wanted == JPEG else _told(look, kept)
+    if kept:
+        answered.headers["Location"] = prediction_path(api.request, kept)
+    return answered
+
+
+def _kept(look: Look, image: bytes, query: DetectionQuery) -> str:
+    """Keep an answer; return the prediction's id."""
+    options = Options(**query.model_dump(include=set(Options.model_fields)))
+    return services().keeper.keep(look, image, correlation_id(), options).prediction_id
+
+
+def _told(look: Look, kept: str | None) -> Response:
+    told = {**look.answer.to_json(), "prediction_id": kept}
+    return json_response(DetectionAnswer.model_validate(told))
+
+
+def _pictured(look: Look) -> Response:
+    headers: dict[str, Any] = {"Content-Type": JPEG, "Cache-Control": "no-store"}
+    return Response(_picture(look), headers)
 
 
 def _images() -> tuple[list[NamedImage], bool]:
@@ -182,17 +235,15 @@ def _result(name: str, answer: Answer | SightloopError) -> NamedDetections | Nam
     return NamedDetections.model_validate({"name": name, **answer.to_json()})
 
 
-def _picture(image: bytes, answer: Answer) -> bytes:
+def _picture(look: Look) -> bytes:
     """Return the annotated JPEG, at the best quality that an answer can carry."""
-    settings = services().settings
-    from chalicelib.vision import decode_image, draw  # noqa: PLC0415 - loads what no page needs
+    from chalicelib.vision import draw  # noqa: PLC0415 - loads what no page needs
 
-    upright = decode_image(image, max_pixels=settings.max_pixels).image
-    drawn = draw(upright, answer.detections)
+    drawn = draw(look.picture.image, look.answer.detections)
     for quality in JPEG_QUALITIES:
         buffer = BytesIO()
         drawn.save(buffer, "JPEG", quality=quality)
-        if buffer.tell() <= settings.max_body_bytes:
+        if buffer.tell() <= services().settings.max_body_bytes:
             return buffer.getvalue()
     raise PayloadTooLarge(
         "the annotated picture is over what a synchronous answer carries: accept JSON, or send "

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chalicelib.catalog import Catalog, LiveModel, prove
@@ -19,7 +19,14 @@ from chalicelib.errors import (
     SightloopError,
 )
 from chalicelib.observability import logger
-from chalicelib.vision import DetectionOptions, Detections, Detector, Timing
+from chalicelib.vision import (
+    DetectionOptions,
+    Detections,
+    Detector,
+    Picture,
+    Timing,
+    decode_image,
+)
 
 RETRY_SECONDS = 10.0  # until a version that did not load is tried again
 BATCH_SECONDS = 20.0  # after which no further picture of a call is begun: API Gateway waits 29
@@ -44,6 +51,14 @@ class Answer:
             "detections": self.detections.to_json(),
             "timing_ms": {name: round(ms, 2) for name, ms in asdict(self.timing).items()},
         }
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found in one picture, and the picture, for whoever needs its pixels as well."""
+
+    answer: Answer
+    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -110,6 +125,21 @@ class Inference:
             Its live version cannot be opened, and no other is warm.
         """
         return _look(model, self._detector(model), image, options)
+
+    def look(self, model: str, image: bytes, options: DetectionOptions) -> Look:
+        """Detect in one picture and return it too, so that it is decoded once.
+
+        Raises
+        ------
+        ModelNotFound, InvalidImage, ModelUnavailable
+            As ``detect``.
+        """
+        warm = self._detector(model)
+        started = time.perf_counter()
+        picture = decode_image(image, max_pixels=options.max_pixels)
+        decode = (time.perf_counter() - started) * 1000
+        answer = _look(model, warm, picture, options)
+        return Look(replace(answer, timing=replace(answer.timing, decode=decode)), picture)
 
     def detect_each(self, model: str, images: Sequence[bytes], options: DetectionOptions) -> Batch:
         """Detect in several pictures with one version; a bad picture spoils no other.
@@ -214,7 +244,7 @@ class Inference:
             return self._loading.setdefault(model, threading.Lock())
 
 
-def _look(model: str, warm: _Warm, image: bytes, options: DetectionOptions) -> Answer:
+def _look(model: str, warm: _Warm, image: bytes | Picture, options: DetectionOptions) -> Answer:
     with _served(model, warm.version):
         found = warm.detector.detect(image, options)
     return Answer(model, warm.version, found.detections, found.timing)

@@ -56,7 +56,7 @@ class Prediction(BaseModel):
 
     prediction_id: str
     model: str
-    key: str = Field(description="in the uploads bucket")
+    key: str = Field(description="in the uploads bucket; empty where it was sent in a call")
     file_name: str
     content_type: str = ""
     options: Options = Options()

@@ -8,7 +8,7 @@ from io import BytesIO
 from PIL import Image
 
 from chalicelib.errors import InvalidImage
-from chalicelib.vision import Detections, decode_image, draw
+from chalicelib.vision import Detections, draw
 
 JPEG_LONGEST_SIDE = 65_500
 ORIENTATION = 0x0112
@@ -24,15 +24,14 @@ class Pictures:
     annotated: bytes
 
 
-def pictures_of(data: bytes, detections: Detections, max_pixels: int) -> Pictures:
-    """Decode an uploaded picture once and make both files of it.
+def pictures_of(data: bytes, picture: Image.Image, detections: Detections) -> Pictures:
+    """Make both files of a picture, given as it came and decoded.
 
     Raises
     ------
     InvalidImage
-        As ``decode_image``; also where a side is longer than a JPEG can have.
+        A side is longer than a JPEG can have.
     """
-    picture = decode_image(data, max_pixels=max_pixels).image
     if max(picture.size) > JPEG_LONGEST_SIDE:
         raise InvalidImage(
             f"a side of the image has {max(picture.size)} pixels: "

@@ -63,7 +63,7 @@ class PredictionReader:
             return PredictionView(prediction)
         return PredictionView(
             prediction,
-            result=json.loads(self._result(prediction)),
+            result={**json.loads(self._result(prediction)), "prediction_id": prediction_id},
             image_url=self._link(keys.image_key(prediction_id)),
             annotated_url=self._link(keys.annotated_key(prediction_id)),
         )

@@ -21,7 +21,7 @@ from chalicelib.observability import correlation_id
 from chalicelib.predictions.model import Problem, State
 from chalicelib.predictions.offers import Upload, UploadTicket
 from chalicelib.predictions.reader import PredictionView
-from chalicelib.web.api import Api, Media, json_response
+from chalicelib.web.api import Api, Media, json_response, prediction_path
 from chalicelib.wiring import services
 
 api = Api(__name__, tag="predictions")
@@ -29,7 +29,7 @@ api = Api(__name__, tag="predictions")
 PredictionId = Annotated[
     str,
     Field(
-        description="as POST /v1/uploads answered it",
+        description="as POST /v1/uploads answered it, or a detection with keep=true",
         examples=["6f0c1a52-6f7e-4d5e-9a57-2d0f3c1b7a11"],
         json_schema_extra={"format": "uuid"},
     ),
@@ -101,7 +101,7 @@ class PredictionLinks(BaseModel):
 
 
 class PredictionAnswer(BaseModel):
-    """An upload and what became of it."""
+    """An upload, or an image whose detection was kept, and what became of it."""
 
     prediction_id: str
     model: str
@@ -194,6 +194,4 @@ def _prediction_answer(view: PredictionView) -> PredictionAnswer:
 
 
 def _link(prediction_id: str) -> str:
-    """Return a prediction's path, below the stage or base path that the caller came by."""
-    asked = str(api.request.context.get("path") or "")
-    return f"{asked.rpartition('/v1/')[0]}/v1/predictions/{prediction_id}"
+    return prediction_path(api.request, prediction_id)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.errors import MalformedMessage, PayloadTooLarge, SightloopError
-from chalicelib.inference import Answer, Inference
+from chalicelib.inference import Inference
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
-from chalicelib.predictions import keys
 from chalicelib.predictions.announce import Announcer
+from chalicelib.predictions.leavings import Leavings, leave
 from chalicelib.predictions.messages import IdentifyMessage, prediction_named_in
 from chalicelib.predictions.model import Prediction, Problem, epoch, utc_now
-from chalicelib.predictions.pictures import pictures_of
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
-
-LONGEST_RESULT_IN_RECORD = 200_000  # characters; a DynamoDB item takes 400 KB with all else in it
 
 
 @dataclass(frozen=True)
@@ -98,33 +94,20 @@ class Worker:
     def _answer(self, message: IdentifyMessage) -> Callable[[Prediction], Prediction]:
         """Look at the picture, and return how that changes the record."""
         try:
-            answer = self._detect(message)
+            return self._detect(message).done(self._now)
         except SightloopError as error:
             if error.retry or error.status >= 500:
                 raise
             logger.info("upload cannot be used", problem=error.title, detail=error.detail)
             problem = Problem.with_upload(error)
             return lambda held: held.failed(self._now(), problem)
-        document = json.dumps(answer.to_json(), separators=(",", ":"))
-        short = len(document) <= LONGEST_RESULT_IN_RECORD
-        elsewhere = None if short else self._put_result(message.prediction_id, document)
-        return lambda held: held.done(
-            self._now(),
-            answer.version,
-            result=document if short else None,
-            result_key=elsewhere,
-        )
 
-    def _detect(self, message: IdentifyMessage) -> Answer:
+    def _detect(self, message: IdentifyMessage) -> Leavings:
         """Download, detect, and store both pictures."""
         image = self._download(message.key)
         options = message.options.for_detector(self._settings.max_pixels)
-        answer = self._inference.detect(message.model, image, options)
-        pictures = pictures_of(image, answer.detections, self._settings.max_pixels)
-        store, prediction_id = self._stores.store, message.prediction_id
-        store.put(keys.image_key(prediction_id), pictures.image, "image/jpeg")
-        store.put(keys.annotated_key(prediction_id), pictures.annotated, "image/jpeg")
-        return answer
+        look = self._inference.look(message.model, image, options)
+        return leave(self._stores.store, message.prediction_id, look, image)
 
     def _download(self, key: str) -> bytes:
         """Read an upload, unless it is larger than the form allowed: not every S3 checks that."""
@@ -132,11 +115,6 @@ class Worker:
         if size > most:
             raise PayloadTooLarge(f"the upload has {size} bytes: at most {most} are allowed")
         return self._stores.uploads.get(key).body
-
-    def _put_result(self, prediction_id: str, document: str) -> str:
-        key = keys.result_key(prediction_id)
-        self._stores.store.put(key, document.encode(), "application/json")
-        return key
 
     def _named_in(self, body: str) -> Prediction | None:
         named = prediction_named_in(body)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from chalicelib.errors import InvalidImage, InvalidLabel, InvalidModel, InvalidRequest
 from chalicelib.vision import heads, letterbox
 from chalicelib.vision.boxes import Detections
-from chalicelib.vision.image import MAX_PIXELS, decode_image, keep_memory
+from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image, keep_memory
 from chalicelib.vision.letterbox import Letterbox
 from chalicelib.vision.model import BROKEN, open_model
 
@@ -139,8 +139,8 @@ class Detector:
         """All classes of the model, by class id."""
         return self.facts.class_names
 
-    def detect(self, image: bytes, options: DetectionOptions | None = None) -> Detected:
-        """Find objects in one picture.
+    def detect(self, image: bytes | Picture, options: DetectionOptions | None = None) -> Detected:
+        """Find objects in one picture, given as its file or decoded.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class Detector:
         return self.detect_batch([image], options)[0]
 
     def detect_batch(
-        self, images: Sequence[bytes], options: DetectionOptions | None = None
+        self, images: Sequence[bytes | Picture], options: DetectionOptions | None = None
     ) -> list[Detected]:
         """Find objects in several pictures; those of one input shape share a forward pass.
 
@@ -167,8 +167,8 @@ class Detector:
             found.update(zip(indices, ran, strict=True))
         return [found[i] for i in range(len(images))]
 
-    def prepare(self, image: bytes, options: DetectionOptions) -> Prepared:
-        """Decode one picture and fit it into the network's input.
+    def prepare(self, image: bytes | Picture, options: DetectionOptions) -> Prepared:
+        """Decode one picture, where it is not yet, and fit it into the network's input.
 
         Raises
         ------
@@ -176,8 +176,7 @@ class Detector:
             As ``decode_image``.
         """
         started = time.perf_counter()
-        enough = max(self.facts.shape) if options.draft else None
-        picture = decode_image(image, max_pixels=options.max_pixels, enough=enough)
+        picture = image if isinstance(image, Picture) else self._decoded(image, options)
         decoded = time.perf_counter()
         box = self._fit(picture.size)
         pixels = self._empty((3, *box.shape))
@@ -219,11 +218,17 @@ class Detector:
         except InvalidLabel as error:
             raise InvalidModel(f"the network gave impossible boxes: {error.detail}") from error
 
-    def _prepare_all(self, images: Sequence[bytes], options: DetectionOptions) -> list[Prepared]:
+    def _decoded(self, image: bytes, options: DetectionOptions) -> Picture:
+        enough = max(self.facts.shape) if options.draft else None
+        return decode_image(image, max_pixels=options.max_pixels, enough=enough)
+
+    def _prepare_all(
+        self, images: Sequence[bytes | Picture], options: DetectionOptions
+    ) -> list[Prepared]:
         if len(images) == 1:
             return [self.prepare(images[0], options)]
 
-        def prepare(numbered: tuple[int, bytes]) -> Prepared:
+        def prepare(numbered: tuple[int, bytes | Picture]) -> Prepared:
             index, image = numbered
             try:
                 return self.prepare(image, options)

@@ -127,7 +127,10 @@ class Story:
             assert self._ask("GET", path)["statusCode"] == 200
         assert self._ask("GET", "/v1/models/{model}", model="scratch")["statusCode"] == 200
         assert self._ask("GET", "/v1/models/{model}", model="nope")["statusCode"] == 404
-        detected = self._ask("POST", "/v1/models/{model}/detections", model="scratch", **with_photo)
+        kept = {"multiValueQueryStringParameters": {"keep": ["true"]}}
+        detected = self._ask(
+            "POST", "/v1/models/{model}/detections", model="scratch", **with_photo, **kept
+        )
         assert detected["statusCode"] == 200
         stranger = with_photo | {"headers": {"Authorization": "Bearer not-known-here"}}
         refused = self._ask("POST", "/v1/models/{model}/detections", model="scratch", **stranger)

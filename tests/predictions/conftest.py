@@ -22,7 +22,7 @@ from PIL import Image
 
 from chalicelib import wiring
 from chalicelib.catalog import Catalog, Publisher
-from chalicelib.inference import Answer, Inference
+from chalicelib.inference import Inference, Look
 from chalicelib.predictions import Prediction, Upload, UploadTicket
 from chalicelib.predictions.triggers import blueprint, identify, on_upload, reconcile
 from chalicelib.settings import Settings
@@ -95,15 +95,16 @@ class TroubledInference(Inference):
     fault: Exception | None = None
     boxes = 2
 
-    def detect(self, model: str, image: bytes, options: DetectionOptions) -> Answer:
+    def look(self, model: str, image: bytes, options: DetectionOptions) -> Look:
         self.calls += 1
         if self.fault:
             raise self.fault
-        answer = super().detect(model, image, options)
+        look = super().look(model, image, options)
         if self.boxes == 2:
-            return answer
-        many = np.arange(self.boxes) % len(answer.detections)
-        return replace(answer, detections=answer.detections[many])
+            return look
+        found = look.answer.detections
+        many = found[np.arange(self.boxes) % len(found)]
+        return replace(look, answer=replace(look.answer, detections=many))
 
 
 class QueuePath:

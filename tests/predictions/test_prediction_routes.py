@@ -65,6 +65,7 @@ def test_the_result_is_what_the_synchronous_call_answers(http: Client, path: Que
         http, "/v1/models/scratch/detections", image, **{"Content-Type": "image/jpeg"}
     ).json_body
 
+    assert (told.pop("prediction_id"), synchronous.pop("prediction_id")) == (prediction_id, None)
     for answer in (told, synchronous):
         assert set(answer.pop("timing_ms")) == {
             "decode",

@@ -134,16 +134,16 @@ def test_two_workers_at_once_leave_the_first_answer(
 ) -> None:
     prediction_id = path.send()
     (message,) = path.receive(path.identify_queue)
-    detect = path.inference.detect
+    look = path.inference.look
 
     def overtaken(*given: Any) -> Any:
-        path.inference.detect = detect
+        path.inference.look = look
         path.post(message["Body"])
         path.work()
         path.publish(make_model(confidence=0.8))
-        return detect(*given)
+        return look(*given)
 
-    path.inference.detect = overtaken
+    path.inference.look = overtaken
     path.work()
 
     assert path.inference.calls >= 2
