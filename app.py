@@ -6,6 +6,7 @@ from chalicelib.catalog import routes as catalog
 from chalicelib.inference import routes as inference
 from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
+from chalicelib.trust import triggers as trust_triggers
 from chalicelib.web import middleware, routes
 
 app = middleware.App("sightloop")
@@ -16,3 +17,4 @@ for api in (catalog.api, inference.api, predictions.api, routes.api):
     app.register_blueprint(api.blueprint)
     routes.documented.extend(api.operations)
 app.register_blueprint(triggers.blueprint)
+app.register_blueprint(trust_triggers.blueprint)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-__all__ = ["MetricUnit", "bind_correlation_id", "correlation_id", "logger", "metrics"]
+__all__ = ["MetricUnit", "bind_correlation_id", "correlation_id", "flushed", "logger", "metrics"]
 
 
 class SharedMetrics(Metrics):
@@ -32,6 +34,22 @@ class SharedMetrics(Metrics):
 # POWERTOOLS_SERVICE_NAME says which stage's they are.
 logger = Logger(utc=True)
 metrics = SharedMetrics(namespace="Sightloop")
+
+
+def flushed[**Given, Answer](handler: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """Send a call's metrics when it ends.
+
+    AWS calls triggers by their own names, without `app.py` and so without its middleware.
+    """
+
+    @functools.wraps(handler)
+    def call(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        try:
+            return handler(*args, **kwargs)
+        finally:
+            metrics.flush_metrics()
+
+    return call
 
 
 def bind_correlation_id(given: str | None = None) -> str:

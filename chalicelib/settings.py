@@ -46,6 +46,14 @@ class Settings(BaseModel):
     min_training_set_size: int = Field(80, gt=0, description="for a first training")
     min_validation_set_size: int = Field(20, gt=0, description="for a first training")
 
+    report_list_ttl_seconds: float = Field(10.0, ge=0, le=20)
+    appeal_to: str = Field(
+        "write to whoever runs this service, and name your address or token's subject",
+        min_length=1,
+        max_length=500,
+        description="how a banned user can have the ban looked at again, in words",
+    )
+
     live_version_ttl_seconds: float = Field(15.0, ge=0, le=30)
     detector_cache_size: int = Field(4, gt=0, description="detectors kept warm per process")
     inference_threads: int = Field(0, ge=0, description="0: as many as there are cores")

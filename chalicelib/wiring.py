@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from chalicelib.predictions.keeper import Keeper
     from chalicelib.predictions.worker import Worker
     from chalicelib.secrets import Secrets
+    from chalicelib.trust.announcements import BanFollowUp
+    from chalicelib.trust.ledger import Ledger
+    from chalicelib.trust.report_list import ReportList
 
 
 class Services:
@@ -85,8 +88,34 @@ class Services:
 
         return Database(self._database_url)
 
+    def has_database(self) -> bool:
+        """Tell whether a database is attached."""
+        return bool(self._database_url())
+
     def _database_url(self) -> str:
         return self.settings.database_url or self.secrets.read().database_url
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """Who sent what, and who is banned."""
+        from chalicelib.trust.ledger import Ledger
+
+        return Ledger(self.database)
+
+    @functools.cached_property
+    def report_list(self) -> ReportList:
+        """Who is banned, without asking the database."""
+        from chalicelib.trust.report_list import ReportList
+
+        return ReportList(self.store, self.settings.report_list_ttl_seconds)
+
+    @functools.cached_property
+    def ban_follow_up(self) -> BanFollowUp:
+        """What follows from a ban."""
+        from chalicelib.trust.announcements import BanFollowUp
+        from chalicelib.trust.report_list import ReportListWriter
+
+        return BanFollowUp(self.ledger, ReportListWriter(self.store, self.ledger.bans))
 
     @functools.cached_property
     def catalog(self) -> Catalog:

@@ -14,6 +14,7 @@ from deploy.stages import Stage
 Statement = dict[str, Any]
 MODELS = "models/*"
 PREDICTIONS = "predictions/*"
+REPORT_LIST = "trust/report_list.txt"
 UPLOADS = "uploads/*"
 
 
@@ -29,7 +30,8 @@ def _api_handler(stage: Stage) -> list[Statement]:
         _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
         _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
         _write_objects(stage, "KeepResults", settings.store_bucket, PREDICTIONS),
-        _list_keys(stage, "ListModels", settings.store_bucket, MODELS, PREDICTIONS),
+        _read_objects(stage, "ReadBans", settings.store_bucket, REPORT_LIST),
+        _list_keys(stage, "ListModels", settings.store_bucket, MODELS, PREDICTIONS, REPORT_LIST),
         _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS),
         _keep_records(stage),
         _read_secret(stage),
@@ -70,6 +72,17 @@ def _reconcile(stage: Stage) -> list[Statement]:
             ["sqs:GetQueueUrl", "sqs:ReceiveMessage"],
             [stage.arn("sqs", dead_letters)],
         ),
+        *_rewrite_report_list(stage),
+    ]
+
+
+def _rewrite_report_list(stage: Stage) -> list[Statement]:
+    store = stage.settings.store_bucket
+    return [
+        _read_secret(stage),
+        _read_objects(stage, "ReadReportList", store, REPORT_LIST),
+        _list_keys(stage, "TellMissingReportList", store, REPORT_LIST),
+        _write_objects(stage, "WriteReportList", store, REPORT_LIST),
     ]
 
 
@@ -78,6 +91,7 @@ _OF_FUNCTION: dict[str, Callable[[Stage], list[Statement]]] = {
     "on_upload": _on_upload,
     "identify": _identify,
     "reconcile": _reconcile,
+    "update_reported_list": _rewrite_report_list,
 }
 
 

@@ -41,11 +41,13 @@ FUNCTIONS = {
     "on_upload": Size(memory_mb=512, timeout_seconds=30),
     "identify": Size(memory_mb=3008, timeout_seconds=WORKER_TIMEOUT_SECONDS),
     "reconcile": Size(memory_mb=512, timeout_seconds=300),
+    "update_reported_list": Size(memory_mb=512, timeout_seconds=60),
 }
 
 # A stage's names follow from its own, and a database's address is a secret, not for git.
 CHANGEABLE = frozenset(
     {
+        "appeal_to",
         "detector_cache_size",
         "identify_max_receives",
         "inference_threads",
@@ -57,6 +59,7 @@ CHANGEABLE = frozenset(
         "min_training_set_size",
         "min_validation_set_size",
         "prediction_ttl_days",
+        "report_list_ttl_seconds",
         "secret_ttl_seconds",
         "upload_expires_seconds",
     }

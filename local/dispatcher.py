@@ -78,7 +78,7 @@ class Dispatcher:
 
         def consume(messages: list[dict[str, Any]]) -> set[str]:
             event = {"Records": [_sqs_record(message, name) for message in messages]}
-            answer = self._call(source.name, event) or {}
+            answer = self.call(source.name, event) or {}
             failures = answer.get("batchItemFailures", [])
             return {failure["itemIdentifier"] for failure in failures}
 
@@ -90,7 +90,7 @@ class Dispatcher:
         def tick() -> None:
             wait: float = FIRST_RUN_SECONDS
             while not self._stopped.wait(wait):
-                self._survive(source.name, lambda: self._call(source.name, _scheduled_event()))
+                self._survive(source.name, lambda: self.call(source.name, _scheduled_event()))
                 wait = seconds
 
         return tick
@@ -122,7 +122,7 @@ class Dispatcher:
         return failed
 
     def _caller(self, name: str, event: dict[str, Any]) -> Callable[[], Any]:
-        return lambda: self._call(name, event)
+        return lambda: self.call(name, event)
 
     def _poll(
         self, queue: str, batch: int, consume: Callable[[list[dict[str, Any]]], set[str]]
@@ -171,7 +171,8 @@ class Dispatcher:
             return False
         return True
 
-    def _call(self, name: str, event: dict[str, Any]) -> Any:
+    def call(self, name: str, event: dict[str, Any]) -> Any:
+        """Call a function of the app by its name, as AWS would."""
         return self._app.handler_map[name](event, LambdaContext(name, 3008, 900_000))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -70,8 +71,10 @@ class Stack:
     def _serve(self, home: Home, listening: socket.socket) -> None:
         from chalice.cli.factory import CLIFactory
 
+        from chalicelib.trust.ledger import CHANNEL as BANS_CHANNEL
         from chalicelib.wiring import services
         from local.dispatcher import Dispatcher
+        from local.listener import Listener
         from local.server import Server
 
         factory = CLIFactory(str(ROOT), environ=os.environ)
@@ -82,6 +85,9 @@ class Stack:
         self._running.callback(server.stop)
         dispatcher = Dispatcher(app, services().client)
         self._running.callback(dispatcher.stop)
+        tell = functools.partial(dispatcher.call, "update_reported_list")
+        listener = Listener(services().settings.database_url, BANS_CHANNEL, tell)
+        self._running.callback(listener.stop)
 
 
 @contextmanager

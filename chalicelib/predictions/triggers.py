@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from chalice.app import BaseLambdaEvent, Blueprint, CloudWatchEvent, Rate, SQSEvent
 
-from chalicelib import settings
-from chalicelib.observability import bind_correlation_id, logger, metrics
+from chalicelib import settings, upkeep
+from chalicelib.observability import bind_correlation_id, flushed, logger
 from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import PREFIX
 from chalicelib.predictions.messages import IdentifyMessage
@@ -20,26 +18,8 @@ from chalicelib.wiring import services
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-Handler = Callable[[Any], Any]
-
 blueprint = Blueprint(__name__)
 LARGEST_BATCH = 4  # a message that kills its worker holds up at most three others
-
-
-def flushed(handler: Handler) -> Handler:
-    """Send a call's metrics when it ends.
-
-    AWS calls these functions by their own names, without `app.py` and so without its middleware.
-    """
-
-    @functools.wraps(handler)
-    def call(event: Any) -> Any:
-        try:
-            return handler(event)
-        finally:
-            metrics.flush_metrics()
-
-    return call
 
 
 class UploadEvent(BaseLambdaEvent):
@@ -108,6 +88,16 @@ def identify_one(record: SQSRecord) -> None:
 def reconcile(event: CloudWatchEvent) -> dict[str, int]:
     """Drive again what was lost on the way."""
     bind_correlation_id(event.event_id)
+    done = upkeep.run({"uploads": _reconcile_uploads, "bans": _reconcile_bans})
+    logger.info("reconciled", extra=done)
+    return done
+
+
+def _reconcile_uploads() -> dict[str, int]:
     done = services().reconciler.run()
-    logger.info("reconciled", driven=done.driven, given_up=done.given_up)
     return {"driven": done.driven, "given_up": done.given_up}
+
+
+def _reconcile_bans() -> dict[str, int]:
+    """Write the report list anew, for an announcement can be lost."""
+    return {"banned": services().ban_follow_up.run()} if services().has_database() else {}

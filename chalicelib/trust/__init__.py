@@ -8,15 +8,17 @@
 (<Verdict.ACCEPT: 'accept'>, 0.633)
 """
 
-from chalicelib.trust.boxes import ClassedBoxes
-from chalicelib.trust.changes import Change, ChangeKind, Changes, compare
-from chalicelib.trust.score import (
-    ClassScore,
-    CustomizationScore,
-    customization_score,
-)
-from chalicelib.trust.signal import LOW_AP, SUSPICIOUS, Cause, Finding, is_suspicious
-from chalicelib.trust.verdict import Judgement, Reason, Verdict, judge
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chalicelib.trust.boxes import ClassedBoxes
+    from chalicelib.trust.changes import Change, ChangeKind, Changes, compare
+    from chalicelib.trust.score import ClassScore, CustomizationScore, customization_score
+    from chalicelib.trust.signal import LOW_AP, SUSPICIOUS, Cause, Finding, is_suspicious
+    from chalicelib.trust.verdict import Judgement, Reason, Verdict, judge
 
 __all__ = [
     "LOW_AP",
@@ -37,3 +39,13 @@ __all__ = [
     "is_suspicious",
     "judge",
 ]
+
+JUDGING = ("boxes", "changes", "score", "signal", "verdict")
+
+
+def __getattr__(name: str) -> Any:
+    """Load the arithmetic when something is judged; who looks up a ban needs none of it."""
+    if name not in __all__:
+        raise AttributeError(name)
+    modules = (importlib.import_module(f"{__name__}.{module}") for module in JUDGING)
+    return next(vars(module)[name] for module in modules if name in vars(module))

@@ -12,11 +12,13 @@ from chalice.app import Blueprint, CORSConfig, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from chalicelib.errors import (
+    Banned,
     InvalidRequest,
     OperatorsOnly,
     PayloadTooLarge,
     SecretsUnavailable,
     SightloopError,
+    StorageUnavailable,
     Unauthorized,
     UnsupportedMediaType,
 )
@@ -93,7 +95,7 @@ class Operation:
 
     @property
     def asks_who_calls(self) -> bool:
-        """Whether a token that is not good is refused; to who only reads it does not matter."""
+        """Whether bad tokens and banned callers are refused; who only reads may be anybody."""
         return self.operators_only or self.method != "GET"
 
     def all_errors(self) -> tuple[type[SightloopError], ...]:
@@ -101,8 +103,7 @@ class Operation:
         expected = [leaf for error in self.errors for leaf in _leaves(error)]
         if self.asks_who_calls:
             expected += [Unauthorized, SecretsUnavailable]
-        if self.operators_only:
-            expected += [OperatorsOnly]
+            expected += [OperatorsOnly] if self.operators_only else [Banned, StorageUnavailable]
         if self.query or self.body:
             expected += [InvalidRequest, problems.InvalidFields]
         if self.body:
@@ -234,7 +235,19 @@ def _admit(operation: Operation, request: Request) -> None:
     if operation.operators_only:
         operator(request)
     elif operation.asks_who_calls:
-        caller(request)
+        _refuse_banned(caller(request))
+
+
+def _refuse_banned(user_address: str) -> None:
+    since = services().report_list.banned_since(user_address)
+    if since is not None:
+        appeal = services().settings.appeal_to
+        raise Banned(
+            f"{user_address} is banned since {since:%Y-%m-%d %H:%M} UTC from all that writes, for "
+            f"what was sent before; to appeal: {appeal}",
+            since,
+            appeal,
+        )
 
 
 def json_response(answer: BaseModel, status: int = 200) -> Response:

@@ -23,7 +23,7 @@ DETECTING = {"numpy", "PIL", "onnxruntime"}
 DATABASE = {"psycopg2"}
 BATCHES = {"aws_lambda_powertools.utilities.batch"}
 AT_HOME = {"chalice.cli", "chalice.deploy", "chalice.local", "deploy", "local", "pytest", "moto"}
-HANDLERS = ("app", "chalicelib.predictions.triggers")
+HANDLERS = ("app", "chalicelib.predictions.triggers", "chalicelib.trust.triggers")
 DISTRIBUTIONS = {
     "_yaml",
     "annotated_types",

@@ -21,11 +21,11 @@ from chalice.local import LambdaContext
 
 from app import app
 from chalicelib import wiring
-from chalicelib.predictions import triggers
 from chalicelib.predictions.model import State
 from chalicelib.wiring import Services
 from deploy.policies import policy
 from deploy.resources import ensure
+from deploy.secret import keep_database_url
 from deploy.stages import DEFAULTS, FUNCTIONS, Stage
 
 ROOT = Path(__file__).parent.parent.parent
@@ -97,7 +97,9 @@ class Witness:
 class Story:
     """Everything that the functions ever do, done once."""
 
-    def __init__(self, cloud: Cloud, stage: Stage, api_event: Events, photo: bytes) -> None:
+    def __init__(
+        self, cloud: Cloud, stage: Stage, api_event: Events, photo: bytes, database_url: str
+    ) -> None:
         self.stage = stage
         self.did: dict[str, list[Call]] = {name: [] for name in FUNCTIONS}
         self._api_event = api_event
@@ -106,6 +108,8 @@ class Story:
         self._witness = Witness(cloud, stage)
         self._later = timedelta()
         ensure(stage.settings, self._admin)
+        secret = stage.settings.secret_name
+        keep_database_url(self._admin("secretsmanager"), secret, database_url)
         bundled = ROOT / "models/scratch"
         services = Services(stage.settings, {"s3": self._admin("s3")})
         onnx, metrics = bundled / "model.onnx", bundled / "metrics.json"
@@ -115,6 +119,7 @@ class Story:
         self._people_call()
         self._files_arrive()
         self._results_are_read()
+        self._somebody_is_banned()
         self._much_is_lost()
 
     def _people_call(self) -> None:
@@ -171,8 +176,14 @@ class Story:
         path = "/v1/predictions/{prediction_id}"
         assert self._ask("GET", path, prediction_id=held.prediction_id)["statusCode"] == 404
 
+    def _somebody_is_banned(self) -> None:
+        """The first of all, and another after that."""
+        for user in ("vandal", "another"):
+            self._services().ledger.ban(user, "ada", "spam")
+            self._call("update_reported_list", {})
+
     def _much_is_lost(self) -> None:
-        """An event, a message, and a worker with its message."""
+        """An event, a message, a worker with its message, an announcement, the report list."""
         for key in ("uploads/scratch/message.jpg", "uploads/scratch/worker.jpg"):
             self._put(key)
             self._call("on_upload", self._s3_event(key))
@@ -180,6 +191,8 @@ class Story:
         self._send(f"{self.stage.settings.identify_queue}-dlq", dead["body"])
         self._put("uploads/scratch/event.jpg")
         self._later = timedelta(hours=2)
+        self._services().ledger.ban("announced-and-lost", "ada", "spam")
+        self._services().store.delete("trust/report_list.txt")
         event = {
             **dict.fromkeys(("version", "account", "time", "region", "source", "id"), ""),
             "detail-type": "Scheduled Event",
@@ -187,7 +200,7 @@ class Story:
             "detail": {},
         }
         done = self._call("reconcile", event)
-        assert done == {"driven": 2, "given_up": 1}
+        assert done == {"driven": 2, "given_up": 1, "banned": 3}
 
     def _ask(self, method: str, resource: str, **given: Any) -> dict[str, Any]:
         path = {k: given.pop(k) for k in ("model", "prediction_id") if k in given}
@@ -197,7 +210,7 @@ class Story:
     def _call(self, function: str, event: dict[str, Any]) -> Any:
         """Call a function in a process that was just started, as far as its services go."""
         wiring.provide(self._services())
-        handler = app if function == "api_handler" else getattr(triggers, function)
+        handler = app if function == "api_handler" else app.handler_map[function]
         self._witness.calls.clear()
         answer = handler(event, LambdaContext(function, 3008))
         self.did[function] += self._witness.calls
@@ -248,10 +261,16 @@ def _body(answer: dict[str, Any]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def story(cloud: Cloud, api_event: Events, photo: bytes) -> Iterator[Story]:
+def story(
+    cloud: Cloud,
+    api_event: Events,
+    photo: bytes,
+    new_database: Callable[..., str],
+    migrated: str,
+) -> Iterator[Story]:
     before = wiring.services()
     stage = Stage(name="audit", prefix="audit", region="eu-west-1")
-    told = Story(cloud, stage, api_event, photo)
+    told = Story(cloud, stage, api_event, photo, new_database(template=migrated))
     told.tell()
     yield told
     wiring.provide(before)

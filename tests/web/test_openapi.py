@@ -16,7 +16,7 @@ from chalicelib.web import openapi
 from chalicelib.web.problems import ProblemDocument
 from chalicelib.web.routes import VERSION, documented
 
-UNDOCUMENTED = {"/", "/static/{name}", "/samples/{name}"}
+UNDOCUMENTED = {"/", "/static/{name}", "/static/vendor/{name}", "/samples/{name}"}
 
 
 @pytest.fixture(scope="module")

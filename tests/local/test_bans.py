@@ -1,0 +1,113 @@
+"""A vandal's eleventh suspicious request shuts them out, from the trigger to the 403."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jwt
+import pytest
+
+from chalicelib.database import Database
+from chalicelib.trust.ledger import Ledger
+from chalicelib.trust.records import Request
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+Stack = Any
+DETECTIONS = "/v1/models/scratch/detections"
+KEY = {"Bucket": "sightloop-local-store", "Key": "trust/report_list.txt"}
+SECONDS = 30  # from the ban to the refusal
+
+
+def secret(stack: Stack) -> dict[str, Any]:
+    held = stack.client("secretsmanager").get_secret_value(SecretId="sightloop-local")
+    return dict(json.loads(held["SecretString"]))
+
+
+def token(stack: Stack, user: str) -> dict[str, str]:
+    claims = {"sub": user, "exp": time.time() + 600}
+    made = jwt.encode(claims, secret(stack)["subjects_key"], "HS256")
+    return {"Authorization": f"Bearer {made}", "Content-Type": "image/jpeg"}
+
+
+@pytest.fixture
+def ledger(stack: Stack) -> Iterator[Ledger]:
+    port = json.loads((stack.home / "ports.json").read_text())["postgres"]
+    password = (stack.home / "postgres.secret").read_text()
+    database = Database(f"postgresql://sightloop:{password}@127.0.0.1:{port}/sightloop")
+    yield Ledger(database)
+    database.close()
+
+
+def suspicious(user: str) -> Request:
+    return Request(
+        user_address=f"user:{user}",
+        prediction_id=str(uuid.uuid4()),
+        model="scratch",
+        model_version=1,
+        score=0.9,
+        predicted_boxes=2,
+        submitted_boxes=0,
+        state="quarantined",
+    )
+
+
+def within_30_s(status: int, call: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        answer = call()
+        if answer.status_code == status:
+            return answer
+        time.sleep(0.2)
+    pytest.fail(f"not {status} within {SECONDS} s, but {answer.status_code}")
+
+
+def test_the_eleventh_suspicious_request_shuts_out_and_lifting_lets_in_again(
+    stack: Stack, ledger: Ledger, photo: bytes
+) -> None:
+    user = f"vandal-{uuid.uuid4()}"
+    headers = token(stack, user)
+
+    def detect() -> Any:
+        return stack.post(DETECTIONS, data=photo, headers=headers)
+
+    for _ in range(10):
+        ledger.record(suspicious(user))
+    assert detect().status_code == 200
+    banned = ledger.record(suspicious(user)).banned_since
+
+    refused = within_30_s(403, detect).json()
+    assert banned is not None
+    assert refused["since"] == banned.isoformat().replace("+00:00", "Z")
+    assert stack.get("/v1/models", headers=headers).status_code == 200
+    assert stack.post(DETECTIONS, data=photo, headers=token(stack, "ann")).status_code == 200
+    assert stack.post(DETECTIONS, data=photo, headers={"Content-Type": "image/jpeg"}).ok
+
+    ledger.lift(f"user:{user}", "ada", "a mistake")
+    within_30_s(200, detect)
+
+
+def test_a_list_that_was_lost_is_written_again_when_the_stack_starts(
+    starting: Callable[..., Stack], home_folder: Any, photo: bytes
+) -> None:
+    first = starting(home_folder)
+    headers = token(first, "vandal")
+    tokens = secret(first)["operators"]
+    port = json.loads((home_folder / "ports.json").read_text())["postgres"]
+    password = (home_folder / "postgres.secret").read_text()
+    database = Database(f"postgresql://sightloop:{password}@127.0.0.1:{port}/sightloop")
+    Ledger(database).ban("user:vandal", "ada", "spam")
+    database.close()
+    within_30_s(403, lambda: first.post(DETECTIONS, data=photo, headers=headers))
+    first.client("s3").delete_object(**KEY)
+    first.stop()
+
+    second = starting(home_folder)
+
+    assert secret(second)["operators"] == tokens
+    within_30_s(403, lambda: second.post(DETECTIONS, data=photo, headers=headers))
+    body = second.client("s3").get_object(**KEY)["Body"].read()
+    assert body.startswith(b"user:vandal\t")
