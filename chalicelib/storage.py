@@ -142,6 +142,27 @@ class ObjectStore:
                 **condition,
             )
 
+    def copy(self, source: str, target: str) -> None:
+        """Write an object of this bucket under another key too, without its bytes passing by.
+
+        Raises
+        ------
+        ObjectNotFound
+            There is no such source.
+        """
+        with translated(StorageUnavailable, f"copying {source} to {target}"):
+            self._s3.copy_object(
+                Bucket=self.bucket, Key=target, CopySource={"Bucket": self.bucket, "Key": source}
+            )
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is an object under a key."""
+        try:
+            self.size(key)
+        except ObjectNotFound:
+            return False
+        return True
+
     def size(self, key: str) -> int:
         """Return an object's size in bytes without reading it."""
         with translated(StorageUnavailable, f"looking at {key}"):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chalicelib.catalog.pending import PendingModels
     from chalicelib.database import Database
     from chalicelib.inference import Inference
+    from chalicelib.labels.dataset import Dataset
     from chalicelib.labels.sizes import DatasetSizes
     from chalicelib.predictions import (
         Announcer,
@@ -197,6 +198,23 @@ class Services:
         from chalicelib.predictions.keeper import Keeper
 
         return Keeper(self.store, self.predictions_table, self.settings, self.now)
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The images and labels of all models."""
+        from chalicelib.labels.dataset import Dataset
+
+        return Dataset(self.database, self.store, self.dataset_prefix)
+
+    def dataset_prefix(self, model: str) -> str:
+        """Return the prefix of a model's dataset in the store bucket."""
+        from chalicelib.errors import ModelNotFound
+
+        try:
+            self.catalog.require(model)
+        except ModelNotFound:
+            return f"pending_models/{model}"
+        return f"models/{model}"
 
     @functools.cached_property
     def announcer(self) -> Announcer:

@@ -124,10 +124,7 @@ class Split:
         self._members: dict[str, Member] = {}
         self._clusters = _Clusters()
         self._valid = 0
-        for member in members:
-            self._enter(member.sha256, member.bits)
-            self._join(member.sha256, member.groups, member.joins)
-            self._settle(member)
+        self.enter(members)
 
     @property
     def members(self) -> list[Member]:
@@ -139,9 +136,13 @@ class Split:
         """Part of all images that is for validation, 0..1."""
         return self._valid / max(len(self._members), 1)
 
+    def find(self, sha256: str) -> Member | None:
+        """Return an image that was placed, None if it is unknown."""
+        return self._members.get(sha256)
+
     def side(self, sha256: str) -> Side | None:
         """Return where an image is, None if it is unknown."""
-        member = self._members.get(sha256)
+        member = self.find(sha256)
         return member.side if member else None
 
     def leaking(self) -> set[str]:
@@ -151,6 +152,18 @@ class Split:
             for sha256, member in self._members.items()
             if member.side == "valid" and len(self._clusters.sides(sha256)) > 1
         }
+
+    def enter(self, members: Iterable[Member]) -> None:
+        """Take in what was placed elsewhere, or here and then stored; it may have new groups."""
+        for member in members:
+            known = member.sha256 in self._members
+            if not known:
+                self._enter(member.sha256, member.bits)
+            self._join(member.sha256, member.groups, member.joins)
+            if known:
+                self._members[member.sha256] = member
+            else:
+                self._settle(member)
 
     def place(self, arrivals: Sequence[Arrival]) -> list[Decision]:
         """Decide for all of a batch at once; the dataset then holds its images.
