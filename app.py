@@ -6,6 +6,7 @@ from chalicelib.catalog import routes as catalog
 from chalicelib.inference import routes as inference
 from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
+from chalicelib.trust import routes as trust
 from chalicelib.trust import triggers as trust_triggers
 from chalicelib.web import middleware, routes
 
@@ -13,7 +14,7 @@ app = middleware.App("sightloop")
 app.register_middleware(middleware.surround_all, "all")
 app.register_middleware(middleware.surround_http, "http")
 
-for api in (catalog.api, inference.api, predictions.api, routes.api):
+for api in (catalog.api, inference.api, predictions.api, trust.api, routes.api):
     app.register_blueprint(api.blueprint)
     routes.documented.extend(api.operations)
 app.register_blueprint(triggers.blueprint)

@@ -15,6 +15,7 @@
     ├── NotFound                     404
     │   ├── ModelNotFound
     │   ├── PredictionNotFound
+    │   ├── BanNotFound
     │   └── ObjectNotFound                no such key in the bucket
     ├── Unauthorized                 401  a token is wanted, or the one sent is not good
     ├── Forbidden                    403  the caller may not do this
@@ -150,6 +151,12 @@ class PredictionNotFound(NotFound):
     """No prediction with that id, or it has expired."""
 
     title = "Prediction not found"
+
+
+class BanNotFound(NotFound):
+    """The user is not banned."""
+
+    title = "Ban not found"
 
 
 class ObjectNotFound(NotFound):

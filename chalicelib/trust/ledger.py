@@ -22,6 +22,7 @@ from chalicelib.trust.records import (
     as_json,
     check_address,
     check_id,
+    is_address,
     is_storable,
 )
 
@@ -72,6 +73,13 @@ MOST_SUSPICIOUS = f"""{STANDING} WHERE u.suspicious_requests > 0
 ORDER BY u.suspicious_requests DESC, u.user_address LIMIT %(limit)s"""
 IS_BANNED = "SELECT EXISTS (SELECT FROM bans WHERE user_address = %(user_address)s)"
 BANS = "SELECT user_address, reported_at, reported_by, why FROM bans ORDER BY user_address"
+SOME_BANS = """
+SELECT user_address, reported_at, reported_by, why FROM bans
+WHERE user_address > %(after)s ORDER BY user_address LIMIT %(limit)s
+"""
+ONE_BAN = """
+SELECT user_address, reported_at, reported_by, why FROM bans WHERE user_address = %(user_address)s
+"""
 KNOW_USER = "INSERT INTO users (user_address) VALUES (%(user_address)s) ON CONFLICT DO NOTHING"
 LOCK_USER = "SELECT FROM users WHERE user_address = %(user_address)s FOR NO KEY UPDATE"
 BAN = """
@@ -92,6 +100,13 @@ DECISIONS = """
 SELECT decision_id, user_address, decision, decided_by, why, decided_at, request_id FROM decisions
 WHERE user_address = %(user_address)s ORDER BY decision_id
 """
+DECISION = """
+SELECT decision_id, user_address, decision, decided_by, why, decided_at, request_id FROM decisions
+"""
+LATEST = f"""{DECISION} WHERE decision_id < %(before)s
+ORDER BY decision_id DESC LIMIT %(limit)s"""
+LATEST_OF_USER = f"""{DECISION} WHERE user_address = %(user_address)s AND decision_id < %(before)s
+ORDER BY decision_id DESC LIMIT %(limit)s"""
 HAS_DECIDED = "SELECT EXISTS (SELECT FROM decisions WHERE decision_id = %(decision_id)s)"
 
 
@@ -126,6 +141,25 @@ class Ledger:
     def bans(self) -> list[Ban]:
         """Return the bans in force, sorted by address."""
         return [Ban(*row) for row in self._all(BANS)]
+
+    def some_bans(self, after: str = "", limit: int = PAGE) -> list[Ban]:
+        """Return a page of the bans in force, sorted by address, with addresses above ``after``.
+
+        Raises
+        ------
+        InvalidRequest
+            ``after`` cannot be part of an address.
+        """
+        if not is_storable(after):
+            raise InvalidRequest(f"no address begins like {after!r}")
+        return [Ban(*row) for row in self._all(SOME_BANS, after=after, limit=limit)]
+
+    def ban_of(self, user_address: str) -> Ban | None:
+        """Return the ban of a user, ``None`` where they are not banned."""
+        if not is_address(user_address):
+            return None
+        found = self._all(ONE_BAN, user_address=user_address)
+        return Ban(*found[0]) if found else None
 
     def ban(self, user_address: str, by: str, why: str) -> bool:
         """Ban a user, whether seen before or not; tell whether they were not banned yet.
@@ -199,6 +233,20 @@ class Ledger:
     def decisions(self, user_address: str) -> list[Decision]:
         """Return what operators and the counters decided about a user, oldest first."""
         return [Decision(*row) for row in self._all(DECISIONS, user_address=user_address)]
+
+    def latest_decisions(
+        self, user_address: str | None = None, before: int = NEWEST, limit: int = PAGE
+    ) -> list[Decision]:
+        """Return a page of decisions, newest first, with ids below ``before``.
+
+        Parameters
+        ----------
+        user_address : str, optional
+            Whom they concern; none: anybody.
+        """
+        page = {"user_address": user_address, "before": before, "limit": limit}
+        query = LATEST if user_address is None else LATEST_OF_USER
+        return [Decision(*row) for row in self._all(query, **page)]
 
     def has_decided(self, decision_id: int) -> bool:
         """Tell whether an announced decision can be seen yet.

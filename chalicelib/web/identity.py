@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
 from chalice.app import Request
@@ -140,30 +140,37 @@ def _user(subject: str) -> str:
     from chalicelib.trust.records import is_address  # noqa: PLC0415 - most callers send no token
 
     named = f"user:{subject}"
-    if not subject or not is_address(named):
-        raise Unauthorized("the token's subject has to be one word of at most 250 characters")
+    if not subject or "%" in subject or not is_address(named):  # a path would garble a %
+        raise Unauthorized("the token's subject has to be one word, at most 250 characters, no %")
     return named
 
 
 def _address(request: Request) -> str:
     identity = request.context.get("identity") or {}
-    told = str(identity.get("sourceIp") or UNKNOWN)
-    try:
-        return str(IPv4Address(told))
-    except AddressValueError:
-        return _network(told)
+    return _by_address(str(identity.get("sourceIp") or "")) or UNKNOWN
 
 
-def _network(told: str) -> str:
-    """Return the network of an IPv6 address, or the IPv4 address that it stands for.
+def canonical(user: str) -> str:
+    """Return a user's name as callers are named; what is no address is a name already.
 
-    >>> _network("2001:db8:1:2:aaaa::1"), _network("::ffff:203.0.113.7")
-    ('2001:db8:1:2::/64', '203.0.113.7')
+    >>> canonical("2001:DB8:1:2:aaaa::1"), canonical("2001:db8:1:2::/64"), canonical("user:ann")
+    ('2001:db8:1:2::/64', '2001:db8:1:2::/64', 'user:ann')
+    """
+    return _by_address(user.removesuffix(f"/{ONE_HOUSEHOLD}")) or user
+
+
+def _by_address(told: str) -> str | None:
+    """Return how the caller at an address is named.
+
+    >>> _by_address("::ffff:203.0.113.7"), _by_address("nowhere")
+    ('203.0.113.7', None)
     """
     try:
-        address = IPv6Address(told)
-    except AddressValueError:
-        return UNKNOWN
+        address = ip_address(told)
+    except ValueError:
+        return None
+    if isinstance(address, IPv4Address):
+        return str(address)
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
     return str(IPv6Network((int(address), ONE_HOUSEHOLD), strict=False))

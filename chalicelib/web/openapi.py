@@ -24,6 +24,7 @@ TAGS = {
     "detections": "Boxes at once, for images of up to about 4.5 MB.",
     "predictions": "Boxes by way of an upload, for larger images and for callers who can wait.",
     "models": "Which models there are, what they find, and how well.",
+    "trust": "Who is banned, and what was decided: for operators.",
     "service": "The service itself.",
 }
 SECURITY = {

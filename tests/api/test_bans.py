@@ -134,6 +134,14 @@ def test_another_address_of_a_banned_household_is_banned(
     assert gateway.answer(gateway._app(event, None)).status == 403
 
 
+def test_an_operator_gets_to_what_is_for_operators_even_from_a_banned_address(
+    gateway: Gateway, ban: Callable[..., None], as_operator: dict[str, str]
+) -> None:
+    ban(ADDRESS, "operator:operator")
+
+    assert gateway("GET", "/v1/bans", **as_operator).status == 200
+
+
 def test_a_banned_callers_body_is_not_even_read(gateway: Gateway, ban: Callable[..., None]) -> None:
     ban(ADDRESS)
 

@@ -32,14 +32,22 @@ BOUNDED = settings(
 
 
 @pytest.fixture(scope="module")
-def known(gateway: Gateway) -> dict[str, str]:
+def known(gateway: Gateway, as_operator: dict[str, str]) -> dict[str, str]:
     """Names of what exists."""
+    ban = json.dumps({"user": "eve", "why": "spam"}).encode()
+    told = {"content_type": "application/json", **as_operator}
+    assert gateway("POST", "/v1/bans", ban, **told).status == 201
     wanted = {"model": "scratch", "file_name": "tag.jpg", "content_type": "image/jpeg"}
     body = json.dumps(wanted).encode()
     offered = gateway("POST", "/v1/uploads", body, content_type="application/json").json
     new = json.dumps({"name": "pending", "classes": ["dent"]}).encode()
     assert gateway("POST", "/v1/pending-models", new, content_type="application/json").status == 201
-    return {"model": "scratch", "prediction_id": offered["prediction_id"], "pending": "pending"}
+    return {
+        "model": "scratch",
+        "prediction_id": offered["prediction_id"],
+        "pending": "pending",
+        "user": "eve",
+    }
 
 
 SAID_IN_PART = {  # no schema tells what is a picture, or can be printed and is there once
