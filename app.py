@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chalicelib.catalog import routes as catalog
 from chalicelib.inference import routes as inference
+from chalicelib.labels.datasets import routes as datasets
 from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
 from chalicelib.trust import routes as trust
@@ -14,7 +15,14 @@ app = middleware.App("sightloop")
 app.register_middleware(middleware.surround_all, "all")
 app.register_middleware(middleware.surround_http, "http")
 
-for api in (catalog.api, inference.api, predictions.api, trust.api, routes.api):
+for api in (
+    catalog.api,
+    inference.api,
+    predictions.api,
+    datasets.api,
+    trust.api,
+    routes.api,
+):
     app.register_blueprint(api.blueprint)
     routes.documented.extend(api.operations)
 app.register_blueprint(triggers.blueprint)

@@ -16,6 +16,8 @@
     │   ├── ModelNotFound
     │   ├── PredictionNotFound
     │   ├── BanNotFound
+    │   ├── ImageNotFound                  not in this dataset
+    │   ├── DatasetVersionNotFound
     │   └── ObjectNotFound                no such key in the bucket
     ├── Unauthorized                 401  a token is wanted, or the one sent is not good
     ├── Forbidden                    403  the caller may not do this
@@ -28,6 +30,7 @@
     ├── UnsupportedMediaType         415
     ├── InvalidModel                 500  an ONNX file we cannot serve
     ├── MalformedMessage             500  a queue's message that we cannot read
+    ├── InvalidManifest              500  a dataset version that is not what it is named
     ├── ConfigurationError           500  the service is set up wrongly
     └── Unavailable                  503  a part we need does not answer: retry
         ├── NotReady                  a detection would not succeed yet
@@ -159,6 +162,18 @@ class BanNotFound(NotFound):
     title = "Ban not found"
 
 
+class ImageNotFound(NotFound):
+    """The dataset has no such image, nor ever had."""
+
+    title = "Image not found"
+
+
+class DatasetVersionNotFound(NotFound):
+    """No version of the dataset goes by that name."""
+
+    title = "Dataset version not found"
+
+
 class ObjectNotFound(NotFound):
     """No object under that key in the bucket."""
 
@@ -252,6 +267,12 @@ class MalformedMessage(SightloopError):
     """A message on a queue that is not of a schema we read."""
 
     title = "Malformed message"
+
+
+class InvalidManifest(SightloopError):
+    """A dataset version that is damaged, or images that are not those that it names."""
+
+    title = "Invalid manifest"
 
 
 class ConfigurationError(SightloopError):

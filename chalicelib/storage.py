@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
@@ -162,6 +162,11 @@ class ObjectStore:
         except ObjectNotFound:
             return False
         return True
+
+    def put_file(self, key: str, file: BinaryIO, content_type: str) -> None:
+        """Write an object out of a file from where it stands, in parts where it is large."""
+        with translated(StorageUnavailable, f"writing {key}"):
+            self._s3.upload_fileobj(file, self.bucket, key, ExtraArgs={"ContentType": content_type})
 
     def size(self, key: str) -> int:
         """Return an object's size in bytes without reading it."""

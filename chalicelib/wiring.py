@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from chalicelib.database import Database
     from chalicelib.inference import Inference
     from chalicelib.labels.dataset import Dataset
+    from chalicelib.labels.datasets.facts import DatasetFacts
+    from chalicelib.labels.datasets.images import DatasetImages
+    from chalicelib.labels.datasets.versions import DatasetVersions
     from chalicelib.labels.sizes import DatasetSizes
     from chalicelib.predictions import (
         Announcer,
@@ -146,6 +149,27 @@ class Services:
         from chalicelib.labels.sizes import DatasetSizes
 
         return DatasetSizes(self.database)
+
+    @functools.cached_property
+    def dataset_facts(self) -> DatasetFacts:
+        """What datasets are made of."""
+        from chalicelib.labels.datasets.facts import DatasetFacts
+
+        return DatasetFacts(self.database)
+
+    @functools.cached_property
+    def dataset_images(self) -> DatasetImages:
+        """Datasets, image by image."""
+        from chalicelib.labels.datasets.images import DatasetImages
+
+        return DatasetImages(self.database)
+
+    @functools.cached_property
+    def dataset_versions(self) -> DatasetVersions:
+        """Datasets as they were at one moment."""
+        from chalicelib.labels.datasets.versions import DatasetVersions
+
+        return DatasetVersions(self.database, self.store)
 
     @functools.cached_property
     def inference(self) -> Inference:

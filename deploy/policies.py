@@ -16,6 +16,7 @@ MODELS = "models/*"
 PREDICTIONS = "predictions/*"
 REPORT_LIST = "trust/report_list.txt"
 UPLOADS = "uploads/*"
+DATASETS = "datasets/*"
 
 
 def policy(stage: Stage, function: str) -> dict[str, Any]:
@@ -31,7 +32,17 @@ def _api_handler(stage: Stage) -> list[Statement]:
         _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
         _write_objects(stage, "KeepResults", settings.store_bucket, PREDICTIONS),
         _read_objects(stage, "ReadBans", settings.store_bucket, REPORT_LIST),
-        _list_keys(stage, "ListModels", settings.store_bucket, MODELS, PREDICTIONS, REPORT_LIST),
+        _read_objects(stage, "ReadDatasets", settings.store_bucket, DATASETS),
+        _write_objects(stage, "WriteDatasets", settings.store_bucket, DATASETS),
+        _list_keys(
+            stage,
+            "ListModels",
+            settings.store_bucket,
+            MODELS,
+            PREDICTIONS,
+            REPORT_LIST,
+            DATASETS,
+        ),
         _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS),
         _keep_records(stage),
         _read_secret(stage),

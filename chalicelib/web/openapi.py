@@ -25,6 +25,7 @@ TAGS = {
     "predictions": "Boxes by way of an upload, for larger images and for callers who can wait.",
     "models": "Which models there are, what they find, and how well.",
     "trust": "Who is banned, and what was decided: for operators.",
+    "datasets": "What models are trained on: facts, images, and versions to name and reproduce.",
     "service": "The service itself.",
 }
 SECURITY = {

@@ -241,7 +241,7 @@ def test_one_statement_may_change_thousands(rows: Dataset) -> None:
            FROM generate_series(1, 3000) n""",
         """INSERT INTO labels (sample_id, yolo, boxes, origin)
            SELECT sample_id, CASE WHEN sample_id % 7 = 0 THEN ''
-                             ELSE sample_id % 4 || ' 0.5 0.5 0.' || sample_id % 90 + 1 || ' 0.2' END,
+                             ELSE sample_id % 4 || ' 0.5 0.5 0.' || sample_id % 9 || '1 0.2' END,
                   (sample_id % 7 > 0)::integer, 'import' FROM samples""",
         "UPDATE samples s SET label_id = l.label_id FROM labels l WHERE l.sample_id = s.sample_id",
     )

@@ -1,0 +1,1 @@
+"""Reading datasets: what they are made of, image by image, and written down whole as versions."""
