@@ -4,6 +4,7 @@
 
     python -m deploy configure --stage dev --prefix acme --region eu-west-1
     python -m deploy configure --stage dev --set prediction_ttl_days=7
+    python -m deploy configure --stage dev --subnet subnet-… --security-group sg-…
     python -m deploy up --stage dev              # make deploy STAGE=dev
     python -m deploy up --stage dev --dry-run    # check and build, change nothing on AWS
     python -m deploy resources --stage dev       # only buckets, queues and the table
@@ -52,7 +53,16 @@ def _configure(project: Project, stage: Stage, given: argparse.Namespace) -> Non
         raise ConfigurationError(f"say --set NAME=VALUE, not {unread[0]!r}")
     changed = {**stage.changed, **dict(each.split("=", 1) for each in given.set)}
     kept = {name.lower(): value for name, value in changed.items() if value}
-    project.keep(with_changes(stage, account=given.account, changed=kept))
+    network = {
+        "subnet_ids": _given(given.subnet),
+        "security_group_ids": _given(given.security_group),
+    }
+    project.keep(with_changes(stage, account=given.account, changed=kept, **network))
+
+
+def _given(ids: list[str] | None) -> tuple[str, ...] | None:
+    """Return the ids of a network; none of them where an empty one was given."""
+    return None if ids is None else tuple(each for each in ids if each)
 
 
 def _up(project: Project, stage: Stage, given: argparse.Namespace) -> None:
@@ -108,6 +118,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="a setting such as max_pixels; without a value: its default again",
     )
+    for what in ("subnet", "security-group"):
+        configured.add_argument(
+            f"--{what}",
+            metavar="ID",
+            action="append",
+            help="of the network that the database is in; may be repeated; empty: none",
+        )
     up = commands.add_parser("up", parents=[common], help="deploy")
     up.add_argument("--dry-run", action="store_true", help="check and build only")
     commands.add_parser("resources", parents=[common], help="make buckets, queues and the table")

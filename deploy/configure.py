@@ -64,9 +64,20 @@ def _stage(stage: Stage) -> dict[str, Any]:
                 "lambda_memory_size": size.memory_mb,
                 "lambda_timeout": size.timeout_seconds,
                 "iam_policy_file": policy_file(stage, name),
+                **_network(stage, name),
             }
             for name, size in FUNCTIONS.items()
         },
+    }
+
+
+def _network(stage: Stage, function: str) -> dict[str, Any]:
+    """Return where a function runs, where that is a network of one's own."""
+    if not stage.is_in_network(function):
+        return {}
+    return {
+        "subnet_ids": [*stage.subnet_ids],
+        "security_group_ids": [*stage.security_group_ids],
     }
 
 

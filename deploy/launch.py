@@ -13,10 +13,9 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from chalicelib.errors import ConfigurationError
 from chalicelib.settings import PREFIX, Settings
 from chalicelib.wiring import Services
-from deploy import bundled, configure, gateway, package, removal, resources, triggers
+from deploy import bundled, configure, database, gateway, package, removal, resources, triggers
 from deploy import stages as stages_
 from deploy.cloud import ClientOf, clients, log
-from deploy.migrate import migrate
 from deploy.record import Record
 from deploy.secret import keep_database_url
 from deploy.stages import FUNCTIONS, Stage
@@ -79,8 +78,8 @@ def deploy(project: Project, stage: Stage) -> str:
     make_resources(stage, client)
     database_url = Settings.from_environment(os.environ).database_url
     if database_url:
-        for name in migrate(database_url):
-            log.info("applied %s", name)
+        function = f"function:{stage.function('update_reported_list')}"
+        database.prepare(database_url, stage.arn("lambda", function))
         keep_database_url(client("secretsmanager"), stage.settings.secret_name, database_url)
     with_database = stage.settings.model_copy(update={"database_url": database_url})
     bundled.register(Services(with_database, {"s3": client("s3")}), project.root / "models")

@@ -15,6 +15,14 @@ Statement = dict[str, Any]
 MODELS = "models/*"
 PREDICTIONS = "predictions/*"
 REPORT_LIST = "trust/report_list.txt"
+NETWORK_ACTIONS = (
+    "ec2:CreateNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+)
 UPLOADS = "uploads/*"
 DATASETS = "datasets/*"
 
@@ -22,6 +30,8 @@ DATASETS = "datasets/*"
 def policy(stage: Stage, function: str) -> dict[str, Any]:
     """Return the policy of one function's role."""
     statements = [_write_logs(stage, function), *_OF_FUNCTION[function](stage)]
+    if stage.is_in_network(function):
+        statements += _be_in_network(stage, function)
     return {"Version": "2012-10-17", "Statement": statements}
 
 
@@ -114,6 +124,21 @@ def _write_logs(stage: Stage, function: str) -> Statement:
     """Let a function write to its log group, whose streams Lambda names as it goes."""
     group = stage.arn("logs", f"log-group:{stage.log_group(function)}:*")
     return _allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [group])
+
+
+def _be_in_network(stage: Stage, function: str) -> list[Statement]:
+    """Let Lambda put a function into a network, and keep the function itself from doing the same.
+
+    AWS has no narrower way: it asks for these on everything, and says so of its own policy for
+    it, `AWSLambdaVPCAccessExecutionRole`.
+    """
+    arn = stage.arn("lambda", f"function:{stage.function(function)}")
+    by_itself = {"ArnEquals": {"lambda:SourceFunctionArn": arn}}
+    refused = {**_allow("NotByItself", NETWORK_ACTIONS, ["*"]), "Effect": "Deny"}
+    return [
+        _allow("BeInNetwork", NETWORK_ACTIONS, ["*"]),
+        {**refused, "Condition": by_itself},
+    ]
 
 
 def _read_objects(stage: Stage, sid: str, bucket: str, keys: str) -> Statement:

@@ -23,6 +23,8 @@ MAY_BE = {
     "region": "it has to be a region of AWS, such as eu-central-1",
     "account": "it has to be the 12 digits of an AWS account",
 }
+Subnet = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]
+SecurityGroup = Annotated[str, Field(pattern=r"^sg-[0-9a-f]{8,17}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*[a-z0-9]$", max_length=20)]
 
 
@@ -33,15 +35,16 @@ class Size(BaseModel):
 
     memory_mb: int
     timeout_seconds: int
+    uses_database: bool = False
 
 
 # API Gateway waits 29 s for an answer; the others wait as long as the queues allow them.
 FUNCTIONS = {
-    "api_handler": Size(memory_mb=3008, timeout_seconds=29),
+    "api_handler": Size(memory_mb=3008, timeout_seconds=29, uses_database=True),
     "on_upload": Size(memory_mb=512, timeout_seconds=30),
     "identify": Size(memory_mb=3008, timeout_seconds=WORKER_TIMEOUT_SECONDS),
-    "reconcile": Size(memory_mb=512, timeout_seconds=300),
-    "update_reported_list": Size(memory_mb=512, timeout_seconds=60),
+    "reconcile": Size(memory_mb=512, timeout_seconds=300, uses_database=True),
+    "update_reported_list": Size(memory_mb=512, timeout_seconds=60, uses_database=True),
 }
 
 # A stage's names follow from its own, and a database's address is a secret, not for git.
@@ -86,6 +89,8 @@ class Stage(BaseModel):
     account: str = Field(default=EXAMPLE_ACCOUNT, pattern=r"^\d{12}$")
     log_retention_days: int = 30
     worker_concurrency: int = Field(default=5, ge=2, le=1000, description="most workers at a time")
+    subnet_ids: tuple[Subnet, ...] = Field(default=(), description="that lead to the database")
+    security_group_ids: tuple[SecurityGroup, ...] = Field(default=(), description="that it admits")
     changed: dict[str, str] = Field(default={}, description="settings that are not the defaults")
 
     @property
@@ -111,6 +116,10 @@ class Stage(BaseModel):
         """The settings as environment variables; what has its default is left out."""
         given = self.settings.model_dump(mode="json", exclude_unset=True)
         return {f"SIGHTLOOP_{name.upper()}": str(value) for name, value in given.items()}
+
+    def is_in_network(self, function: str) -> bool:
+        """Tell whether a function runs in the stage's own network: it needs the database."""
+        return bool(self.subnet_ids) and FUNCTIONS[function].uses_database
 
     @property
     def partition(self) -> str:
@@ -193,6 +202,8 @@ def _checked(stage: Stage) -> Stage:
     for name in stage.changed:
         if name not in CHANGEABLE:
             raise ConfigurationError(f"{name} cannot be set: {', '.join(sorted(CHANGEABLE))} can")
+    if bool(stage.subnet_ids) != bool(stage.security_group_ids):
+        raise ConfigurationError("a network wants both, --subnet and --security-group, or neither")
     stage.settings  # noqa: B018 - raises where a value cannot be
     return stage
 

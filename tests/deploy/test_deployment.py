@@ -290,7 +290,15 @@ def test_destroy_takes_the_functions_down_and_leaves_what_people_sent(
     assert "LambdaFunctionConfigurations" not in told
     kept = s3.get_object(Bucket=settings.store_bucket, Key="predictions/1/image.jpg")
     assert kept["Body"].read() == b"theirs"
-    assert _exist(cloud, brief) == {"uploads", "store", "identify", "results", "table", "logs"}
+    assert _exist(cloud, brief) == {
+        "uploads",
+        "store",
+        "identify",
+        "results",
+        "table",
+        "secret",
+        "logs",
+    }
 
     assert "nothing is deployed" in deployed.must("destroy", "--stage", "brief")
     deployed.must("destroy", "--stage", "brief", "--erase-data", "brief")
@@ -305,6 +313,8 @@ def _exist(cloud: Cloud, stage: Stage) -> set[str]:
     urls = cloud.client("sqs").list_queues().get("QueueUrls", [])
     queues = {url.rpartition("/")[2] for url in urls}
     tables = cloud.client("dynamodb").list_tables()["TableNames"]
+    held = cloud.client("secretsmanager").list_secrets()["SecretList"]
+    secrets = {each["Name"] for each in held}
     groups = cloud.client("logs").describe_log_groups(
         logGroupNamePrefix=f"/aws/lambda/sightloop-{stage.name}"
     )["logGroups"]
@@ -316,6 +326,7 @@ def _exist(cloud: Cloud, stage: Stage) -> set[str]:
             "identify": queues & {settings.identify_queue, f"{settings.identify_queue}-dlq"},
             "results": queues & {settings.results_queue, f"{settings.results_queue}-dlq"},
             "table": settings.predictions_table in tables,
+            "secret": settings.secret_name in secrets,
             "logs": groups,
         }.items()
         if there
@@ -347,7 +358,15 @@ def test_the_resources_can_be_made_on_their_own(cloud: Cloud, checkout: Checkout
 
     bare = checkout.stage("bare")
     assert f"made queue {bare.settings.identify_queue}-dlq" in said
-    assert _exist(cloud, bare) == {"uploads", "store", "identify", "results", "table", "logs"}
+    assert _exist(cloud, bare) == {
+        "uploads",
+        "store",
+        "identify",
+        "results",
+        "table",
+        "secret",
+        "logs",
+    }
 
 
 def test_a_stage_that_nobody_made_is_refused(checkout: Checkout) -> None:
