@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 STAGE ?= dev
 export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-training lint bench deploy destroy clean
+.PHONY: help run test test-training lint bench deploy destroy vendor clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ deploy: .venv/local.stamp ## deploy into your AWS account (STAGE=dev)
 
 destroy: .venv/local.stamp ## take a stage down again; what people sent stays (STAGE=dev)
 	.venv/bin/python -m deploy destroy --stage $(STAGE) $(ARGS)
+
+vendor: .venv/local.stamp ## fetch the libraries of the pages anew, as pinned in deploy/vendor.py
+	.venv/bin/python -m deploy.vendor
 
 clean: ## remove what was installed and cached; the data in .sightloop stays
 	rm -rf .venv .venv-training .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

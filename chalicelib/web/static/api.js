@@ -18,13 +18,15 @@ export const OPTIONS = { confidence: 0.05, max_detections: 300 };
 /** Why there is no answer, in words for a person. */
 export class Problem extends Error {
   /**
-   * @param {{title: string, detail: string, status?: number, retry?: boolean,
-   *          correlation_id?: string}} told
+   * @param {{title: string, detail: string, type?: string, status?: number, retry?: boolean,
+   *          correlation_id?: string, faults?: {where: string, what: string}[]}} told
    */
   constructor(told) {
     super(told.detail);
     this.title = told.title;
     this.detail = told.detail;
+    this.kind = (told.type ?? '').replace('urn:sightloop:problem:', '');
+    this.faults = told.faults ?? [];
     this.status = told.status ?? 0;
     this.retry = told.retry ?? false;
     this.reference = told.correlation_id ?? '';
@@ -78,6 +80,19 @@ export function detect(model, photo, type, signal) {
 }
 
 /**
+ * Send JSON.
+ * @param {string} path relative to the page
+ * @param {object} body
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ * @throws {Problem}
+ */
+export function send(path, body, signal) {
+  const headers = { 'Content-Type': 'application/json' };
+  return json(path, { method: 'POST', headers, body: JSON.stringify(body), signal });
+}
+
+/**
  * Ask for JSON.
  * @param {string} path relative to the page
  * @param {RequestInit} [init]
@@ -113,6 +128,8 @@ async function problemOf(response) {
   return new Problem({
     title: told.title ?? (busy ? 'The service is busy' : 'That did not work'),
     detail: told.detail ?? `The service answered with status ${status}.`,
+    type: told.type,
+    faults: told.faults,
     status,
     retry: told.retry ?? busy,
     correlation_id: told.correlation_id ?? response.headers.get('X-Correlation-Id') ?? '',

@@ -1,6 +1,6 @@
 /** The way of large photos: a form that the bucket takes, then the queue, then the answer. */
 
-import { OPTIONS, Problem, json } from './api.js';
+import { OPTIONS, Problem, json, send as sendJson } from './api.js';
 import { bytes } from './words.js';
 
 /** What one call carries; a larger photo goes through the bucket. */
@@ -21,22 +21,28 @@ const PATIENCE_MS = 180_000;
  * @throws {Problem}
  */
 export async function detectByUpload(model, photo, type, signal, tell) {
+  return (await upload(model, photo, type, OPTIONS, signal, tell)).result;
+}
+
+/**
+ * Upload a photo and wait until a model looked at it.
+ * @param {string} model
+ * @param {File} photo
+ * @param {string} type its media type
+ * @param {object} options of the detector
+ * @param {AbortSignal} signal
+ * @param {(step: string) => void} tell is told what is being done
+ * @returns {Promise<object>} the prediction, which is kept for some time
+ * @throws {Problem}
+ */
+export async function upload(model, photo, type, options, signal, tell) {
   tell('Asking for a place to upload to …');
-  const ticket = await json('v1/uploads', {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({
-      model,
-      file_name: photo.name.slice(-255),
-      content_type: type,
-      options: OPTIONS,
-    }),
-    signal,
-  });
+  const wanted = { model, file_name: photo.name.slice(-255), content_type: type, options };
+  const ticket = await sendJson('v1/uploads', wanted, signal);
   refuseIfTooLarge(photo, ticket.upload.max_bytes);
   await send(ticket.upload, photo, signal, tell);
   tell('Uploaded. In the queue …');
-  return answerOf(ticket.prediction_id, signal);
+  return settledPrediction(ticket.prediction_id, signal);
 }
 
 function refuseIfTooLarge(photo, most) {
@@ -89,14 +95,20 @@ function refusal(request) {
   });
 }
 
-/** Ask until there is an answer, good or bad, more and more seldom. */
-async function answerOf(id, signal) {
+/**
+ * Ask for a prediction until it is done, more and more seldom.
+ * @param {string} id
+ * @param {AbortSignal} signal
+ * @returns {Promise<object>}
+ * @throws {Problem} it failed, or takes too long
+ */
+export async function settledPrediction(id, signal) {
   const until = performance.now() + PATIENCE_MS;
   for (let pause = FIRST_POLL_MS; performance.now() < until; pause *= 1.3) {
-    await sleep(Math.min(pause, LONGEST_POLL_MS), signal);
     const prediction = await json(`v1/predictions/${encodeURIComponent(id)}`, { signal });
-    if (prediction.state === 'done') return prediction.result;
+    if (prediction.state === 'done') return prediction;
     if (prediction.state === 'failed') throw new Problem(prediction.problem);
+    await sleep(Math.min(pause, LONGEST_POLL_MS), signal);
   }
   throw new Problem({
     title: 'Still in the queue',

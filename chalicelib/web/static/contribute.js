@@ -1,0 +1,146 @@
+/** What a person who labels asks of the API: photos to look at, and what becomes of the answers. */
+
+import { Problem, json, send } from './api.js';
+import { photoType } from './files.js';
+import { INLINE_BYTES, settledPrediction, upload } from './upload.js';
+
+/**
+ * @typedef {import('./api.js').Model} Model
+ * @typedef {{id: string, model: string, version: number, classNames: string[],
+ *            detections: import('./api.js').Detection[], size: {width: number, height: number},
+ *            image: string, fileName: string}} Task a photo with the boxes that were predicted
+ */
+
+/**
+ * List the models, and those that are still to come.
+ * @returns {Promise<Model[]>}
+ * @throws {Problem}
+ */
+export async function listAllModels() {
+  const { models } = await json('v1/models');
+  const known = new Set(models.map(({ name }) => name));
+  const pending = await listPending();
+  return [...models, ...pending.filter(({ name }) => !known.has(name))];
+}
+
+/** Without those to come there is work enough, so a failure here is none. */
+async function listPending() {
+  try {
+    const answer = await json('v1/pending-models');
+    return answer.models.map((model) => ({ ...model, live_version: null }));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Ask for a photo that waits for somebody to look at it.
+ * @param {string} model
+ * @returns {Promise<?string>} a prediction's id; null: none waits
+ * @throws {Problem}
+ */
+export async function nextPhoto(model) {
+  try {
+    return (await send(`v1/models/${encodeURIComponent(model)}/tasks`, {})).prediction_id;
+  } catch (problem) {
+    if (problem.kind === 'no-task') return null;
+    throw problem;
+  }
+}
+
+/**
+ * Have a photo looked at and kept, so that its boxes can be corrected.
+ * @param {Model} model
+ * @param {File} photo
+ * @param {{confidence?: number}} options of the detector
+ * @param {(step: string) => void} tell is told what is being done
+ * @param {AbortSignal} signal
+ * @returns {Promise<string>} the prediction's id
+ * @throws {Problem}
+ */
+export async function keepPhoto(model, photo, options, tell, signal) {
+  const type = await photoType(photo);
+  const name = encodeURIComponent(model.name);
+  if (model.live_version === null) return post(`v1/pending-models/${name}/images`, photo, type, signal);
+  tell('Looking …');
+  if (photo.size <= INLINE_BYTES) {
+    const query = new URLSearchParams({ ...options, keep: true });
+    try {
+      return await post(`v1/models/${name}/detections?${query}`, photo, type, signal);
+    } catch (problem) {
+      if (problem.status !== 413) throw problem;
+    }
+  }
+  return (await upload(model.name, photo, type, options, signal, tell)).prediction_id;
+}
+
+async function post(path, photo, type, signal) {
+  const headers = { 'Content-Type': type, Accept: 'application/json' };
+  const answer = await json(path, { method: 'POST', body: photo, headers, signal });
+  return answer.prediction_id;
+}
+
+/**
+ * Fetch a prediction with all that is needed to label its photo.
+ * @param {string} id
+ * @param {AbortSignal} signal
+ * @returns {Promise<Task>}
+ * @throws {Problem}
+ */
+export async function fetchTask(id, signal) {
+  const prediction = await settledPrediction(id, signal);
+  const { model, result } = prediction;
+  return {
+    id,
+    model,
+    version: result.version,
+    classNames: await classesOf(model, result.version),
+    detections: result.detections,
+    size: result.image,
+    image: prediction.links.image,
+    fileName: prediction.file_name,
+  };
+}
+
+async function classesOf(model, version) {
+  const kinds = version ? ['models'] : ['pending-models', 'models'];
+  for (const kind of kinds) {
+    try {
+      return (await json(`v1/${kind}/${encodeURIComponent(model)}`)).class_names;
+    } catch (problem) {
+      if (problem.status !== 404 || kind === kinds.at(-1)) throw problem;
+    }
+  }
+  throw new Problem({ title: 'No classes', detail: `Nothing is known of the model ${model}.` });
+}
+
+/**
+ * Fetch the link to a prediction's photo anew: it is good for an hour.
+ * @param {string} id
+ * @returns {Promise<string>}
+ * @throws {Problem}
+ */
+export async function imageLink(id) {
+  return (await json(`v1/predictions/${encodeURIComponent(id)}`)).links.image;
+}
+
+/**
+ * Send an answer.
+ * @param {Task} task
+ * @param {'corrected' | 'confirmed' | 'empty'} answer
+ * @param {import('./draft.js').LabelBox[]} boxes
+ * @returns {Promise<object>} what became of it
+ * @throws {Problem}
+ */
+export function submit(task, answer, boxes) {
+  const kind = task.version ? 'models' : 'pending-models';
+  return send(`v1/${kind}/${encodeURIComponent(task.model)}/submissions`, {
+    prediction_id: task.id,
+    answer,
+    boxes: answer === 'corrected' ? boxes.map(sent) : [],
+  });
+}
+
+function sent({ classId, className, x1, y1, x2, y2 }) {
+  return { class_id: classId, class_name: className, box: { x1, y1, x2, y2 } };
+}

@@ -1,0 +1,58 @@
+/** A problem, told over the photo with what can be done about it. */
+
+const ADVICE = {
+  401: 'Your answer is kept in this browser. Sign in again, then send it once more.',
+  403: 'Your answer is kept in this browser.',
+  409: 'Your answer is kept in this browser: load the page anew and look at it again.',
+  422: 'The boxes at fault are marked in the list. Mend them and send again.',
+};
+const byId = (id) => document.getElementById(id);
+
+/**
+ * Put a problem into words for somebody who labels.
+ * @param {import('./api.js').Problem} problem
+ * @param {'open' | 'send' | 'bring'} doing what failed
+ * @returns {string} what to do
+ */
+export function adviceFor(problem, doing) {
+  if (doing === 'bring') return problem.advice;
+  if (doing === 'open') {
+    return problem.status === 404 ? 'Photos are kept for a time only. Take another one.' : '';
+  }
+  if (ADVICE[problem.status]) return ADVICE[problem.status];
+  if (problem.status === 404) return 'The photo is gone, so nothing can be said of it any more. Take another one.';
+  return 'Your answer is kept in this browser, also when you close the page: send it again in a moment.';
+}
+
+/**
+ * Show a problem, or take it away.
+ * @param {?import('./api.js').Problem} problem
+ * @param {string} [advice]
+ * @param {?() => void} [again] what to try again; null: nothing can be
+ */
+export function tellTrouble(problem, advice = '', again = null) {
+  byId('problem').hidden = !problem;
+  if (!problem) return;
+  byId('problem-title').textContent = problem.title;
+  byId('problem-detail').textContent = sentence(problem.detail);
+  byId('problem-advice').textContent = advice;
+  byId('problem-reference').textContent = problem.reference && `Reference ${problem.reference}`;
+  byId('retry').hidden = !again;
+  byId('retry').onclick = again;
+}
+
+/**
+ * The faults that the service found in boxes, by their place in what was sent.
+ * @param {import('./api.js').Problem} problem
+ * @returns {Map<number, string>}
+ */
+export function faultsByBox(problem) {
+  const found = problem.faults.map(({ where, what }) => [where.match(/boxes\D*(\d+)/)?.[1], what]);
+  return new Map(found.filter(([index]) => index !== undefined)
+    .map(([index, what]) => [Number(index), what]));
+}
+
+function sentence(text) {
+  const start = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(start) ? start : `${start}.`;
+}
