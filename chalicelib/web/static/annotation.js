@@ -37,7 +37,7 @@ export class Canvas extends EventTarget {
     this.chosen = null;
     this.drawingAllowed = true;
     this.frame.addEventListener('pointerdown', (event) => this.down(event), { capture: true });
-    this.frame.addEventListener('pointerup', (event) => this.up(event));
+    this.frame.addEventListener('pointerup', (event) => this.up(event), { capture: true });
     this.frame.addEventListener('pointercancel', () => this.restore());
     viewport.addEventListener('hold', () => this.interrupt());
     viewport.addEventListener('release', ({ detail }) => this.released(detail));
@@ -149,9 +149,16 @@ export class Canvas extends EventTarget {
     if (this.drawingAllowed) this.layer.setPointerCapture(event.pointerId);
   }
 
+  /** The library lets no event out once it has drawn, so it is seen first and judged afterwards. */
   up(event) {
-    if (!this.began || !this.annotator) return;
-    const far = Math.hypot(event.clientX - this.began.x, event.clientY - this.began.y);
+    const { began } = this;
+    this.began = null;
+    if (began) setTimeout(() => this.settle(event, began));
+  }
+
+  settle(event, began) {
+    if (!this.annotator) return;
+    const far = Math.hypot(event.clientX - began.x, event.clientY - began.y);
     const { drawn, changed } = this;
     this.forget();
     if (drawn) this.quietly(() => this.annotator.removeAnnotation(drawn.id));
@@ -162,7 +169,6 @@ export class Canvas extends EventTarget {
   }
 
   forget() {
-    this.began = null;
     this.drawn = null;
     this.changed = null;
   }
@@ -187,6 +193,7 @@ export class Canvas extends EventTarget {
   /** Fingers or a drag take the photo over: what had begun is off. */
   interrupt() {
     if (!this.annotator) return;
+    this.began = null;
     this.forget();
     this.quietly(() => this.annotator.cancelDrawing());
     this.annotator.cancelSelected();

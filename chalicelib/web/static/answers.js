@@ -38,6 +38,7 @@ export class Answers {
       byId(id).disabled = this.sending;
     }
     byId('draft-note').textContent = noteOf(draft);
+    byId('draft-note').classList.toggle('alarm', !draft.kept);
     if (sent) showOutcome(draft.outcome);
   }
 

@@ -3,6 +3,7 @@
 import { Confidence } from './confidence.js';
 import { saveJson, savePicture, shownAnswer } from './download.js';
 import { openIntake, openSamples } from './intake.js';
+import { Mend } from './mend.js';
 import { ModelChoice } from './model.js';
 import { Report } from './report.js';
 import { Selection } from './selection.js';
@@ -20,6 +21,7 @@ const models = new ModelChoice();
 const selection = new Selection();
 const confidence = new Confidence();
 const report = new Report(selection);
+const mend = new Mend();
 const stage = new Stage(selection, { again: (photo) => work.again(photo), remove });
 const sheet = new Sheet(byId('tabs'), { open, remove }, (photo) => confidence.countOf(photo.answer));
 
@@ -63,6 +65,7 @@ function refresh() {
   const answer = current?.answer ?? null;
   if (!answer || answer !== reported) report.draw(current);
   if (answer && answer !== reported) confidence.draw(answer);
+  if (answer !== reported) mend.reset();
   reported = answer;
   filter();
 }
@@ -137,6 +140,10 @@ confidence.addEventListener('change', () => {
 byId('save-picture').addEventListener('click', savePhoto);
 byId('save-json').addEventListener('click', () => {
   saveJson(shownAnswer(current, confidence.value), `${stem(current.name)}-boxes.json`);
+});
+byId('mend').addEventListener('click', () => {
+  const model = models.models.find(({ name }) => name === current.answer.model);
+  mend.open(current, model, confidence.value);
 });
 byId('save-all').addEventListener('click', () => {
   const answered = work.photos.filter((photo) => photo.answer);

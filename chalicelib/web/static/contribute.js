@@ -76,8 +76,9 @@ export async function keepPhoto(model, photo, options, tell, signal) {
 
 async function post(path, photo, type, signal) {
   const headers = { 'Content-Type': type, Accept: 'application/json' };
-  const answer = await json(path, { method: 'POST', body: photo, headers, signal });
-  return answer.prediction_id;
+  const { prediction_id: id } = await json(path, { method: 'POST', body: photo, headers, signal });
+  if (id) return id;
+  throw new Problem({ title: 'Not kept', detail: 'The service looked at the photo and did not keep it.' });
 }
 
 /**

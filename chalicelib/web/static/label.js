@@ -144,7 +144,6 @@ export class Tool {
     this.canvas.open(task.size);
     this.classField.offer(task.classNames);
     this.refresh();
-    this.canvas.focus();
     const left = this.draft.resumed ? 'Your boxes of last time are here. ' : '';
     this.say(`${left}${this.total()} on ${task.fileName}`);
   }
