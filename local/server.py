@@ -15,6 +15,7 @@ from chalice.config import Config
 from chalice.local import (
     ChaliceRequestHandler,
     ForbiddenError,
+    LocalChalice,
     LocalGatewayException,
     ThreadedHTTPServer,
 )
@@ -141,6 +142,7 @@ class Server:
     def __init__(
         self, app: Chalice, config: Config, listening: socket.socket, access_log: TextIO
     ) -> None:
+        _keep_requests_apart(app)
         handler = type("LoggingHandler", (Handler,), {"access_log": access_log})
         answering = functools.partial(handler, app_object=app, config=config)
         address = listening.getsockname()
@@ -155,6 +157,12 @@ class Server:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _keep_requests_apart(app: Chalice) -> None:
+    """Give each thread a current request of its own: a Lambda answers one at a time, we do not."""
+    if not isinstance(app, LocalChalice):
+        app.__class__ = type("LocalApp", (LocalChalice, type(app)), {})
 
 
 def _too_large() -> PayloadTooLarge:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from chalice.app import Chalice
 from chalice.config import Config
 
 from app import app
@@ -67,3 +70,23 @@ def test_what_is_no_http_is_a_problem(port: int, request_line: bytes) -> None:
     assert status == 400
     assert headers["content-type"] == "application/problem+json"
     assert json.loads(body)["correlation_id"] == headers["x-correlation-id"]
+
+
+def test_two_requests_at_once_are_not_taken_for_each_other() -> None:
+    both_are_here = threading.Barrier(2, timeout=30)
+    meeting = Chalice("meeting")
+
+    @meeting.route("/{name}")
+    def tell(name: str) -> dict[str, str]:
+        both_are_here.wait()
+        return {name: meeting.current_request.uri_params["name"]}
+
+    listening = listen(0)
+    server = Server(meeting, Config.create(), listening, io.StringIO())
+    port = int(listening.getsockname()[1])
+    requests = [f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in ("a", "b")]
+    with ThreadPoolExecutor(2) as people:
+        answers = list(people.map(lambda request: ask(port, request), requests))
+    server.stop()
+
+    assert [json.loads(body) for _, _, body in answers] == [{"a": "a"}, {"b": "b"}]
