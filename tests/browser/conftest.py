@@ -49,12 +49,14 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Serve the real `app.py`, with the bundled model registered and triggers fed."""
+def site(
+    tmp_path_factory: pytest.TempPathFactory, new_database: Callable[..., str], migrated: str
+) -> Iterator[Site]:
+    """Serve the real `app.py`, with a database, the bundled model registered and triggers fed."""
     log = tmp_path_factory.mktemp("site") / "served.log"
     with log.open("w") as written:
         process = subprocess.Popen(
-            [sys.executable, SERVED],
+            [sys.executable, SERVED, new_database(template=migrated)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=written,
@@ -239,6 +241,134 @@ def ask(site: Site) -> Callable[..., Any]:
         return answer.json()
 
     return ask
+
+
+@pytest.fixture
+def keep(site: Site) -> Callable[..., str]:
+    """Have a picture looked at and kept, as a program would; return the prediction's id."""
+
+    def keep(picture: Path, **query: Any) -> str:
+        wanted = f"{site.url}/v1/models/scratch/detections?{urlencode({**query, 'keep': 'true'})}"
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = requests.post(wanted, picture.read_bytes(), headers=headers, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["prediction_id"])
+
+    return keep
+
+
+TAKEN = {
+    "submission_id": 1,
+    "prediction_id": "",
+    "model": "scratch",
+    "version": 1,
+    "state": "accepted",
+    "message": "Thank you. Your boxes are used from now on.",
+    "score": 0.1,
+    "changes": {"kept": 1, "moved": 0, "relabelled": 0, "removed": 0, "added": 1},
+    "change": "new",
+}
+
+
+class Desk:
+    """The labelling tool with one photo open, driven by what a person sees and does."""
+
+    def __init__(self, visit: Visit, prediction_id: str) -> None:
+        self.visit = visit
+        self.page = visit.page
+        self.prediction_id = prediction_id
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.visit, name)
+
+    def rows(self) -> list[str]:
+        """Return what the list says of each box."""
+        rows = self.page.locator("#list .row").all()
+        return [str(row.get_attribute("aria-label")) for row in rows]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a point of the photo, in its pixels, is in the window."""
+        seen = self.page.locator("#frame").bounding_box()
+        size = self.page.locator("#photo").evaluate("p => [p.naturalWidth, p.naturalHeight]")
+        assert seen
+        return seen["x"] + x / size[0] * seen["width"], seen["y"] + y / size[1] * seen["height"]
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], **options: Any) -> None:
+        """Drag the mouse from one point of the photo to another."""
+        self.page.mouse.move(*self.at(*start))
+        self.page.mouse.down(**options)
+        self.page.mouse.move(*self.at(*end), steps=5)
+        self.page.mouse.up(**options)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has done what it put off until after an event."""
+        self.page.evaluate("new Promise((done) => setTimeout(done))")
+
+    def look(self) -> list[tuple[str, str]]:
+        """Return what is seen of each box: its line in the list, and where it lies."""
+        places = self.page.locator("#tags > *").evaluate_all("all => all.map(e => e.style.cssText)")
+        return list(zip(self.rows(), places, strict=True))
+
+    def click(self, x: float, y: float) -> None:
+        """Click on a point of the photo."""
+        self.page.mouse.click(*self.at(x, y))
+        self.settle()
+
+    def press(self, *keys: str) -> None:
+        """Press keys, one after another."""
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def zoom_to(self, x: float, y: float) -> None:
+        """Turn the wheel over a point of the photo until it is as large as it gets."""
+        for _ in range(60):
+            self.page.mouse.move(*self.at(x, y))
+            self.page.mouse.wheel(0, -400)
+        self.page.mouse.move(*self.at(x, y))
+
+    def send(self, name: str) -> Any:
+        """Answer by a button, and return what was sent."""
+        with self.page.expect_request("**/submissions") as sent:
+            self.page.get_by_role("button", name=name).click()
+        return sent.value.post_data_json
+
+    def sent_edges(self, name: str = "Here are the right ones") -> list[tuple[float, ...]]:
+        """Answer by a button, and return the edges of the boxes that were sent."""
+        boxes = [box["box"] for box in self.send(name)["boxes"]]
+        return [(box["x1"], box["y1"], box["x2"], box["y2"]) for box in boxes]
+
+    def reload(self) -> None:
+        """Load the page anew."""
+        self.page.reload()
+        self.page.locator("#work").wait_for()
+
+
+@pytest.fixture
+def desk(visit: Visitor, keep: Callable[..., str], sample: Callable[[int], Path]) -> Any:
+    """Open the labelling tool with a photo, which is kept first."""
+
+    def open_desk(
+        picture: Path | None = None,
+        classes: list[str] | None = None,
+        confidence: float = 0.25,
+        **options: Any,
+    ) -> Desk:
+        prediction_id = keep(picture or sample(1), confidence=confidence)
+        page = visit("label", **options)
+        if classes:
+            page.route("**/v1/models/scratch", lambda route: _with_classes(route, classes))
+        page.route("**/submissions", lambda route: route.fulfill(status=201, json=TAKEN))
+        page.goto(f"{visit.site.url}/label?prediction={prediction_id}")
+        page.locator("#work").wait_for()
+        return Desk(page, prediction_id)
+
+    return open_desk
+
+
+def _with_classes(route: Route, classes: list[str]) -> None:
+    answer = route.fetch()
+    route.fulfill(response=answer, json={**answer.json(), "class_names": classes})
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Serves the real `app.py` over a stand-in of AWS until its standard input ends.
 
+    python tests/browser/served.py postgresql://user:password@host/name
+
 A process of its own: its dispatcher would eat the messages that other tests put on queues of the
 same names. Prints one line of JSON: where the page is, and the hosts that it may ask.
 """
@@ -52,7 +54,7 @@ def _services(endpoint: str, settings: Settings) -> wiring.Services:
 
 def main() -> None:
     """Serve until standard input ends."""
-    settings = Settings.from_environment({})
+    settings = Settings.from_environment({"SIGHTLOOP_DATABASE_URL": sys.argv[1]})
     standin = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     standin.start()
     endpoint = "http://{}:{}".format(*standin.get_host_and_port())

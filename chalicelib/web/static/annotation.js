@@ -58,15 +58,26 @@ export class Canvas extends EventTarget {
     this.layer.setAttribute('viewBox', `0 0 ${size.width * UNITS} ${size.height * UNITS}`);
     this.layer.setAttribute('preserveAspectRatio', 'none');
     this.layer.setAttribute('aria-label', NAME);
+    this.watch = new MutationObserver(() => this.hideHandles());
+    this.watch.observe(this.layer, { childList: true, subtree: true });
     this.annotator.state.store.observe(({ changes }) => this.observe(changes));
   }
 
   /** Let go of the photo. */
   close() {
+    this.watch?.disconnect();
     this.annotator?.destroy();
     this.annotator = null;
     this.boxes = [];
     this.chosen = null;
+  }
+
+  /** The handles call themselves buttons, but no key does anything to them: ours are on the layer. */
+  hideHandles() {
+    for (const handle of this.layer.querySelectorAll('.a9s-handle-buffer[role]')) {
+      handle.removeAttribute('role');
+      handle.removeAttribute('tabindex');
+    }
   }
 
   /** Give the photo the focus of the keyboard. */

@@ -26,6 +26,7 @@ export class BoxList extends EventTarget {
     byId('delete').addEventListener('click', () => this.tell('remove', this.chosen.id));
     for (const edge of EDGES) {
       byId(edge).addEventListener('change', () => this.edgesGiven());
+      byId(edge).addEventListener('focus', () => byId(edge).select());
     }
   }
 

@@ -99,7 +99,7 @@ export async function fetchTask(id, signal) {
     detections: result.detections,
     size: result.image,
     image: prediction.links.image,
-    fileName: prediction.file_name,
+    fileName: prediction.file_name || 'photo',
   };
 }
 

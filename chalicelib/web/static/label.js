@@ -121,7 +121,7 @@ export class Tool {
   /** Load the photo; a link that ran out is fetched anew once. */
   async load(task, signal) {
     const image = byId('photo');
-    image.alt = `Photo ${task.fileName}`;
+    image.alt = `Photo to label: ${task.fileName}`;
     try {
       await loaded(image, task.image);
     } catch {

@@ -1,0 +1,142 @@
+"""The ways to the labelling tool and on from it: from a detection, a task, a photo of one's own."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+NO_TASK = {
+    "type": "urn:sightloop:problem:no-task",
+    "title": "No task",
+    "status": 404,
+    "detail": "no photo waits",
+    "correlation_id": "c-1",
+}
+
+
+def offer(page, *ids: str) -> None:
+    """Have these photos wait for a person, one after another, and then none."""
+    waiting = list(ids)
+
+    def answer(route) -> None:
+        if not waiting:
+            return route.fulfill(status=404, json=NO_TASK)
+        task = {"prediction_id": waiting.pop(0), "model": "scratch"}
+        return route.fulfill(status=201, json=task)
+
+    page.route("**/v1/models/scratch/tasks", answer)
+
+
+def test_a_detection_is_corrected_with_the_boxes_that_were_shown(visit, ask, sample) -> None:
+    page = visit()
+    page.add(sample(1))
+    expect(page.locator("#total")).to_be_visible()
+    page.set_confidence(80)
+    shown = page.locator("#list .row:visible").count()
+    assert 0 < shown < len(ask(sample(1), confidence=0.05)["detections"])
+    assert "kept" in page.locator("#mend-note").inner_text()
+    page.get_by_role("button", name="Correct these boxes").click()
+    page.wait_for_url("**/label?prediction=*")
+    expect(page.locator("#list .row")).to_have_count(shown)
+    assert page.locator("#photo").evaluate("photo => photo.naturalWidth") == 450
+
+
+def test_a_photo_that_is_too_large_for_one_call_is_corrected_as_well(visit, make_picture) -> None:
+    page = visit()
+    page.add(make_picture("large.png", size=(4000, 3000), compress_level=1))
+    expect(page.locator("#total")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Correct these boxes").click()
+    page.wait_for_url("**/label?prediction=*", timeout=60_000)
+    expect(page.locator("#caption")).to_have_text("large.png, 4000 × 3000")
+
+
+def test_nothing_is_kept_before_a_person_asks_to_correct(visit) -> None:
+    page = visit()
+    page.take_sample(1)
+    assert not any("keep" in request.url for request in page.posts())
+
+
+def test_a_photo_that_cannot_be_kept_is_told(visit) -> None:
+    page = visit()
+    page.take_sample(1)
+    page.route("**/detections?*keep=true*", lambda route: route.abort())
+    page.get_by_role("button", name="Correct these boxes").click()
+    expect(page.locator("#mend-note")).to_contain_text("No answer")
+    expect(page.get_by_role("button", name="Correct these boxes")).to_be_enabled()
+    page.forgive("ERR_FAILED")
+
+
+def test_a_photo_of_ones_own_is_brought(visit, ask, sample) -> None:
+    page = visit("label")
+    expect(page.locator("#choose")).to_be_enabled()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Bring a photo").click()
+    chooser.value.set_files(sample(2))
+    expect(page.locator("#list .row")).to_have_count(len(ask(sample(2))["detections"]))
+
+
+def test_a_photo_that_waits_is_given_and_then_the_next(visit, keep, sample) -> None:
+    first, second = keep(sample(1)), keep(sample(4))
+    page = visit("label")
+    offer(page, first, second)
+    page.get_by_role("button", name="Give me a photo").click()
+    page.wait_for_url(f"**/label?prediction={first}*")
+    page.route(
+        "**/submissions",
+        lambda route: route.fulfill(
+            status=201,
+            json={"state": "accepted", "message": "Thank you.", "changes": {}, "change": "new"},
+        ),
+    )
+    page.get_by_role("button", name="These boxes are right").click()
+    page.get_by_role("button", name="Next photo").click()
+    page.wait_for_url(f"**/label?prediction={second}*")
+    expect(page.get_by_role("button", name="These boxes are right")).to_be_visible()
+    page.get_by_role("button", name="These boxes are right").click()
+    page.get_by_role("button", name="Next photo").click()
+    expect(page.locator("#start-text")).to_contain_text("Bring one of your own")
+    page.forgive("404")
+
+
+def test_where_no_photo_waits_one_is_told_so(visit) -> None:
+    page = visit("label")
+    offer(page)
+    page.get_by_role("button", name="Give me a photo").click()
+    expect(page.locator("#start-text")).to_have_text(
+        "No photo waits for a person just now. Bring one of your own."
+    )
+    expect(page.get_by_role("button", name="Bring a photo")).to_be_focused()
+    page.forgive("404")
+
+
+def test_going_back_leads_to_the_photo_before(visit, keep, sample, site) -> None:
+    first, second = keep(sample(1)), keep(sample(4))
+    page = visit(f"label?prediction={first}")
+    offer(page, second)
+    expect(page.locator("#caption")).to_have_text("photo, 450 × 300")
+    count = page.locator("#list .row").count()
+    page.evaluate(f"history.pushState(null, '', 'label?prediction={second}')")
+    page.evaluate("dispatchEvent(new PopStateEvent('popstate'))")
+    expect(page.locator("#list .row")).not_to_have_count(count)
+    page.go_back()
+    expect(page.locator("#list .row")).to_have_count(count)
+
+
+def test_only_the_tool_loads_what_the_tool_needs(visit) -> None:
+    page = visit()
+    expect(page.locator("#model")).to_be_enabled()
+    assert not any("vendor" in request.url for request in page.asked)
+    tool = visit("label")
+    expect(tool.locator("#choose")).to_be_enabled()
+    assert any("vendor/annotorious.js" in request.url for request in tool.asked)
+
+
+def test_the_tool_works_below_a_path(visit) -> None:
+    page = visit("label", below="api")
+    expect(page.locator("#choose")).to_be_enabled()
+    page.get_by_role("link", name="Detect").click()
+    page.wait_for_url("**/api/")
+    page.get_by_role("link", name="Label").click()
+    page.wait_for_url("**/api/label")
