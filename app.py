@@ -7,6 +7,7 @@ from chalicelib.inference import routes as inference
 from chalicelib.labels.datasets import routes as datasets
 from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
+from chalicelib.review import routes as review
 from chalicelib.trust import routes as trust
 from chalicelib.trust import triggers as trust_triggers
 from chalicelib.web import middleware, routes
@@ -20,6 +21,7 @@ for api in (
     inference.api,
     predictions.api,
     datasets.api,
+    review.api,
     trust.api,
     routes.api,
 ):

@@ -18,6 +18,7 @@
     │   ├── BanNotFound
     │   ├── ImageNotFound                  not in this dataset
     │   ├── DatasetVersionNotFound
+    │   ├── NoTask                        nothing needs another look at the moment
     │   └── ObjectNotFound                no such key in the bucket
     ├── Unauthorized                 401  a token is wanted, or the one sent is not good
     ├── Forbidden                    403  the caller may not do this
@@ -172,6 +173,12 @@ class DatasetVersionNotFound(NotFound):
     """No version of the dataset goes by that name."""
 
     title = "Dataset version not found"
+
+
+class NoTask(NotFound):
+    """Nothing of this model needs another look at the moment."""
+
+    title = "No task"
 
 
 class ObjectNotFound(NotFound):

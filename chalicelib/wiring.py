@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     )
     from chalicelib.predictions.keeper import Keeper
     from chalicelib.predictions.worker import Worker
+    from chalicelib.review.assessor import Assessor
+    from chalicelib.review.people import People
+    from chalicelib.review.queue import Review
+    from chalicelib.review.tasks import Tasks
     from chalicelib.secrets import Secrets
     from chalicelib.trust.announcements import BanFollowUp
     from chalicelib.trust.ledger import Ledger
@@ -278,6 +282,53 @@ class Services:
             self.announcer,
             self.now,
         )
+
+    @functools.cached_property
+    def people(self) -> People:
+        """Contributors, as operators see them."""
+        from chalicelib.labels.pool import Pool
+        from chalicelib.review.people import People
+        from chalicelib.trust.contributors import Contributors
+        from chalicelib.trust.task_book import TaskBook
+
+        database = self.database
+        known = Contributors(database)
+        return People(database, known, TaskBook(database), self.ledger, Pool(database))
+
+    @functools.cached_property
+    def review(self) -> Review:
+        """The queue of what waits for an operator."""
+        from chalicelib.review.queue import Review
+        from chalicelib.trust.opinions import Opinions
+        from chalicelib.trust.task_book import TaskBook
+
+        opinions, book = Opinions(self.database), TaskBook(self.database)
+        return Review(self.ledger, opinions, book, self.people, self.store, self.ledger)
+
+    @functools.cached_property
+    def assessor(self) -> Assessor:
+        """Who knows how far a contributor is to be trusted."""
+        from chalicelib.review.assessor import Assessor
+        from chalicelib.trust.opinions import Opinions
+        from chalicelib.trust.task_book import TaskBook
+
+        return Assessor(TaskBook(self.database), Opinions(self.database))
+
+    @functools.cached_property
+    def tasks(self) -> Tasks:
+        """Who hands out images to look at."""
+        from random import SystemRandom
+
+        from chalicelib.labels.pool import Pool
+        from chalicelib.review.candidates import Candidates
+        from chalicelib.review.tasks import Looking, Tasks
+        from chalicelib.trust.opinions import Opinions
+        from chalicelib.trust.task_book import TaskBook
+
+        book, chance = TaskBook(self.database), SystemRandom()
+        candidates = Candidates(Pool(self.database), Opinions(self.database), book, chance)
+        looking = Looking(self.inference, self.store, self.keeper, self.settings.max_pixels)
+        return Tasks(self.catalog, self.ledger, book, candidates, looking, chance)
 
     def queue(self, name: str) -> Queue:
         """Return an SQS queue by its name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import Any
 
 from chalicelib.database import Database
 from chalicelib.errors import InvalidRequest
-from chalicelib.trust.records import is_storable
+from chalicelib.trust.records import Decision, is_storable
 
 COLUMNS = """
 u.user_address, u.num_accesses, (u.total_score / greatest(u.num_accesses, 1))::float8,
@@ -22,7 +22,11 @@ b.reported_at, b.reported_by, b.why
 """
 BANS = "LEFT JOIN bans b USING (user_address)"
 FROM = f"FROM users u {BANS}"
-ONE = f"SELECT {COLUMNS} {FROM} WHERE u.user_address = %(user_address)s"
+SOME = f"SELECT {COLUMNS} {FROM} WHERE u.user_address = ANY(%(users)s)"
+DECISIONS = """
+SELECT decision_id, user_address, decision, decided_by, why, decided_at, request_id FROM decisions
+WHERE user_address = %(user_address)s ORDER BY decision_id DESC LIMIT %(limit)s
+"""
 
 
 class Order(StrEnum):
@@ -134,14 +138,18 @@ class Contributors:
         more = len(found) > limit
         return ContributorPage(people, _place(order, found[limit - 1]) if more else None)
 
-    def one(self, user_address: str) -> Contributor | None:
-        """Return one contributor; None where nothing is known of them."""
-        if not is_storable(user_address):
-            return None
+    def of(self, users: Iterable[str]) -> list[Contributor]:
+        """Return those of some users of whom anything is known."""
+        storable = [user for user in users if is_storable(user)]
         with self._database.transaction() as rows:
-            rows.execute(ONE, {"user_address": user_address})
-            found = rows.fetchone()
-        return Contributor(*found) if found else None
+            rows.execute(SOME, {"users": storable})
+            return [Contributor(*row) for row in rows.fetchall()]
+
+    def decisions(self, user_address: str, limit: int) -> list[Decision]:
+        """Return what was decided last about a user and what they sent, newest first."""
+        with self._database.transaction() as rows:
+            rows.execute(DECISIONS, {"user_address": user_address, "limit": limit})
+            return [Decision(*row) for row in rows.fetchall()]
 
     def _all(self, query: str, begin: tuple[Any, ...], limit: int) -> list[tuple[Any, ...]]:
         with self._database.transaction() as rows:

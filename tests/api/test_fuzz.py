@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
+from chalicelib.trust.ledger import Request
 from chalicelib.web.routes import documented
 
 Gateway = Any
@@ -36,7 +38,9 @@ BOUNDED = settings(
 
 
 @pytest.fixture(scope="module")
-def known(gateway: Gateway, stack: Any, as_operator: dict[str, str]) -> dict[str, str]:
+def known(
+    gateway: Gateway, as_operator: dict[str, str], stack: Any, make_picture: MakePicture
+) -> dict[str, str]:
     """Names of what exists."""
     ban = json.dumps({"user": "eve", "why": "spam"}).encode()
     told = {"content_type": "application/json", **as_operator}
@@ -56,12 +60,39 @@ def known(gateway: Gateway, stack: Any, as_operator: dict[str, str]) -> dict[str
         "user": "eve",
         "sha256": image,
         "version": version.json["sha256"],
+        **_waiting(stack, make_picture()),
     }
 
 
-SAID_IN_PART = {  # no schema tells what is a picture, or can be printed and is there once
+def _waiting(stack: Any, picture: bytes) -> dict[str, str]:
+    """Have a submission wait for review, and an image whose boxes are settled."""
+    request = Request("eve", str(uuid.uuid4()), "scratch", 1, 0.9, 2, 1, "quarantined")
+    number = stack.services.ledger.record(request).request_id
+    [recorded] = stack.services.ledger.of_user("eve")
+    stack.services.store.put("models/scratch/images/train/a.jpg", picture, "image/jpeg")
+    with stack.services.database.transaction() as rows:
+        rows.execute(SETTLED, ("ab" * 32, bytes(32)))
+        rows.execute("UPDATE samples SET label_id = (SELECT max(label_id) FROM labels)")
+    seen = recorded.updated_at.isoformat()
+    return {"submission_id": str(number), "seen": seen}
+
+
+SETTLED = """
+WITH sample AS (
+    INSERT INTO samples (model, sha256, extension, width, height, side, bits, source_key)
+    VALUES ('scratch', %s, 'jpg', 64, 64, 'train', %s, 'models/scratch/images/train/a.jpg')
+    RETURNING sample_id),
+label AS (
+    INSERT INTO labels (sample_id, yolo, boxes, origin)
+    SELECT sample_id, '', 0, 'import' FROM sample RETURNING label_id)
+SELECT sample_id, label_id FROM sample, label
+"""
+SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was given out before
     "/v1/models/{model}/detections",
     "/v1/pending-models",
+    "/v1/review",
+    "/v1/review/{submission_id}",
+    "/v1/contributors",
 }
 OPERATIONS = [each for each in documented if each.documented]
 FOR_OPERATORS = {(each.path, each.method) for each in OPERATIONS if each.operators_only}
@@ -113,6 +144,8 @@ def test_answers_are_as_the_document_says(
                 case.path_parameters["sha256"] = known["version"]
             if path.startswith("/v1/pending-models/"):
                 case.path_parameters["model"] = known["pending"]
+            if path.startswith("/v1/review/") and is_positive:
+                case.body |= {"seen": known["seen"], "why": "because"}
             if path == "/v1/uploads" and is_positive:
                 case.body["model"] = known["model"]
         statuses.add(case.call_and_validate(excluded_checks=excluded).status_code)

@@ -307,8 +307,7 @@ def test_a_place_that_we_did_not_give_out_is_refused(
 def test_a_ban_is_shown_with_its_reason(contributors: Contributors, ledger: Ledger) -> None:
     ledger.ban("eve", "olga", "random boxes")
 
-    found = contributors.one("eve")
-    assert found
+    [found] = contributors.of(["eve", "nobody", "a\x00b"])
     assert (found.banned_by, found.banned_why, found.submissions) == ("olga", "random boxes", 0)
-    assert contributors.one("nobody") is None
-    assert contributors.one("a\x00b") is None
+    [decision] = contributors.decisions("eve", 9)
+    assert (decision.decision, decision.decided_by) == ("ban", "olga")

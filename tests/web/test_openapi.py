@@ -14,9 +14,9 @@ from app import app
 from chalicelib.errors import SightloopError
 from chalicelib.web import openapi
 from chalicelib.web.problems import ProblemDocument
-from chalicelib.web.routes import VERSION, documented
+from chalicelib.web.routes import PAGES, VERSION, documented
 
-UNDOCUMENTED = {"/", "/static/{name}", "/static/vendor/{name}", "/samples/{name}"}
+UNDOCUMENTED = {*PAGES, "/static/{name}", "/static/vendor/{name}", "/samples/{name}"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,129 @@
+"""Which images somebody can be asked about: controls, and those that want a second opinion."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chalicelib.labels.pool import LabelledImage, Pool
+from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.opinions import Opinions
+from chalicelib.trust.task_book import TaskBook
+
+SAMPLED = 100  # images of each side of the dataset that are looked at
+REVIEWED = 50
+WAITING = 50
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that somebody can be asked about.
+
+    Attributes
+    ----------
+    image_sha256 : str
+    keys : tuple[str, ...]
+        Where in the store bucket it may be, the likeliest first.
+    settled : ClassedBoxes | None
+        Of a control: the boxes that are right, in pixels.
+    label_id : int | None
+        Of a control: the label that holds them.
+    """
+
+    image_sha256: str
+    keys: tuple[str, ...]
+    settled: ClassedBoxes | None = None
+    label_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What there is for somebody, each list in an order that nobody can foretell."""
+
+    controls: Sequence[Candidate]
+    opinions: Sequence[Candidate]
+
+
+class Candidates:
+    """Finds images that somebody was not asked about and sent no answer about.
+
+    Parameters
+    ----------
+    pool : Pool
+    opinions : Opinions
+    book : TaskBook
+    chance : random.Random
+        One that cannot be foretold, such as ``random.SystemRandom``.
+    """
+
+    def __init__(
+        self, pool: Pool, opinions: Opinions, book: TaskBook, chance: random.Random
+    ) -> None:
+        self._pool = pool
+        self._opinions = opinions
+        self._book = book
+        self._chance = chance
+
+    def for_user(self, user_address: str, model: str) -> Choice:
+        """Return what a user can be asked about, both kinds at the same cost."""
+        images = self._new_to(user_address, model)
+        settled = self._settled(model, images)
+        waiting = [
+            Candidate(image.image_sha256, (image.key,))
+            for image in self._opinions.waiting(user_address, model, WAITING)
+        ]
+        taken = {image.image_sha256 for image in waiting}
+        controls = [_control(image) for image in images if image.label_id in settled]
+        alone = self._alone(model, [image for image in images if image.label_id not in settled])
+        return Choice(
+            self._shuffled(each for each in controls if each.image_sha256 not in taken),
+            self._shuffled(waiting) or self._shuffled(alone),
+        )
+
+    def _new_to(self, user_address: str, model: str) -> list[LabelledImage]:
+        """Return labelled images, from a random place, that a user knows nothing of."""
+        reviewed = self._opinions.reviewed(model, REVIEWED)
+        found = [*self._pool.some(model, SAMPLED), *self._pool.of_images(model, reviewed)]
+        images = {
+            image.image_sha256: image for image in found if image.user_address != user_address
+        }
+        known = self._book.known_images(user_address, model, images)
+        return [image for sha256, image in images.items() if sha256 not in known]
+
+    def _settled(self, model: str, images: Sequence[LabelledImage]) -> set[int]:
+        """Return the labels that are settled, by id."""
+        requests = [image.request_id for image in images if image.request_id is not None]
+        accepted = self._opinions.accepted_by_operators(requests)
+        agreed = self._opinions.agreed(model, [image.image_sha256 for image in images])
+        return {
+            image.label_id
+            for image in images
+            if image.origin in ("import", "operator")
+            or image.request_id in accepted
+            or image.user_address in agreed.get(image.image_sha256, ())
+        }
+
+    def _alone(self, model: str, images: Sequence[LabelledImage]) -> list[Candidate]:
+        """Return those whose label is one person's word that nobody confirmed yet."""
+        enough = self._opinions.asked_enough(model, [image.image_sha256 for image in images])
+        return [
+            Candidate(image.image_sha256, _keys(image))
+            for image in images
+            if image.labels == 1 and image.image_sha256 not in enough
+        ]
+
+    def _shuffled(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        mixed = list(candidates)
+        self._chance.shuffle(mixed)
+        return mixed
+
+
+def _control(image: LabelledImage) -> Candidate:
+    settled = ClassedBoxes.from_centres(*image.centres)
+    return Candidate(image.image_sha256, _keys(image), settled, image.label_id)
+
+
+def _keys(image: LabelledImage) -> tuple[str, ...]:
+    name = f"{image.image_sha256}.{image.extension}"
+    return (f"models/{image.model}/images/{image.side}/{name}", image.source_key)

@@ -1,0 +1,172 @@
+"""What waits for an operator, with all that helps to decide, and the deciding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from chalicelib.errors import SightloopError
+from chalicelib.review.decision import Decision, Verdict
+from chalicelib.review.people import People, Person
+from chalicelib.storage import ObjectStore
+from chalicelib.trust.ledger import Ledger
+from chalicelib.trust.opinions import PEERS_WANTED, Opinions, PeerOpinion
+from chalicelib.trust.records import Recorded
+from chalicelib.trust.standing import TrustStanding
+from chalicelib.trust.task_book import TaskBook
+
+LINKS_LAST_SECONDS = 3600
+STATE: Mapping[Verdict, Literal["accepted", "rejected"]] = {
+    "accept": "accepted",
+    "reject": "rejected",
+}
+
+
+class Decider(Protocol):
+    """Who accepts and rejects submissions, with all that follows from it."""
+
+    def review(
+        self,
+        request_id: int,
+        seen: datetime,
+        state: Literal["accepted", "rejected"],
+        by: str,
+        why: str,
+    ) -> Recorded:
+        """Decide about a submission as it was when the operator looked at it."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What became of a decision: the submission as it is now, or why it could not be."""
+
+    submission_id: int
+    outcome: Recorded | SightloopError
+
+
+@dataclass(frozen=True)
+class TrustedOpinion:
+    """What somebody else's answer on the same image says, and whether they proved themselves."""
+
+    opinion: PeerOpinion
+    is_proven: bool
+
+    @property
+    def speaks_for_it(self) -> bool:
+        """Whether it counts towards a proposal to accept."""
+        return self.is_proven and self.opinion.agrees
+
+
+@dataclass(frozen=True)
+class Case:
+    """One submission that waits.
+
+    Attributes
+    ----------
+    submission : Recorded
+    image_url : str | None
+        A link to the image, good for an hour.
+    contributor : Person
+    opinions : tuple[TrustedOpinion, ...]
+    """
+
+    submission: Recorded
+    image_url: str | None
+    contributor: Person
+    opinions: tuple[TrustedOpinion, ...]
+
+    @property
+    def proposal(self) -> Verdict | None:
+        """``"accept"`` where two independent people who proved themselves say the same."""
+        speaking = sum(opinion.speaks_for_it for opinion in self.opinions)
+        return "accept" if speaking >= PEERS_WANTED else None
+
+
+class Review:
+    """The queue of quarantined submissions.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    opinions : Opinions
+    book : TaskBook
+    people : People
+    store : ObjectStore
+    decider : Decider
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        opinions: Opinions,
+        book: TaskBook,
+        people: People,
+        store: ObjectStore,
+        decider: Decider,
+    ) -> None:
+        self._ledger = ledger
+        self._opinions = opinions
+        self._book = book
+        self._people = people
+        self._store = store
+        self._decider = decider
+
+    def page(self, after: int, limit: int) -> tuple[list[Case], int | None]:
+        """Return what waits longest, and after which id it goes on; None: there is no more."""
+        found = self._ledger.to_review(after, limit + 1)
+        waiting = found[:limit]
+        more = waiting[-1].request_id if len(found) > limit else None
+        return self._cases(waiting), more
+
+    def decide(self, decisions: Iterable[Decision], operator: str) -> list[Decided]:
+        """Decide about several submissions, each by itself: one that cannot be stops no other."""
+        return [self._decide(each, operator) for each in decisions]
+
+    def decide_one(self, decision: Decision, operator: str) -> Recorded:
+        """Decide about one.
+
+        Raises
+        ------
+        NotFound
+            There is no such submission.
+        Conflict
+            Its contributor sent something else since the operator looked.
+        InvalidRequest
+            It does not say why.
+        """
+        return self._decider.review(
+            decision.submission_id, decision.seen, STATE[decision.decision], operator, decision.why
+        )
+
+    def _decide(self, decision: Decision, operator: str) -> Decided:
+        try:
+            return Decided(decision.submission_id, self.decide_one(decision, operator))
+        except SightloopError as error:
+            return Decided(decision.submission_id, error)
+
+    def _cases(self, waiting: Sequence[Recorded]) -> list[Case]:
+        people = self._people.of({each.user_address for each in waiting})
+        opinions = self._opinions.on(waiting)
+        peers = {peer.peer_address for some in opinions.values() for peer in some}
+        standings = self._book.standings(sorted(peers))
+        return [
+            Case(
+                each,
+                self._link(each),
+                people[each.user_address],
+                _trusted(opinions[each.request_id], standings),
+            )
+            for each in waiting
+        ]
+
+    def _link(self, submission: Recorded) -> str | None:
+        key = submission.detail.get("image", {}).get("key")
+        return self._store.presigned_get(str(key), LINKS_LAST_SECONDS) if key else None
+
+
+def _trusted(
+    opinions: Sequence[PeerOpinion], standings: Mapping[str, TrustStanding]
+) -> tuple[TrustedOpinion, ...]:
+    return tuple(TrustedOpinion(each, standings[each.peer_address].is_proven) for each in opinions)

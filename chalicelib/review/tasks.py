@@ -1,0 +1,153 @@
+"""Choosing the next image for a contributor, so that a control looks like any other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chalicelib.catalog import Catalog
+from chalicelib.errors import InvalidImage, NoTask, ObjectNotFound
+from chalicelib.inference import Inference
+from chalicelib.inference.options import Options
+from chalicelib.observability import MetricUnit, logger, metrics
+from chalicelib.predictions.keeper import Keeper
+from chalicelib.review.candidates import Candidate, Candidates, Choice
+from chalicelib.storage import ObjectStore
+from chalicelib.trust.ledger import Ledger
+from chalicelib.trust.standing import PROVEN_CONTROLS, TrustStanding, control_rate
+from chalicelib.trust.task_book import Task, TaskBook
+
+MOST_OPEN = 20
+MOST_TRIED = 5
+NOTHING = "nothing of this model needs another look at the moment: come back later"
+
+
+@dataclass(frozen=True)
+class Given:
+    """An image that somebody is asked to look at; ``again``: they were asked before."""
+
+    prediction_id: str
+    model: str
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Who looks at a picture and keeps what was found: the model, the store, the predictions."""
+
+    inference: Inference
+    store: ObjectStore
+    keeper: Keeper
+    max_pixels: int
+
+
+class Tasks:
+    """Hands out images to look at.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    ledger : Ledger
+    book : TaskBook
+    candidates : Candidates
+    looking : Looking
+    chance : random.Random
+        One that cannot be foretold, such as ``random.SystemRandom``.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ledger: Ledger,
+        book: TaskBook,
+        candidates: Candidates,
+        looking: Looking,
+        chance: random.Random,
+    ) -> None:
+        self._catalog = catalog
+        self._ledger = ledger
+        self._book = book
+        self._candidates = candidates
+        self._looking = looking
+        self._chance = chance
+
+    def next(self, user_address: str, model: str, correlation_id: str) -> Given:
+        """Return an image that a user neither saw nor sent; an old one where too many are open.
+
+        Raises
+        ------
+        ModelNotFound
+        NoTask
+            Nothing needs another look.
+        """
+        self._catalog.require(model)
+        waiting = self._book.open_tasks(user_address, model, MOST_OPEN)
+        if len(waiting) >= MOST_OPEN:
+            return Given(waiting[0], model, again=True)
+        choice = self._candidates.for_user(user_address, model)
+        for candidate in self._in_turn(user_address, choice)[:MOST_TRIED]:
+            given = self._give(user_address, model, candidate, correlation_id)
+            if given:
+                return given
+        raise NoTask(NOTHING)
+
+    def _in_turn(self, user_address: str, choice: Choice) -> Sequence[Candidate]:
+        """Return candidates in the order in which they are tried.
+
+        Where nothing wants an opinion, people who still have to prove themselves get controls
+        alone, and others nothing: to give those a control now and then would tell it from the rest.
+        """
+        known = self._ledger.standing(user_address)
+        standing = self._book.standing(user_address)
+        if not choice.opinions:
+            return choice.controls if standing.controls.answers < PROVEN_CONTROLS * 2 else ()
+        sent = known.num_accesses if known else 0
+        suspicious = known.suspicious_requests - known.forgiven_requests if known else 0
+        if self._draws_control(sent, suspicious, standing):
+            return [*choice.controls, *choice.opinions]
+        return choice.opinions
+
+    def _draws_control(self, sent: int, suspicious: int, standing: TrustStanding) -> bool:
+        return self._chance.random() < control_rate(sent, suspicious, standing)
+
+    def _give(
+        self, user_address: str, model: str, candidate: Candidate, correlation_id: str
+    ) -> Given | None:
+        """Detect in an image and hand it out; None where it is gone, or was just handed out."""
+        image = self._read(candidate)
+        if image is None:
+            return None
+        options = Options()
+        looking = self._looking
+        try:
+            look = looking.inference.look(model, image, options.for_detector(looking.max_pixels))
+            kept = looking.keeper.keep(look, image, correlation_id, options)
+        except InvalidImage:
+            logger.exception("an image of a dataset cannot be read", sha256=candidate.image_sha256)
+            return None
+        task = _task(kept.prediction_id, user_address, model, candidate)
+        if not self._book.hand_out(task):
+            return None
+        metrics.add_metric("TasksHandedOut", MetricUnit.Count, 1)
+        return Given(kept.prediction_id, model)
+
+    def _read(self, candidate: Candidate) -> bytes | None:
+        for key in candidate.keys:
+            try:
+                return self._looking.store.get(key).body
+            except ObjectNotFound:
+                logger.info("an image is not there", key=key)
+        return None
+
+
+def _task(prediction_id: str, user_address: str, model: str, candidate: Candidate) -> Task:
+    return Task(
+        prediction_id,
+        user_address,
+        model,
+        candidate.image_sha256,
+        "control" if candidate.settled is not None else "second_opinion",
+        candidate.settled,
+        candidate.label_id,
+    )

@@ -1,0 +1,77 @@
+/** A photo twice, side by side: with the boxes that were predicted, and with those submitted. */
+
+import { drawn, make } from './build.js';
+import { tagOf } from './marks.js';
+import { counted } from './words.js';
+
+const TAG_ROOM = 0.08;
+
+/**
+ * Draw both sides of a submission.
+ * @param {object} item of the queue
+ * @param {import('./marks.js').Mark[]} marks
+ * @returns {HTMLElement}
+ */
+export function plates(item, marks) {
+  return make('div.plates', null,
+    plate(item, marks, 'predicted', 'Predicted'),
+    plate(item, marks, 'submitted', 'Submitted'));
+}
+
+function plate(item, marks, side, title) {
+  const boxes = item[side];
+  const count = boxes.length ? counted(boxes.length, 'box') : 'no boxes';
+  return make('figure.plate', null,
+    make('figcaption', null, make('strong', null, title), ` ${count}`),
+    item.image ? photo(item, marks, side, `${title}: ${count}`) : make('p.no-photo', null, 'No picture was kept.'));
+}
+
+function photo(item, marks, side, title) {
+  const { width, height, url } = item.image;
+  const frame = make('div.photo');
+  frame.style.aspectRatio = `${width} / ${height}`;
+  frame.style.setProperty('--ratio', width / height);
+  const shown = marks.filter((mark) => mark.change[side] != null);
+  const layer = drawn('svg.drawing', {
+    viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', 'aria-hidden': 'true',
+  }, ...shown.flatMap((mark) => lines(mark, item[side][mark.change[side]].box)));
+  const tags = shown.map((mark) => tag(mark, item[side][mark.change[side]].box, item.image));
+  const image = make('img', { src: url, alt: title, width, height, decoding: 'async' });
+  image.addEventListener('error', () => frame.classList.add('blind'));
+  frame.append(image, layer, ...tags);
+  return frame;
+}
+
+/** A box twice: a dark halo, so that it is seen on any photo, and its line. */
+function lines(mark, { x1, y1, x2, y2 }) {
+  const at = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, 'vector-effect': 'non-scaling-stroke' };
+  const made = [drawn('rect.halo', at), drawn(`rect.mark.${mark.kind}`, at)];
+  if (mark.kind === 'removed') {
+    const ends = { x1, y1, x2, y2, 'vector-effect': 'non-scaling-stroke' };
+    made.push(drawn('line.mark.removed', ends));
+  }
+  for (const line of made) line.dataset.mark = String(mark.number);
+  return made;
+}
+
+function tag(mark, box, { width, height }) {
+  const made = make(`span.tag.${mark.kind}`, { 'aria-hidden': 'true' }, tagOf(mark));
+  made.dataset.mark = String(mark.number);
+  const inside = box.y1 / height < TAG_ROOM;
+  made.style.left = `${Math.min(Math.max(box.x1 / width, 0), 0.94) * 100}%`;
+  made.style.top = `${Math.min(Math.max(box.y1 / height, 0), 0.95) * 100}%`;
+  made.classList.toggle('inside', inside);
+  return made;
+}
+
+/**
+ * Bring one mark out on both sides; none without a number.
+ * @param {HTMLElement} within
+ * @param {?number} number
+ */
+export function bringOut(within, number) {
+  for (const each of within.querySelectorAll('[data-mark]')) {
+    each.classList.toggle('meant', number != null && each.dataset.mark === String(number));
+    each.classList.toggle('faded', number != null && each.dataset.mark !== String(number));
+  }
+}
