@@ -72,7 +72,8 @@ def _waiting(stack: Any, picture: bytes) -> dict[str, str]:
     stack.services.store.put("models/scratch/images/train/a.jpg", picture, "image/jpeg")
     with stack.services.database.transaction() as rows:
         rows.execute(SETTLED, ("ab" * 32, bytes(32)))
-        rows.execute("UPDATE samples SET label_id = (SELECT max(label_id) FROM labels)")
+        [(label, sample)] = rows.fetchall()
+        rows.execute("UPDATE samples SET label_id = %s WHERE sample_id = %s", (label, sample))
     seen = recorded.updated_at.isoformat()
     return {"submission_id": str(number), "seen": seen}
 
@@ -85,7 +86,7 @@ WITH sample AS (
 label AS (
     INSERT INTO labels (sample_id, yolo, boxes, origin)
     SELECT sample_id, '', 0, 'import' FROM sample RETURNING label_id)
-SELECT sample_id, label_id FROM sample, label
+SELECT label_id, sample_id FROM label, sample
 """
 SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was given out before
     "/v1/models/{model}/detections",
