@@ -8,6 +8,7 @@
     python -m deploy up --stage dev              # make deploy STAGE=dev
     python -m deploy up --stage dev --dry-run    # check and build, change nothing on AWS
     python -m deploy resources --stage dev       # only buckets, queues and the table
+    python -m deploy token --stage dev --subject alice
     python -m deploy destroy --stage dev         # keeps buckets, queues and the table
     python -m deploy destroy --stage dev --erase-data dev
 """
@@ -26,6 +27,7 @@ from chalicelib.errors import ConfigurationError, SightloopError
 from deploy import launch
 from deploy.cloud import clients
 from deploy.launch import Project
+from deploy.secret import mint
 from deploy.stages import Stage, with_changes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
         project = Project(given.project)
-        find = project.stage_or_new if given.command == "configure" else project.stage
+        makes = given.command in ("configure", "token")  # whose stage may be `local`
+        find = project.stage_or_new if makes else project.stage
         stage = with_changes(find(given.stage), prefix=given.prefix, region=given.region)
         _COMMANDS[given.command](project, stage, given)
     except (SightloopError, ClientError, BotoCoreError) as error:
@@ -85,6 +88,11 @@ def _resources(project: Project, stage: Stage, given: argparse.Namespace) -> Non
     launch.make_resources(launch.in_account(stage, launch.account(client)), client)
 
 
+def _token(project: Project, stage: Stage, given: argparse.Namespace) -> None:
+    manager = clients(stage.region)("secretsmanager")
+    print(mint(manager, stage.settings.secret_name, given.subject, given.days))
+
+
 def _destroy(project: Project, stage: Stage, given: argparse.Namespace) -> None:
     if given.erase_data not in (None, stage.name):
         raise SystemExit(f"deploy: to erase its data say --erase-data {stage.name}")
@@ -95,6 +103,7 @@ _COMMANDS = {
     "configure": _configure,
     "up": _up,
     "resources": _resources,
+    "token": _token,
     "destroy": _destroy,
 }
 
@@ -128,6 +137,9 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", parents=[common], help="deploy")
     up.add_argument("--dry-run", action="store_true", help="check and build only")
     commands.add_parser("resources", parents=[common], help="make buckets, queues and the table")
+    token = commands.add_parser("token", parents=[common], help="make a user's token")
+    token.add_argument("--subject", required=True, help="the user's name: one word")
+    token.add_argument("--days", type=float, default=30, help="how long it is good for")
     down = commands.add_parser("destroy", parents=[common], help="take a stage down")
     down.add_argument("--erase-data", metavar="STAGE", help="delete all that people sent, too")
     return made

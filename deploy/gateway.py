@@ -57,6 +57,10 @@ REFUSALS = {
     "MISSING_AUTHENTICATION_TOKEN": Refusal(
         NotFound, "there is no such route, or not for this method: see openapi.json"
     ),
+    # What an unknown route is to API Gateway where a bearer token was sent along.
+    "INVALID_SIGNATURE": Refusal(
+        NotFound, "there is no such route, or not for this method: see openapi.json"
+    ),
     "REQUEST_TOO_LARGE": Refusal(
         PayloadTooLarge,
         "the body is over what a synchronous call carries: ask POST /v1/uploads for a form and "

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import jwt
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import ConfigurationError
+from chalicelib.trust.records import is_address
 from deploy.cloud import code_of, log
 
 OPERATOR = "operator"
@@ -54,6 +57,23 @@ def keep_database_url(manager: Any, name: str, database_url: str) -> None:
             SecretId=name, SecretString=json.dumps({**held, "database_url": database_url})
         )
         log.info("the secret %s names the database", name)
+
+
+def mint(manager: Any, name: str, subject: str, days: float) -> str:
+    """Return a token that lets its bearer call as ``user:<subject>`` for so many days.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no secret, or no key in it; or the subject cannot name a user.
+    """
+    held = _held(manager, name)
+    if not held or not held.get("subjects_key"):
+        raise ConfigurationError(f"the secret {name} holds no subjects_key to sign tokens with")
+    if not subject or not is_address(f"user:{subject}") or "%" in subject:
+        raise ConfigurationError(f"{subject!r} cannot be a user: one word, 250 characters, no %")
+    expires = datetime.now(UTC) + timedelta(days=days)
+    return jwt.encode({"sub": subject, "exp": expires}, held["subjects_key"], algorithm="HS256")
 
 
 def erase_secret(manager: Any, name: str) -> None:

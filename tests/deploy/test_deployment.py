@@ -27,6 +27,7 @@ FUNCTIONS = {  # memory in MB, timeout in seconds, what Lambda calls
     "reconcile": (512, 300, "chalicelib.predictions.triggers.reconcile"),
     "update_reported_list": (512, 60, "chalicelib.trust.triggers.update_reported_list"),
 }
+EVERYTHING = {"uploads", "store", "identify", "results", "table", "secret", "logs"}
 
 
 def test_up_says_where_the_service_is(deployed: Checkout, demo: Stage) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import boto3
+import jwt
 import pytest
 
 from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import Secret
 from deploy.removal import erase, erase_bucket
 from deploy.resources import ensure, ensure_log_group
-from deploy.secret import OPERATOR, ensure_secret, keep_database_url
+from deploy.secret import OPERATOR, ensure_secret, keep_database_url, mint
 from deploy.stages import Stage
 
 Cloud = Any
@@ -276,3 +278,31 @@ def test_erasing_a_protected_table_and_erasing_twice(client: ClientOf, stage: St
     erase(protected, client)
 
     assert table not in dynamodb.list_tables()["TableNames"]
+
+
+def test_a_token_that_is_made_by_hand_names_its_user(
+    cloud: Cloud, made: Stage, client: ClientOf
+) -> None:
+    name = made.settings.secret_name
+
+    token = mint(client("secretsmanager"), name, "alice", days=1)
+
+    claims = jwt.decode(token, secret(client, made)["subjects_key"], algorithms=["HS256"])
+    assert claims["sub"] == "alice"
+    assert 86_000 < claims["exp"] - time.time() <= 86_400
+
+
+@pytest.mark.parametrize("subject", ["", "\t", "a b", "a\nb", "a%b", "x" * 251])
+def test_a_token_for_nobody_is_not_made(made: Stage, client: ClientOf, subject: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be a user"):
+        mint(client("secretsmanager"), made.settings.secret_name, subject, days=1)
+
+
+def test_where_there_is_no_key_no_token_is_made(made: Stage, client: ClientOf) -> None:
+    manager, name = client("secretsmanager"), made.settings.secret_name
+    manager.put_secret_value(SecretId=name, SecretString="{}")
+
+    with pytest.raises(ConfigurationError, match="no subjects_key"):
+        mint(manager, name, "alice", days=1)
+    with pytest.raises(ConfigurationError, match="no subjects_key"):
+        mint(manager, "no-such-secret", "alice", days=1)
