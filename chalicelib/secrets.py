@@ -95,12 +95,16 @@ class Secrets:
         ConfigurationError
             It was never read, and does not exist, or is not what it should be.
         """
-        with self._lock:
-            if self._clock() >= self._ask_at:
-                self._ask()
-            if self._known is not None:
-                return self._known
-            raise self._fault or SecretsUnavailable("the secret was not read")
+        # One thread asks; the others go on with what is known, or wait where nothing is.
+        if self._clock() >= self._ask_at and self._lock.acquire(blocking=self._known is None):
+            try:
+                if self._clock() >= self._ask_at:
+                    self._ask()
+            finally:
+                self._lock.release()
+        if self._known is not None:
+            return self._known
+        raise self._fault or SecretsUnavailable("the secret was not read")
 
     def _ask(self) -> None:
         try:
