@@ -1,15 +1,19 @@
-"""The seam to PostgreSQL: short transactions on a connection that is kept and mended."""
+"""The seam to PostgreSQL: short transactions on a connection that is kept and mended.
+
+psycopg2 is loaded with the first transaction: many a cold start names a database and asks nothing.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection, cursor
+from typing import TYPE_CHECKING
 
 from chalicelib.errors import ConfigurationError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection, cursor
 
 
 class Database:
@@ -37,6 +41,8 @@ class Database:
         DatabaseUnavailable
             The server does not answer or broke the connection; the transaction did not happen.
         """
+        import psycopg2  # noqa: PLC0415
+
         try:
             held = self._connection()
             with held, held.cursor() as rows:
@@ -53,6 +59,8 @@ class Database:
             self._local.held = None
 
     def _connection(self) -> connection:
+        from psycopg2.extensions import TRANSACTION_STATUS_IDLE  # noqa: PLC0415
+
         held: connection | None = getattr(self._local, "held", None)
         if held is None or held.closed:
             held = self._local.held = self._connect()
@@ -61,6 +69,8 @@ class Database:
         return held
 
     def _connect(self) -> connection:
+        import psycopg2  # noqa: PLC0415
+
         url = self._url if isinstance(self._url, str) else self._url()
         if not url:
             raise ConfigurationError("no database is attached: set SIGHTLOOP_DATABASE_URL")

@@ -27,7 +27,7 @@ from dataclasses import dataclass, fields
 from typing import Any, BinaryIO
 
 from chalicelib.errors import InvalidManifest
-from chalicelib.labels.split import Side
+from chalicelib.labels.words import Side
 
 FORMAT = "sightloop-dataset/1"
 LEVEL = 6

@@ -32,9 +32,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from chalicelib.labels import words
 from chalicelib.labels.fingerprint import NEAR, Fingerprint, Index, UInt64
 
-Side = Literal["train", "valid"]
+Side = words.Side
 Reason = Literal["known", "joined", "drawn", "joined both"]
 
 SHARE = 0.2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+Side = Literal["train", "valid"]  # of a dataset
 Split = Literal["train", "valid", "test"]
 SPLIT_WORDS: Mapping[str, Split] = {
     "train": "train",

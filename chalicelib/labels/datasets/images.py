@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from chalicelib.database import Database
 from chalicelib.errors import ImageNotFound
-from chalicelib.labels.split import Side
+from chalicelib.labels.words import Side
 
 Why = Literal["banned", "replaced", "rejected"]
 SIDES: tuple[Side, ...] = ("train", "valid")
