@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -67,3 +68,17 @@ def test_every_exported_function_says_what_it_does() -> None:
             ):
                 before = path.read_text()[: match.start()].rstrip()
                 assert before.endswith("*/"), f"{path.name}: {match[1]}"
+
+
+def test_libraries_are_what_their_note_says_and_bring_their_licences() -> None:
+    vendored = STATIC / "vendor"
+    noted = dict(
+        reversed(line.split("  "))
+        for line in (vendored / "SOURCES.txt").read_text().splitlines()
+        if re.match("[0-9a-f]{64}  ", line)
+    )
+    files = {path.name: path for path in vendored.iterdir() if path.suffix != ".txt"}
+    assert noted == {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
+    }
+    assert "Redistribution and use" in (vendored / "LICENSES.txt").read_text()

@@ -6,6 +6,11 @@ import { adviceFor, faultsByBox, tellTrouble } from './trouble.js';
 import { joined } from './words.js';
 
 const NONE_WAITS = 'No other photo waits for a person just now. Bring one of your own.';
+const TITLES = {
+  accepted: 'Taken',
+  quarantined: 'A person will look at it',
+  rejected: 'Not taken',
+};
 const byId = (id) => document.getElementById(id);
 
 /** The lower part of the panel. */
@@ -143,7 +148,7 @@ function noteOf(draft) {
 
 function showOutcome({ state, message, changes, change }) {
   byId('outcome').dataset.state = state;
-  byId('outcome-title').textContent = state === 'quarantined' ? 'A person will look at it' : 'Taken';
+  byId('outcome-title').textContent = TITLES[state] ?? TITLES.accepted;
   byId('outcome-text').textContent = message;
   const parts = Object.entries(changes ?? {}).filter(([, count]) => count)
     .map(([kind, count]) => `${count} ${kind}`);

@@ -61,6 +61,10 @@ export class Tool {
     byId('zoom-in').addEventListener('click', () => viewport.zoomBy(ZOOM_STEP));
     byId('zoom-out').addEventListener('click', () => viewport.zoomBy(1 / ZOOM_STEP));
     byId('zoom-fit').addEventListener('click', () => viewport.fit());
+    byId('dismiss').addEventListener('click', () => {
+      tellTrouble(null);
+      canvas.focus();
+    });
     byId('other').addEventListener('click', () => this.go(null));
     window.addEventListener('popstate', () => this.openAddress());
   }
@@ -155,6 +159,7 @@ export class Tool {
   }
 
   changed() {
+    tellTrouble(null);
     this.faults = new Map([...this.faults].filter(([id]) => this.draft.find(id)));
     if (!this.draft.find(this.chosen)) this.chosen = null;
     this.refresh();

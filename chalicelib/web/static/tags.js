@@ -23,8 +23,9 @@ export class Tags {
     const told = boxes.map((box, index) => ({ box, index }))
       .filter(({ box }) => few || box.id === chosen);
     this.layer.replaceChildren(...told.map(({ box, index }) => {
-      const text = box.id === chosen ? `${index + 1} ${box.className}` : index + 1;
-      return tagOf(box, text, size);
+      const tag = tagOf(box, `${index + 1}${box.id === chosen ? ` ${box.className}` : ''}`, size);
+      tag.classList.toggle('chosen', box.id === chosen);
+      return tag;
     }));
   }
 }
@@ -37,6 +38,7 @@ function tagOf(box, text, size) {
   place.style.left = `${(box.x1 / size.width) * 100}%`;
   place.style.top = `${(box.y1 / size.height) * 100}%`;
   place.style.width = `${((box.x2 - box.x1) / size.width) * 100}%`;
+  place.style.height = `${((box.y2 - box.y1) / size.height) * 100}%`;
   place.style.setProperty('--mark', colourOf(box.classId));
   const tag = document.createElement('span');
   tag.className = 'number';

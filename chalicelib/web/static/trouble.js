@@ -25,7 +25,7 @@ export function adviceFor(problem, doing) {
 }
 
 /**
- * Show a problem, or take it away.
+ * Show a problem, or take it away; where boxes are open, one can go back to them.
  * @param {?import('./api.js').Problem} problem
  * @param {string} [advice]
  * @param {?() => void} [again] what to try again; null: nothing can be
@@ -39,6 +39,8 @@ export function tellTrouble(problem, advice = '', again = null) {
   byId('problem-reference').textContent = problem.reference && `Reference ${problem.reference}`;
   byId('retry').hidden = !again;
   byId('retry').onclick = again;
+  byId('dismiss').hidden = byId('work').hidden;
+  byId('dismiss').className = again ? 'plain' : 'key';
 }
 
 /**
