@@ -120,7 +120,9 @@ export class Canvas extends EventTarget {
       const bad = faulty.has(id) ? '--dash:6 4;' : '';
       return `.a9s-annotation[data-id="${id}"]{--mark:${colourOf(classId)};${bad}}`;
     });
-    this.sheet.replaceSync(rules.join(''));
+    const text = rules.join('');
+    if (text !== this.colours) this.sheet.replaceSync(text);
+    this.colours = text;
   }
 
   choose(id) {

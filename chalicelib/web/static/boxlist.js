@@ -39,11 +39,11 @@ export class BoxList extends EventTarget {
   draw(draft, chosen, faults) {
     const focused = this.list.contains(document.activeElement);
     this.rows = new Map(draft.boxes.map((box, index) => {
-      const row = rowOf(box, index, draft.changeOf(box), faults.get(box.id));
+      const row = this.rowFor(box, index, draft.changeOf(box), faults.get(box.id));
       row.setAttribute('aria-pressed', String(box.id === chosen));
       return [box.id, row];
     }));
-    this.list.replaceChildren(...[...this.rows.values()].map((row) => row.parentElement));
+    this.place([...this.rows.values()].map((row) => row.parentElement));
     this.list.hidden = !this.rows.size;
     byId('nothing').hidden = Boolean(this.rows.size);
     leaveOneStop([...this.rows.values()], this.rows.get(chosen));
@@ -51,6 +51,22 @@ export class BoxList extends EventTarget {
     if (focused) (row ?? [...this.rows.values()][0])?.focus();
     else if (row) keepInSight(this.list, row);
     this.drawEdges(draft, chosen);
+  }
+
+  /** The row of before where it would be the same: there may be a thousand. */
+  rowFor(box, index, change, fault) {
+    const told = [index, box.classId, box.x2 - box.x1, box.y2 - box.y1, change, fault].join();
+    const before = this.rows.get(box.id);
+    if (before?.told === told) return before;
+    const row = rowOf(box, index, change, fault);
+    row.told = told;
+    return row;
+  }
+
+  place(items) {
+    const same = items.length === this.list.children.length
+      && items.every((item, index) => item === this.list.children[index]);
+    if (!same) this.list.replaceChildren(...items);
   }
 
   drawEdges(draft, chosen) {

@@ -10,6 +10,8 @@ export class Tags {
   /** @param {HTMLElement} layer over the photo */
   constructor(layer) {
     this.layer = layer;
+    /** @type {Map<import('./draft.js').LabelBox, {text: string, tag: HTMLElement}>} as drawn */
+    this.drawn = new Map();
   }
 
   /**
@@ -22,11 +24,14 @@ export class Tags {
     const few = boxes.length <= MOST_WITH_NUMBERS;
     const told = boxes.map((box, index) => ({ box, index }))
       .filter(({ box }) => few || box.id === chosen);
-    this.layer.replaceChildren(...told.map(({ box, index }) => {
-      const tag = tagOf(box, `${index + 1}${box.id === chosen ? ` ${box.className}` : ''}`, size);
-      tag.classList.toggle('chosen', box.id === chosen);
-      return tag;
+    const before = this.drawn;
+    this.drawn = new Map(told.map(({ box, index }) => {
+      const text = `${index + 1}${box.id === chosen ? ` ${box.className}` : ''}`;
+      const known = before.get(box);
+      return [box, known?.text === text ? known : { text, tag: tagOf(box, text, size) }];
     }));
+    for (const [box, { tag }] of this.drawn) tag.classList.toggle('chosen', box.id === chosen);
+    this.layer.replaceChildren(...[...this.drawn.values()].map(({ tag }) => tag));
   }
 }
 

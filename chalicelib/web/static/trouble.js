@@ -49,9 +49,14 @@ export function tellTrouble(problem, advice = '', again = null) {
  * @returns {Map<number, string>}
  */
 export function faultsByBox(problem) {
-  const found = problem.faults.map(({ where, what }) => [where.match(/boxes\D*(\d+)/)?.[1], what]);
-  return new Map(found.filter(([index]) => index !== undefined)
-    .map(([index, what]) => [Number(index), what]));
+  const found = new Map();
+  for (const { where, what } of problem.faults) {
+    const index = where.match(/boxes\D*(\d+)/)?.[1];
+    if (index === undefined) continue;
+    const before = found.get(Number(index));
+    found.set(Number(index), before ? `${before}; ${what}` : what);
+  }
+  return found;
 }
 
 function sentence(text) {
