@@ -99,7 +99,7 @@ class Bench:
     def __init__(self, url: str, amount: Amount) -> None:
         import boto3  # noqa: PLC0415 - moto has to stand in for it first
 
-        chosen = Settings(database_url=url)
+        chosen = Settings.from_environment({"SIGHTLOOP_DATABASE_URL": url})
         services = ("s3", "sqs", "dynamodb", "secretsmanager")
         clients = {name: boto3.client(name, region_name=chosen.region) for name in services}
         resources.ensure(chosen, clients.__getitem__)
@@ -153,7 +153,7 @@ def calls(bench: Bench) -> Iterator[Call]:
 
 
 def _models(bench: Bench) -> Iterator[Call]:
-    for path in ("/v1/models", "/v1/models/m4", "/v1/pending-models"):
+    for path in ("/v1/models", "/v1/models/m0", "/v1/pending-models"):
         yield Call(f"GET {path}", bench.get(path))
 
 
@@ -225,7 +225,7 @@ def server() -> Iterator[str]:
 def measure(bench: Bench, listed: Sequence[Call], times: int) -> dict[str, list[Query]]:
     """Print the median of each call, and return the queries that it made."""
     print(f"\n| {'call':58} | median ms | worst ms | queries |\n| --- | ---: | ---: | ---: |")
-    asked = {}
+    asked: dict[str, list[Query]] = {}
     for call in listed:
         bench.database.heard = asked[call.title] = []
         answer = call.send()

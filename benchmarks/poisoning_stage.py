@@ -58,7 +58,7 @@ def two_classes() -> bytes:
     graph = model.graph
     [output] = graph.output
     output.name, raw = "two_classes", output.name
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "parts": np.array([2, 2, 1], np.int64),
         "shorter": np.array(NICK * SCALE, np.float32),
         "one": np.array(1, np.float32),
