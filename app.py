@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chalicelib.catalog import routes as catalog
 from chalicelib.inference import routes as inference
+from chalicelib.labels import routes as labels
 from chalicelib.labels.datasets import routes as datasets
 from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
@@ -20,6 +21,7 @@ for api in (
     catalog.api,
     inference.api,
     predictions.api,
+    labels.api,
     datasets.api,
     review.api,
     trust.api,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from chalicelib.errors import ConfigurationError, DatabaseUnavailable
+from chalicelib.errors import DatabaseUnavailable, NoDatabase
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection, cursor
@@ -30,14 +30,30 @@ class Database:
         self._url = url
         self._local = threading.local()
 
+    def require(self) -> str:
+        """Return the address of the database that is attached.
+
+        Raises
+        ------
+        NoDatabase
+            None is.
+        """
+        url = self._url if isinstance(self._url, str) else self._url()
+        if not url:
+            raise NoDatabase(
+                "no database is attached to this deployment: it detects, but takes no submissions "
+                "and no requests for models; whoever runs it can set SIGHTLOOP_DATABASE_URL"
+            )
+        return url
+
     @contextmanager
     def transaction(self) -> Iterator[cursor]:
         """Give a cursor; commit when the block ends, roll back when it raises.
 
         Raises
         ------
-        ConfigurationError
-            No database is attached.
+        NoDatabase
+            None is attached.
         DatabaseUnavailable
             The server does not answer or broke the connection; the transaction did not happen.
         """
@@ -69,9 +85,7 @@ class Database:
         return held
 
     def _connect(self) -> connection:
+        url = self.require()
         import psycopg2  # noqa: PLC0415
 
-        url = self._url if isinstance(self._url, str) else self._url()
-        if not url:
-            raise ConfigurationError("no database is attached: set SIGHTLOOP_DATABASE_URL")
         return psycopg2.connect(url, connect_timeout=5, options="-c search_path=sightloop,public")

@@ -11,7 +11,8 @@
     │   │   ├── AnimatedImage             more than one frame
     │   │   └── TooManyPixels             over the pixel limit (decompression bomb)
     │   ├── InvalidArchive           422  a ZIP that cannot be imported
-    │   └── InvalidLabel             422  boxes or classes that cannot be
+    │   ├── InvalidLabel             422  boxes or classes that cannot be
+    │   └── InvalidSubmission        422  an answer with faults: each is named by its box
     ├── NotFound                     404
     │   ├── ModelNotFound
     │   ├── PredictionNotFound
@@ -40,12 +41,14 @@
         ├── StorageUnavailable
         ├── SecretsUnavailable
         ├── QueueUnavailable
-        └── DatabaseUnavailable
+        ├── DatabaseUnavailable
+        └── NoDatabase                this deployment detects only: nothing to retry
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -136,6 +139,26 @@ class InvalidLabel(InvalidRequest):
 
     status = 422
     title = "Invalid label"
+
+
+class InvalidSubmission(InvalidRequest):
+    """An answer to a prediction that cannot be taken; each fault is named by its box.
+
+    Parameters
+    ----------
+    faults : Sequence of (where, what)
+        The first hundred are told.
+    """
+
+    status = 422
+    title = "Invalid submission"
+
+    def __init__(self, faults: Sequence[tuple[str, str]] | str) -> None:
+        named = [("body", faults)] if isinstance(faults, str) else [*faults]
+        self.faults = [{"where": where, "what": what} for where, what in named[:100]]
+        told = "; ".join(f"{where}: {what}" for where, what in named[:10])
+        more = f"; and {len(named) - 10} more" if len(named) > 10 else ""
+        super().__init__(told + more)
 
 
 class NotFound(SightloopError):
@@ -328,3 +351,10 @@ class QueueUnavailable(Unavailable):
 
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL or DynamoDB does not answer."""
+
+
+class NoDatabase(Unavailable):
+    """No database is attached to this deployment: it detects, and takes nothing else."""
+
+    title = "No database attached"
+    retry = False

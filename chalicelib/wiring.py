@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from chalicelib.labels.datasets.facts import DatasetFacts
     from chalicelib.labels.datasets.images import DatasetImages
     from chalicelib.labels.datasets.versions import DatasetVersions
+    from chalicelib.labels.models import KnownModels
     from chalicelib.labels.sizes import DatasetSizes
+    from chalicelib.labels.submissions import Submissions
     from chalicelib.predictions import (
         Announcer,
         Intake,
@@ -232,17 +234,23 @@ class Services:
         """The images and labels of all models."""
         from chalicelib.labels.dataset import Dataset
 
-        return Dataset(self.database, self.store, self.dataset_prefix)
+        return Dataset(self.database, self.store, self.known_models.prefix)
 
-    def dataset_prefix(self, model: str) -> str:
-        """Return the prefix of a model's dataset in the store bucket."""
-        from chalicelib.errors import ModelNotFound
+    @functools.cached_property
+    def known_models(self) -> KnownModels:
+        """Classes and precision of models, those that are asked for included."""
+        from chalicelib.labels.models import KnownModels
 
-        try:
-            self.catalog.require(model)
-        except ModelNotFound:
-            return f"pending_models/{model}"
-        return f"models/{model}"
+        return KnownModels(self.catalog, self.pending_models)
+
+    @functools.cached_property
+    def submissions(self) -> Submissions:
+        """What people say is on an image."""
+        from chalicelib.labels.submissions import Parts, Submissions
+
+        known, assessor = self.known_models, self.assessor
+        parts = Parts(self.predictions, known, self.store, self.ledger, self.dataset, assessor)
+        return Submissions(self.database, parts)
 
     @functools.cached_property
     def announcer(self) -> Announcer:
@@ -303,7 +311,7 @@ class Services:
         from chalicelib.trust.task_book import TaskBook
 
         opinions, book = Opinions(self.database), TaskBook(self.database)
-        return Review(self.ledger, opinions, book, self.people, self.store, self.ledger)
+        return Review(self.ledger, opinions, book, self.people, self.store, self.submissions)
 
     @functools.cached_property
     def assessor(self) -> Assessor:

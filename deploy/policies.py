@@ -14,6 +14,15 @@ from deploy.stages import Stage
 Statement = dict[str, Any]
 MODELS = "models/*"
 PREDICTIONS = "predictions/*"
+QUARANTINE = "quarantine/*"
+PARKED = "parked/*"
+PENDING = "pending_models/*"
+IMAGES = (QUARANTINE, PARKED, PENDING)
+DATASET_FILES = tuple(
+    f"{folder}/*/{kind}/*"
+    for folder in ("models", "pending_models")
+    for kind in ("images", "labels")
+)
 REPORT_LIST = "trust/report_list.txt"
 NETWORK_ACTIONS = (
     "ec2:CreateNetworkInterface",
@@ -54,6 +63,8 @@ def _api_handler(stage: Stage) -> list[Statement]:
             DATASETS,
         ),
         _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS),
+        _write_objects(stage, "Quarantine", settings.store_bucket, QUARANTINE),
+        *_keep_datasets(stage),
         _keep_records(stage),
         _read_secret(stage),
     ]
@@ -94,6 +105,25 @@ def _reconcile(stage: Stage) -> list[Statement]:
             [stage.arn("sqs", dead_letters)],
         ),
         *_rewrite_report_list(stage),
+        _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
+        _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
+        _list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS, PREDICTIONS),
+        *_keep_datasets(stage),
+    ]
+
+
+def _keep_datasets(stage: Stage) -> list[Statement]:
+    """Let a function make the files of datasets, and take them out again."""
+    store = stage.settings.store_bucket
+    return [
+        _read_objects(stage, "ReadImages", store, *IMAGES),
+        _list_keys(stage, "TellMissingImages", store, *IMAGES),
+        _write_objects(stage, "MakeDatasets", store, *DATASET_FILES, PARKED),
+        _allow(
+            "ClearDatasets",
+            ["s3:DeleteObject"],
+            [stage.bucket_arn(store, keys) for keys in (*DATASET_FILES, PARKED)],
+        ),
     ]
 
 
@@ -141,12 +171,12 @@ def _be_in_network(stage: Stage, function: str) -> list[Statement]:
     ]
 
 
-def _read_objects(stage: Stage, sid: str, bucket: str, keys: str) -> Statement:
-    return _allow(sid, ["s3:GetObject"], [stage.bucket_arn(bucket, keys)])
+def _read_objects(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
+    return _allow(sid, ["s3:GetObject"], [stage.bucket_arn(bucket, each) for each in keys])
 
 
-def _write_objects(stage: Stage, sid: str, bucket: str, keys: str) -> Statement:
-    return _allow(sid, ["s3:PutObject"], [stage.bucket_arn(bucket, keys)])
+def _write_objects(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
+    return _allow(sid, ["s3:PutObject"], [stage.bucket_arn(bucket, each) for each in keys])
 
 
 def _list_keys(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:

@@ -130,6 +130,10 @@ class Catalog:
         """
         return {version: self._metrics(name, version) for version in sorted(self._versions(name))}
 
+    def metrics(self, name: str, version: int) -> VersionMetrics:
+        """Return what was measured of one version; nothing where that is missing."""
+        return self._metrics(name, version)
+
     def next_version(self, name: str) -> int:
         """Return the number that a model's next version gets."""
         return max(self._versions(name), default=0) + 1

@@ -22,6 +22,7 @@ from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detections
 
 Withdrawal = Literal["banned", "replaced", "rejected"]
+RANKS = ("banned", "rejected", "replaced")  # what was withdrawn may be so for a graver reason, too
 CONTENT_TYPES = {
     "jpg": "image/jpeg",
     "png": "image/png",
@@ -42,7 +43,7 @@ WHERE s.model = v.model AND s.sha256 = v.sha256 AND s.groups IS DISTINCT FROM v.
 FIND = "SELECT sha256, sample_id FROM samples WHERE model = %s AND sha256 = ANY(%s)"
 REPLACE = """
 UPDATE labels SET withdrawn_at = now(), withdrawn_why = 'replaced'
-WHERE request_id = ANY(%s) AND withdrawn_at IS NULL RETURNING sample_id
+WHERE request_id = ANY(%s) AND withdrawn_why IS DISTINCT FROM 'replaced' RETURNING sample_id
 """
 ADD_LABELS = """
 INSERT INTO labels (sample_id, yolo, boxes, origin, user_address, request_id, import_id)
@@ -54,13 +55,16 @@ WHERE l.request_id = ANY(%s) ORDER BY 1
 """
 WITHDRAW = """
 UPDATE labels SET withdrawn_at = now(), withdrawn_why = %(why)s
-WHERE request_id = ANY(%(requests)s) AND withdrawn_at IS NULL RETURNING sample_id
+WHERE request_id = ANY(%(requests)s)
+  AND coalesce(array_position(%(ranks)s::text[], withdrawn_why), 0)
+      < array_position(%(ranks)s::text[], %(why)s)
+RETURNING sample_id
 """
 RESTORE = """
 UPDATE labels l SET withdrawn_at = NULL, withdrawn_why = NULL
 FROM (SELECT DISTINCT ON (request_id) label_id FROM labels WHERE request_id = ANY(%(requests)s)
       ORDER BY request_id, label_id DESC) newest
-WHERE l.label_id = newest.label_id AND l.withdrawn_why IN ('banned', 'rejected')
+WHERE l.label_id = newest.label_id AND l.withdrawn_why = ANY(%(why)s)
 RETURNING l.sample_id
 """
 IN_ORDER = """
@@ -77,6 +81,13 @@ WHERE s.sample_id = newest.sample_id AND s.label_id IS DISTINCT FROM newest.labe
 OF_REQUESTS = """
 SELECT DISTINCT ON (request_id) request_id, sample_id, withdrawn_why FROM labels
 WHERE request_id = ANY(%s) ORDER BY request_id, label_id DESC
+"""
+MODELS_OF_USER = """
+SELECT DISTINCT s.model FROM labels l JOIN samples s USING (sample_id)
+WHERE l.user_address = %s ORDER BY 1
+"""
+WITHDRAWN_BY_A_BAN = """
+SELECT request_id FROM labels WHERE user_address = %s AND withdrawn_why = 'banned'
 """
 AT_ODDS = """
 SELECT user_address FROM labels
@@ -202,6 +213,8 @@ class Dataset:
     def withdraw(self, rows: cursor, request_ids: Sequence[int], why: Withdrawal) -> list[int]:
         """Take back the labels of requests; their images get the newest that is left, or none.
 
+        What was rejected stays so when a ban is lifted, and what was replaced is gone for good.
+
         Returns
         -------
         list[int]
@@ -209,20 +222,36 @@ class Dataset:
         """
         return self._change(rows, WITHDRAW, request_ids, why)
 
-    def restore(self, rows: cursor, request_ids: Sequence[int]) -> list[int]:
-        """Put back the newest label of each request, unless it was replaced by another.
+    def restore(
+        self,
+        rows: cursor,
+        request_ids: Sequence[int],
+        why: Sequence[Withdrawal] = ("banned", "rejected"),
+    ) -> list[int]:
+        """Put back the newest label of each request that was withdrawn for one of these reasons.
 
         Returns
         -------
         list[int]
             The samples that it was about.
         """
-        return self._change(rows, RESTORE, request_ids)
+        return self._change(rows, RESTORE, request_ids, [*why])
 
     def labels_of(self, rows: cursor, request_ids: Sequence[int]) -> dict[int, LabelOf]:
         """Return the newest label of each request that ever had one."""
         rows.execute(OF_REQUESTS, ([*request_ids],))
         return {request_id: LabelOf(*label) for request_id, *label in rows.fetchall()}
+
+    def lock_of_user(self, rows: cursor, user_address: str) -> None:
+        """Lock all datasets that a user has labels in, until the transaction ends."""
+        rows.execute(MODELS_OF_USER, (user_address,))
+        for (model,) in rows.fetchall():
+            self._placing.lock(rows, model)
+
+    def withdrawn_by_a_ban(self, rows: cursor, user_address: str) -> list[int]:
+        """Return a user's requests whose labels a ban withdrew."""
+        rows.execute(WITHDRAWN_BY_A_BAN, (user_address,))
+        return [request_id for (request_id,) in rows.fetchall()]
 
     def users_at_odds(self, banned: Sequence[str]) -> list[str]:
         """Return banned users with labels in force, and others whose labels a ban withdrew."""
@@ -257,9 +286,9 @@ class Dataset:
         return self._projection.follow_promotions()
 
     def _change(
-        self, rows: cursor, statement: str, request_ids: Sequence[int], why: str | None = None
+        self, rows: cursor, statement: str, request_ids: Sequence[int], why: str | list[str]
     ) -> list[int]:
-        given = {"requests": [*request_ids], "why": why}
+        given = {"requests": [*request_ids], "why": why, "ranks": [*RANKS]}
         rows.execute(MODELS_OF, (given["requests"],))
         for (model,) in rows.fetchall():
             self._placing.lock(rows, model)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.errors import PredictionNotFound
+from chalicelib.errors import ObjectNotFound, PredictionNotFound
 from chalicelib.predictions import keys
 from chalicelib.predictions.model import Prediction, State
 from chalicelib.predictions.table import PredictionTable
@@ -67,6 +67,22 @@ class PredictionReader:
             image_url=self._link(keys.image_key(prediction_id)),
             annotated_url=self._link(keys.annotated_key(prediction_id)),
         )
+
+    def image(self, prediction_id: str) -> tuple[str, bytes]:
+        """Return the store key and the bytes of a prediction's upright original, a JPEG.
+
+        Raises
+        ------
+        PredictionNotFound
+            It has expired.
+        """
+        key = keys.image_key(prediction_id)
+        try:
+            return key, self._store.get(key).body
+        except ObjectNotFound:
+            raise PredictionNotFound(
+                f"the image of prediction {prediction_id!r} is gone: it has expired"
+            ) from None
 
     def _result(self, prediction: Prediction) -> str | bytes:
         if prediction.result is not None:

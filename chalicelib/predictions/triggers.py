@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 blueprint = Blueprint(__name__)
+MOST_PUBLISHED = 5_000  # images in one run; the next goes on
 LARGEST_BATCH = 4  # a message that kills its worker holds up at most three others
 
 
@@ -99,5 +100,8 @@ def _reconcile_uploads() -> dict[str, int]:
 
 
 def _reconcile_bans() -> dict[str, int]:
-    """Write the report list anew, for an announcement can be lost."""
-    return {"banned": services().ban_follow_up.run()} if services().has_database() else {}
+    """Write the report list anew, for an announcement can be lost, and let datasets follow."""
+    if not services().has_database():
+        return {}
+    banned = services().ban_follow_up.run()
+    return {"banned": banned, "published": services().submissions.reconcile(MOST_PUBLISHED)}

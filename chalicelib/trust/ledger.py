@@ -7,7 +7,7 @@ and decisions, and reads. Every call is one short transaction, and safe to repea
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, InvalidRequest, NotFound
@@ -26,6 +26,9 @@ from chalicelib.trust.records import (
     is_storable,
 )
 
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor
+
 __all__ = ["CHANNEL", "Ban", "Decision", "Ledger", "Outcome", "Recorded", "Request", "Standing"]
 
 CHANNEL = "sightloop_bans"
@@ -42,10 +45,15 @@ ON CONFLICT ON CONSTRAINT requests_once_a_prediction_and_user DO UPDATE SET
     predicted_boxes = excluded.predicted_boxes, submitted_boxes = excluded.submitted_boxes,
     state = excluded.state, detail = excluded.detail, updated_at = now(),
     reviewed_at = NULL, reviewed_by = NULL
-WHERE (held.model, held.model_version, held.score,
-       held.predicted_boxes, held.submitted_boxes, held.detail)
-   IS DISTINCT FROM (excluded.model, excluded.model_version, excluded.score,
-                     excluded.predicted_boxes, excluded.submitted_boxes, excluded.detail)
+WHERE CASE
+    WHEN held.detail ? 'submitted' AND excluded.detail ? 'submitted' THEN
+        (held.model, held.model_version, held.detail -> 'submitted')
+        IS DISTINCT FROM (excluded.model, excluded.model_version, excluded.detail -> 'submitted')
+    ELSE (held.model, held.model_version, held.score,
+          held.predicted_boxes, held.submitted_boxes, held.detail)
+         IS DISTINCT FROM (excluded.model, excluded.model_version, excluded.score,
+                           excluded.predicted_boxes, excluded.submitted_boxes, excluded.detail)
+    END
 RETURNING xmax = 0
 """
 OUTCOME = """
@@ -94,6 +102,10 @@ UPDATE requests SET state = %(state)s, reviewed_at = clock_timestamp(), reviewed
 WHERE request_id = %(request_id)s AND updated_at = %(seen)s
   AND (state, reviewed_by) IS DISTINCT FROM (%(state)s, %(by)s)
 """
+UNREVIEWED = """
+SELECT request_id FROM requests
+WHERE user_address = %(user_address)s AND state = 'accepted' AND reviewed_at IS NULL
+"""
 ONE_REQUEST = f"{COLUMNS} WHERE request_id = %(request_id)s"
 LIFT = "DELETE FROM bans WHERE user_address = %(user_address)s"
 DECISIONS = """
@@ -125,14 +137,55 @@ class Ledger:
         self._database = database
 
     def record(self, request: Request) -> Outcome:
-        """Write a request down, or write over what the same user said of the same prediction."""
-        given = {**vars(request), "detail": as_json(request.detail)}
+        """Write a request down, or write over what the same user said of the same prediction.
+
+        Where its detail says which boxes were ``submitted``, the same boxes again change nothing,
+        whatever else is thought of them by now.
+        """
         with self._database.transaction() as rows:
-            rows.execute(RECORD, given)
-            written = rows.fetchone()
-            rows.execute(OUTCOME, given)
-            [(request_id, *now)] = rows.fetchall()
+            return self.record_in(rows, request)
+
+    def record_in(self, rows: cursor, request: Request) -> Outcome:
+        """Do the same in the caller's transaction; the user stays locked until it ends."""
+        given = {**vars(request), "detail": as_json(request.detail)}
+        rows.execute(RECORD, given)
+        written = rows.fetchone()
+        rows.execute(LOCK_USER, given)
+        rows.execute(OUTCOME, given)
+        [(request_id, *now)] = rows.fetchall()
         return Outcome(request_id, _change(written), *now)
+
+    def is_banned_in(self, rows: cursor, user_address: str, *, lock: bool = False) -> bool:
+        """Tell in the caller's transaction whether a user is banned.
+
+        Parameters
+        ----------
+        lock : bool
+            Lock the user first, until the transaction ends: nobody records or lifts meanwhile.
+        """
+        given = {"user_address": user_address}
+        if lock:
+            rows.execute(LOCK_USER, given)
+        rows.execute(IS_BANNED, given)
+        return bool(rows.fetchall()[0][0])
+
+    def unreviewed_in(self, rows: cursor, user_address: str) -> list[int]:
+        """Return a user's accepted requests that no operator has looked at."""
+        rows.execute(UNREVIEWED, {"user_address": user_address})
+        return [request_id for (request_id,) in rows.fetchall()]
+
+    def get(self, request_id: int) -> Recorded:
+        """Return one request.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        found = self._all(ONE_REQUEST, request_id=request_id)
+        if not found:
+            raise NotFound(f"there is no request {request_id}")
+        return Recorded(*found[0])
 
     def is_banned(self, user_address: str) -> bool:
         """Tell whether a user is banned at this moment."""
@@ -218,12 +271,24 @@ class Ledger:
         InvalidRequest
             It does not say who or why.
         """
-        given = {"request_id": request_id, "seen": seen, "state": state, **_signature(by, why)}
         with self._database.transaction() as rows:
-            rows.execute(SIGN, given)
-            rows.execute(REVIEW, given)
-            rows.execute(ONE_REQUEST, given)
-            found = [Recorded(*row) for row in rows.fetchall()]
+            return self.review_in(rows, request_id, seen, state, by, why)
+
+    def review_in(
+        self,
+        rows: cursor,
+        request_id: int,
+        seen: datetime,
+        state: Literal["accepted", "rejected"],
+        by: str,
+        why: str,
+    ) -> Recorded:
+        """Do the same in the caller's transaction."""
+        given = {"request_id": request_id, "seen": seen, "state": state, **signature(by, why)}
+        rows.execute(SIGN, given)
+        rows.execute(REVIEW, given)
+        rows.execute(ONE_REQUEST, given)
+        found = [Recorded(*row) for row in rows.fetchall()]
         if not found:
             raise NotFound(f"there is no request {request_id}")
         if found[0].updated_at != seen:
@@ -301,10 +366,17 @@ def _change(written: tuple[Any, ...] | None) -> Change:
 
 def _signed(user_address: str, by: str, why: str) -> dict[str, str]:
     check_address(user_address)
-    return {"user_address": user_address, **_signature(by, why)}
+    return {"user_address": user_address, **signature(by, why)}
 
 
-def _signature(by: str, why: str) -> dict[str, str]:
+def signature(by: str, why: str) -> dict[str, str]:
+    """Return who decides and why, as statements take it.
+
+    Raises
+    ------
+    InvalidRequest
+        One of them says nothing, or cannot be stored.
+    """
     for name, text in (("who decides", by), ("why", why)):
         if not text.strip() or not is_storable(text):
             raise InvalidRequest(f"a decision must say {name}")

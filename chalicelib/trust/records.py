@@ -33,7 +33,7 @@ class Request:
         A UUID. With the user it names the request: the same two again are a retry.
     model : str
     model_version : int
-        The version that predicted.
+        The version that predicted; 0 where the model has none yet.
     score : float
         0 to 1.
     predicted_boxes, submitted_boxes : int
@@ -62,7 +62,7 @@ class Request:
     def __post_init__(self) -> None:
         check_address(self.user_address)
         check_id(self.prediction_id)
-        if not MODEL.fullmatch(self.model) or not 0 < self.model_version < LARGEST:
+        if not MODEL.fullmatch(self.model) or not 0 <= self.model_version < LARGEST:
             raise InvalidRequest(f"no version {self.model_version} of a model {self.model!r}")
         if not 0 <= self.score <= 1:
             raise InvalidRequest(f"a score is 0 to 1, not {self.score}")

@@ -32,5 +32,6 @@ def update_reported_list(event: dict[str, Any], context: Any) -> dict[str, int]:
     except ValidationError as error:
         raise MalformedMessage(f"{event!r} announces no decision: {error}") from error
     banned = services().ban_follow_up.run(announced.decision_id)
+    services().submissions.settle(publish=False)  # files are made by reconcile, and by submissions
     logger.info("report list is up to date", banned=banned, decision_id=announced.decision_id)
     return {"banned": banned}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chalicelib.errors import (
     InvalidRequest,
     ModelUnavailable,
+    NoDatabase,
     NotReady,
     OutOfTime,
     SightloopError,
@@ -25,7 +26,12 @@ LONGEST_PATH = 200
 EXAMPLE_ID = "3f0c2a6e-5d1b-4a57-9a55-0f3f6f0d7c11"
 OURS = "something went wrong on our side; it is logged under the correlation id"
 OURS_FOR_NOW = "a part of the service does not answer: try again in a moment"
-TOLD = (NotReady, ModelUnavailable, OutOfTime)  # ours as well, but what failed inside is no secret
+TOLD = (
+    NotReady,
+    ModelUnavailable,
+    OutOfTime,
+    NoDatabase,
+)  # ours as well, but what failed inside is no secret
 
 
 class Fault(BaseModel):

@@ -18,6 +18,7 @@ import pytest
 from chalicelib.errors import SightloopError
 from chalicelib.inference.options import Options
 from chalicelib.inference.service import BATCH_SECONDS
+from chalicelib.labels.submitted import MOST_BOXES
 from chalicelib.settings import Settings
 from chalicelib.web.problems import InvalidFields
 from chalicelib.web.routes import documented
@@ -70,6 +71,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["images in a call"] == str(settings.max_images_per_call)
     assert limits["pixels of an image"] == str(settings.max_pixels)
     assert limits["file of an upload"] == f"{settings.max_upload_bytes} bytes"
+    assert limits["boxes of a submission"] == str(MOST_BOXES)
     assert limits["form of an upload"] == f"{settings.upload_expires_seconds} seconds"
     assert limits["result of an upload"] == f"{settings.prediction_ttl_days} days"
     assert f"no time\n  left ({BATCH_SECONDS:.0f} s)" in GUIDE

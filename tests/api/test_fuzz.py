@@ -57,11 +57,18 @@ def known(
         "model": "scratch",
         "prediction_id": offered["prediction_id"],
         "pending": "pending",
+        "kept": _kept(gateway, make_picture()),
         "user": "eve",
         "sha256": image,
         "version": version.json["sha256"],
         **_waiting(stack, make_picture()),
     }
+
+
+def _kept(gateway: Gateway, picture: bytes) -> str:
+    """Have a detection that can be corrected."""
+    told = gateway("POST", f"{DETECTIONS}?keep=true", picture, content_type="image/jpeg")
+    return str(told.json["prediction_id"])
 
 
 def _waiting(stack: Any, picture: bytes) -> dict[str, str]:
@@ -91,6 +98,7 @@ SELECT label_id, sample_id FROM label, sample
 SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was given out before
     "/v1/models/{model}/detections",
     "/v1/pending-models",
+    "/v1/models/{model}/submissions",
     "/v1/review",
     "/v1/review/{submission_id}",
     "/v1/contributors",
@@ -147,6 +155,8 @@ def test_answers_are_as_the_document_says(
                 case.path_parameters["model"] = known["pending"]
             if path.startswith("/v1/review/") and is_positive:
                 case.body |= {"seen": known["seen"], "why": "because"}
+            if path.endswith("/submissions") and is_positive:
+                case.body |= {"prediction_id": known["kept"]}
             if path == "/v1/uploads" and is_positive:
                 case.body["model"] = known["model"]
         statuses.add(case.call_and_validate(excluded_checks=excluded).status_code)

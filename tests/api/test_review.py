@@ -33,14 +33,20 @@ ROUTES = [
 def detections(boxes: ClassedBoxes) -> list[dict[str, Any]]:
     sides = ("x1", "y1", "x2", "y2")
     return [
-        {"class_id": 0, "class_name": "scratch", "box": dict(zip(sides, row, strict=True))}
+        {
+            "class_id": 0,
+            "class_name": "scratch",
+            "confidence": 1.0,
+            "box": dict(zip(sides, row, strict=True)),
+        }
         for row in boxes.xyxy.tolist()
     ]
 
 
 @pytest.fixture
-def send(stack: Stack) -> Callable[..., int]:
+def send(stack: Stack, make_picture: Callable[..., bytes]) -> Callable[..., int]:
     """Record a submission over two predicted scratches; return its id."""
+    stack.services.store.put(IMAGE["key"], make_picture(), "image/jpeg")
 
     def send(
         user: str = "eve",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from chalice.local import LambdaContext
 
 from app import app
 from chalicelib import wiring
+from chalicelib.errors import Conflict
 from chalicelib.predictions.model import State
 from chalicelib.wiring import Services
 from deploy.policies import policy
@@ -29,6 +31,7 @@ from deploy.secret import keep_database_url
 from deploy.stages import DEFAULTS, FUNCTIONS, Stage
 
 ROOT = Path(__file__).parent.parent.parent
+FOLDERS = ("uploads", "models", "pending_models", "predictions", "quarantine", "parked", "datasets")
 Cloud = Any
 Events = Callable[..., dict[str, Any]]
 Statement = dict[str, Any]
@@ -73,7 +76,8 @@ class Witness:
         if model.service_model.service_name == "s3" and http_response.status_code == 404:
             asked = context["asked"]
             bucket = self._stage.bucket_arn(asked["Bucket"])
-            self.calls.append(Call("s3:ListBucket", bucket, about=asked["Key"]))
+            source = urllib.parse.unquote(asked.get("CopySource", "")).partition("/")[2]
+            self.calls.append(Call("s3:ListBucket", bucket, about=source or asked["Key"]))
 
     def _needed(self, service: str, operation: str, asked: dict[str, Any]) -> Iterator[Call]:
         """Yield what IAM asks for before it lets an operation through."""
@@ -89,6 +93,11 @@ class Witness:
         elif operation == "ListObjectsV2":
             bucket = self._stage.bucket_arn(asked["Bucket"])
             yield Call("s3:ListBucket", bucket, prefix=asked["Prefix"])
+        elif operation == "CopyObject":
+            source = asked["CopySource"]
+            read = self._stage.bucket_arn(source["Bucket"], source["Key"])
+            yield Call("s3:GetObject", read)
+            yield Call("s3:PutObject", self._stage.bucket_arn(asked["Bucket"], asked["Key"]))
         else:
             action = {"HeadObject": "GetObject"}.get(operation, operation)
             yield Call(f"s3:{action}", self._stage.bucket_arn(asked["Bucket"], asked["Key"]))
@@ -117,6 +126,7 @@ class Story:
 
     def tell(self) -> None:
         self._people_call()
+        self._people_correct()
         self._files_arrive()
         self._results_are_read()
         self._somebody_is_banned()
@@ -137,6 +147,7 @@ class Story:
             "POST", "/v1/models/{model}/detections", model="scratch", **with_photo, **kept
         )
         assert detected["statusCode"] == 200
+        self.kept = json.loads(_body(detected))["prediction_id"]
         stranger = with_photo | {"headers": {"Authorization": "Bearer not-known-here"}}
         refused = self._ask("POST", "/v1/models/{model}/detections", model="scratch", **stranger)
         assert refused["statusCode"] == 401
@@ -152,6 +163,39 @@ class Story:
         bucket, key = self.stage.settings.uploads_bucket, form["fields"]["key"]
         self.did["api_handler"].append(Call("s3:PutObject", self.stage.bucket_arn(bucket, key)))
         self.offered = key
+
+    def _people_correct(self) -> None:
+        """Boxes of a model that serves and of one that is asked for: in, out and in again."""
+        services = self._services()
+        services.pending_models.ask("bolts", ["bolt"], "ann")
+        unseen = services.keeper.keep_unseen("bolts", ("bolt",), self._photo, "a-call")
+        self._review(self._submit("scratch", self.kept, "empty"), "accepted")
+        for model, prediction_id in (("scratch", self.kept), ("bolts", unseen.prediction_id)):
+            submission = self._submit(model, prediction_id, "confirmed")
+            for decision in ("rejected", "accepted"):
+                self._review(submission, decision)
+        held = services.ledger.get(self._submit("scratch", self.kept, "empty"))
+        services.store.delete(held.detail["image"]["key"])
+        with pytest.raises(Conflict, match="gone"):
+            self._review(held.request_id, "accepted")
+        self._submit("scratch", self.kept, "confirmed")
+
+    def _submit(self, model: str, prediction_id: str, answer: str) -> int:
+        path, headers = "/v1/models/{model}/submissions", {"Content-Type": "application/json"}
+        body = json.dumps({"prediction_id": prediction_id, "answer": answer})
+        told = self._ask("POST", path, model=model, body=body, headers=headers)
+        assert told["statusCode"] == 201, _body(told)
+        return int(json.loads(_body(told))["submission_id"])
+
+    def _review(self, submission: int, decision: Any) -> None:
+        """Do what the route of operators does."""
+        services = self._services()
+        seen = services.ledger.get(submission).updated_at
+        self._witness.calls.clear()
+        try:
+            services.submissions.review(submission, seen, decision, "ada", "test")
+        finally:
+            self.did["api_handler"] += self._witness.calls
 
     def _files_arrive(self) -> None:
         """One that was asked for, one for a model that is not there, one that is gone again."""
@@ -197,6 +241,7 @@ class Story:
         self._later = timedelta(hours=2)
         self._services().ledger.ban("announced-and-lost", "ada", "spam")
         self._services().store.delete("trust/report_list.txt")
+        self._datasets_are_behind()
         event = {
             **dict.fromkeys(("version", "account", "time", "region", "source", "id"), ""),
             "detail-type": "Scheduled Event",
@@ -204,7 +249,32 @@ class Story:
             "detail": {},
         }
         done = self._call("reconcile", event)
-        assert done == {"driven": 2, "given_up": 1, "banned": 3}
+        assert done == {"driven": 2, "given_up": 1, "banned": 3, "published": 2}
+        self._labels(lambda rows, dataset, ids: dataset.restore(rows, ids))
+        assert self._call("reconcile", event)["published"] == 2
+        for source in ("quarantine", "predictions"):
+            self._images_are_gone(f"{source}/gone.jpg")
+            assert self._call("reconcile", event)["published"] == 0
+
+    def _datasets_are_behind(self) -> None:
+        """Labels were taken back, and their files are there still."""
+        self._labels(lambda rows, dataset, ids: dataset.withdraw(rows, ids, "rejected"))
+
+    def _labels(self, act: Callable[[Any, Any, list[int]], object]) -> None:
+        services = self._services()
+        with services.database.transaction() as rows:
+            rows.execute("SELECT DISTINCT request_id FROM labels")
+            act(rows, services.dataset, [request_id for (request_id,) in rows.fetchall()])
+
+    def _images_are_gone(self, source: str) -> None:
+        services = self._services()
+        for key in [*services.store.keys("models/scratch/images/")]:
+            services.store.delete(key)
+        with services.database.transaction() as rows:
+            rows.execute(
+                "UPDATE samples SET source_key = %s, published = false WHERE model = 'scratch'",
+                (source,),
+            )
 
     def _ask(self, method: str, resource: str, **given: Any) -> dict[str, Any]:
         path = {k: given.pop(k) for k in ("model", "prediction_id") if k in given}
@@ -358,9 +428,8 @@ def test_nothing_is_allowed_on_everything(stage: Stage, function: str) -> None:
         for resource in statement["Resource"]:
             name, star, rest = resource.partition("*")
             assert f"{stage.prefix}-{stage.name}" in name
-            assert rest == ""
-            folders = ("/uploads/", "/models/", "/predictions/", "/datasets/")
-            assert not star or name.endswith((":", *folders))
+            assert rest in ("", "/images/*", "/labels/*")
+            assert not star or name.endswith((":", *(f"/{each}/" for each in FOLDERS)))
 
 
 def test_a_function_may_not_read_what_another_stage_has() -> None:

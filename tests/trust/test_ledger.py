@@ -266,7 +266,7 @@ def test_the_most_suspicious_come_first(ledger: Ledger, request_of: Make) -> Non
         {"submitted_boxes": -1},
         {"submitted_boxes": 2**31},
         {"model": "Not A Name"},
-        {"model_version": 0},
+        {"model_version": -1},
         {"detail": {"score": float("nan")}},
         {"detail": {"name": "nul\0"}},
         {"detail": {"boxes": {1, 2}}},

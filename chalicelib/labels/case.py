@@ -1,0 +1,159 @@
+"""What an answer is compared with: the prediction, its version's precision, its image."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+from chalicelib.errors import Conflict
+from chalicelib.predictions import PredictionReader
+from chalicelib.trust import Cause, Judgement, judge
+from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.score import AveragePrecisions
+from chalicelib.trust.verdict import ACCEPTED
+from chalicelib.vision import Detections
+
+UNSEEN = 0
+WAITS = "Thank you. A person will look at your boxes before they are used."
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How good a version is, class by class, and which version that was measured on."""
+
+    version: int | None
+    average_precisions: AveragePrecisions | None
+
+
+class Models(Protocol):
+    """What there is to know of models."""
+
+    def class_names(self, model: str) -> tuple[str, ...]:
+        """Return a model's classes by id, whether it has a version or is asked for only."""
+
+    def precision(self, model: str, version: int) -> Precision:
+        """Return the precision of a version; where it is not known, that of the live one."""
+
+
+@dataclass(frozen=True)
+class ImageOf:
+    """A prediction's image, and where its bytes are."""
+
+    key: str
+    content: bytes
+    sha256: str
+
+
+def image_of(predictions: PredictionReader, prediction_id: str) -> ImageOf:
+    """Return a prediction's image.
+
+    Raises
+    ------
+    PredictionNotFound
+        It has expired.
+    """
+    key, content = predictions.image(prediction_id)
+    return ImageOf(key, content, hashlib.sha256(content).hexdigest())
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A judgement, and what is known of who is judged.
+
+    Attributes
+    ----------
+    is_control : bool
+        The image's boxes are settled: this never becomes a label.
+    distrust : str | None
+        Why it has to wait, in words for an operator.
+    """
+
+    case: Case
+    judgement: Judgement
+    is_control: bool = False
+    distrust: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person has to look first."""
+        return bool(self.judgement.reasons or self.distrust)
+
+    def message(self, state: str) -> str:
+        """Return what became of it, in words for its contributor, who is not told of distrust."""
+        if state == "accepted":
+            return ACCEPTED
+        return self.judgement.for_contributor if self.judgement.reasons else WAITS
+
+    def detail(self, answer: str, image: ImageOf, submitted: Detections) -> dict[str, Any]:
+        """Return what is recorded for operators."""
+        width, height = submitted.image_size
+        told = self.judgement.to_json()
+        if self.distrust:
+            told["verdict"] = "quarantine"
+            told["reasons"] = [*told["reasons"], {"cause": "distrust", "text": self.distrust}]
+        return {
+            "answer": answer,
+            "image": {"width": width, "height": height, "sha256": image.sha256, "key": image.key},
+            "predicted": self.case.predicted.to_json(),
+            "submitted": submitted.to_json(),
+            "precision_of_version": self.case.precision.version,
+            "control": self.is_control,
+            **told,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A prediction that somebody answers to.
+
+    Attributes
+    ----------
+    model : str
+    prediction_id : str
+    version : int
+        That predicted; 0: none, the model has none yet.
+    predicted : Detections
+    precision : Precision
+    """
+
+    model: str
+    prediction_id: str
+    version: int
+    predicted: Detections
+    precision: Precision
+
+    @classmethod
+    def of(cls, models: Models, model: str, result: dict[str, Any]) -> Self:
+        """Read a prediction's result.
+
+        Raises
+        ------
+        ModelNotFound
+        Conflict
+            The model has other classes by now than when it predicted.
+        """
+        names, found = models.class_names(model), result["detections"]
+        if any(names[each["class_id"] :][:1] != (each["class_name"],) for each in found):
+            raise Conflict(f"the model {model!r} has other classes by now: detect again")
+        size = (result["image"]["width"], result["image"]["height"])
+        version = result["version"]
+        known = Precision(None, None) if version == UNSEEN else models.precision(model, version)
+        predicted = Detections.from_json(found, names, size)
+        return cls(model, result["prediction_id"], version, predicted, known)
+
+    def judge(self, submitted: Detections) -> Judged:
+        """Compare an answer with the prediction.
+
+        Where no model has looked nothing was missed, and there is nothing to compare with.
+        """
+        judgement = judge(
+            ClassedBoxes.from_detections(self.predicted),
+            ClassedBoxes.from_detections(submitted),
+            self.precision.average_precisions,
+            self.predicted.class_names,
+        )
+        if self.version == UNSEEN:
+            kept = (r for r in judgement.reasons if r.finding.cause is not Cause.TOTAL_MISS)
+            judgement = replace(judgement, reasons=tuple(kept))
+        return Judged(self, judgement)
