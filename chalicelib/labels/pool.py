@@ -16,14 +16,22 @@ l.label_id, l.yolo, l.origin, l.user_address, l.request_id,
 (SELECT count(*) FROM labels o WHERE o.sample_id = s.sample_id AND o.withdrawn_at IS NULL)
 """
 FROM = "FROM samples s JOIN labels l ON l.label_id = s.label_id"
-SOME_OF_A_SIDE = f"""
+# From a random place on, and on from the beginning: every image is as likely as its neighbours.
+PLACES = """
+SELECT v.side, (SELECT min(sample_id) + floor(random() * (max(sample_id) - min(sample_id) + 1))
+                FROM samples
+                WHERE model = %(model)s AND side = v.side AND label_id IS NOT NULL)::bigint AS place
+FROM (VALUES ('train'), ('valid')) v (side)
+"""
+PART = f"""
 (SELECT {COLUMNS} {FROM}
-WHERE s.model = %(model)s AND s.side = '{{side}}' AND s.label_id IS NOT NULL AND s.sample_id >= (
-    SELECT min(sample_id) + floor(random() * (max(sample_id) - min(sample_id) + 1))::bigint
-    FROM samples WHERE model = %(model)s AND side = '{{side}}' AND label_id IS NOT NULL)
+WHERE s.model = %(model)s AND s.side = '{{side}}' AND s.label_id IS NOT NULL
+  AND s.sample_id {{beyond}} (SELECT place FROM places WHERE side = '{{side}}')
 ORDER BY s.sample_id LIMIT %(limit)s)
 """
-SOME = " UNION ALL ".join(SOME_OF_A_SIDE.format(side=side) for side in ("train", "valid"))
+SOME = f"WITH places AS MATERIALIZED ({PLACES})" + " UNION ALL ".join(
+    PART.format(side=side, beyond=beyond) for side in ("train", "valid") for beyond in (">=", "<")
+)
 OF_IMAGES = f"""
 SELECT {COLUMNS} {FROM} WHERE s.model = %(model)s AND s.sha256 = ANY(%(images)s)
 """
@@ -121,7 +129,7 @@ class Pool:
         self._database = database
 
     def some(self, model: str, limit: int) -> list[LabelledImage]:
-        """Return images from a random place of each side, at most ``limit`` of each."""
+        """Return images from a random place of each side on, twice ``limit`` of each at most."""
         return self._images(SOME, model=model, limit=limit)
 
     def of_images(self, model: str, images: Iterable[str]) -> list[LabelledImage]:

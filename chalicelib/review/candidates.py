@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.labels.pool import LabelledImage, Pool
+from chalicelib.labels.projection import parked_key
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import Opinions
 from chalicelib.trust.task_book import TaskBook
 
-SAMPLED = 100  # images of each side of the dataset that are looked at
+SAMPLED = 50  # images on either side of a random place of the dataset, twice: train and valid
 REVIEWED = 50
 WAITING = 50
 
@@ -126,4 +127,6 @@ def _control(image: LabelledImage) -> Candidate:
 
 def _keys(image: LabelledImage) -> tuple[str, ...]:
     name = f"{image.image_sha256}.{image.extension}"
-    return (f"models/{image.model}/images/{image.side}/{name}", image.source_key)
+    published = f"models/{image.model}/images/{image.side}/{name}"
+    parked = parked_key(image.model, image.image_sha256, image.extension)
+    return (published, image.source_key, parked)

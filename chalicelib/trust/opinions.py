@@ -50,14 +50,18 @@ SELECT image_sha256 FROM tasks
 WHERE image_sha256 = ANY(%(images)s) AND model = %(model)s AND kind = 'second_opinion'
 GROUP BY image_sha256 HAVING count(*) >= {OPINIONS_WANTED}
 """
-REVIEWED = """
-SELECT image_sha256 FROM requests
-WHERE model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL
-  AND image_sha256 IS NOT NULL AND request_id >= (
-      SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1))::bigint
-      FROM requests
-      WHERE model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL)
-ORDER BY request_id LIMIT %(limit)s
+SETTLED = "model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL"
+REVIEWED = f"""
+WITH start AS MATERIALIZED (
+    SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place
+    FROM requests WHERE {SETTLED})
+(SELECT image_sha256 FROM requests
+ WHERE {SETTLED} AND request_id >= (SELECT place::bigint FROM start)
+ ORDER BY request_id LIMIT %(limit)s)
+UNION ALL
+(SELECT image_sha256 FROM requests
+ WHERE {SETTLED} AND request_id < (SELECT place::bigint FROM start)
+ ORDER BY request_id LIMIT %(limit)s)
 """
 ACCEPTED_BY_PEOPLE = """
 SELECT request_id FROM requests
@@ -152,7 +156,8 @@ class Opinions:
 
     def reviewed(self, model: str, limit: int) -> list[str]:
         """Return images, by sha256, of which an operator accepted a submission, from anywhere."""
-        return [sha256 for (sha256,) in self._all(REVIEWED, model=model, limit=limit)]
+        found = self._all(REVIEWED, model=model, limit=limit)
+        return [sha256 for (sha256,) in found if sha256 is not None]
 
     def accepted_by_operators(self, requests: Iterable[int]) -> set[int]:
         """Return those requests that an operator accepted."""

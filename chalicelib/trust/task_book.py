@@ -58,10 +58,7 @@ INSERT INTO control_answers (prediction_id, user_address, boxes, matched, overlo
                              mislabelled, spurious, accuracy)
 VALUES (%(prediction_id)s, %(user_address)s, %(boxes)s, %(matched)s, %(overlooked)s,
         %(misplaced)s, %(mislabelled)s, %(spurious)s, %(accuracy)s)
-ON CONFLICT (prediction_id) DO UPDATE SET
-    boxes = excluded.boxes, matched = excluded.matched, overlooked = excluded.overlooked,
-    misplaced = excluded.misplaced, mislabelled = excluded.mislabelled,
-    spurious = excluded.spurious, accuracy = excluded.accuracy
+ON CONFLICT (prediction_id) DO NOTHING
 """
 STANDING_ANEW = f"""
 UPDATE control_standings SET (controls, accuracy) = (
@@ -166,7 +163,10 @@ class TaskBook:
         return {sha256 for (sha256,) in self._all(KNOWN, **given)}
 
     def grade(self, task: Task, grade: Grade) -> None:
-        """Record how a control was answered; the same user's answer again takes its place."""
+        """Record how a control was answered. The first answer counts.
+
+        Somebody who finds out afterwards that it was a control cannot mend it.
+        """
         given = {**vars(task), **grade.to_json(), "accuracy": grade.accuracy}
         with self._database.transaction() as rows:
             for statement in (LOCK_STANDING, ANSWERED, GRADE, STANDING_ANEW):
