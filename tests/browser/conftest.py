@@ -41,11 +41,14 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass(frozen=True)
 class Site:
-    """Where the page is served, and the hosts that it may ask."""
+    """Where the page is served, the hosts that it may ask, and what is behind it."""
 
     url: str
     hosts: list[str]
     bucket: str
+    aws: str
+    database: str
+    operator: str
 
 
 @pytest.fixture(scope="session")

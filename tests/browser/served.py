@@ -66,7 +66,14 @@ def main() -> None:
     server = Server(config.chalice_app, config, listening, sys.stderr)
     dispatcher = Dispatcher(config.chalice_app, _client_of(endpoint, settings))
     hosts = {urlsplit(address).netloc for address in (url, endpoint, services.uploads.origin)}
-    told = {"url": url, "hosts": sorted(hosts), "bucket": settings.uploads_bucket}
+    told = {
+        "url": url,
+        "hosts": sorted(hosts),
+        "bucket": settings.uploads_bucket,
+        "aws": endpoint,
+        "database": settings.database_url,
+        "operator": services.secrets.read().operators["operator"],
+    }
     print(json.dumps(told), file=sys.__stdout__, flush=True)
     sys.stdin.read()
     dispatcher.stop()

@@ -28,7 +28,7 @@ export class Queue extends EventTarget {
   /** Load the first page anew; what is in view stays in view where it still waits. */
   async load() {
     const shown = this.current?.submission_id;
-    const page = await ask(`v1/review?limit=${PAGE}`);
+    const page = await this.whileBusy(() => ask(`v1/review?limit=${PAGE}`));
     this.items = page.waiting;
     this.next = page.next;
     const waiting = new Set(this.items.map((item) => item.submission_id));
@@ -133,18 +133,25 @@ export class Queue extends EventTarget {
    */
   async decide(decision, items, why) {
     if (this.busy || !items.length) return;
+    const decisions = items.map((item) => ({
+      submission_id: item.submission_id,
+      decision,
+      why: why.trim() || DEFAULT_WHY[decision],
+      seen: item.updated_at,
+    }));
+    const results = await this.whileBusy(() => sendAll(decisions));
+    this.settle(decision, items, results);
+  }
+
+  /** Take no decision while another is on its way, or what is shown may be out of date. */
+  async whileBusy(act) {
     this.busy = true;
+    byId('cases').setAttribute('aria-busy', 'true');
     try {
-      const decisions = items.map((item) => ({
-        submission_id: item.submission_id,
-        decision,
-        why: why.trim() || DEFAULT_WHY[decision],
-        seen: item.updated_at,
-      }));
-      const results = await sendAll(decisions);
-      this.settle(decision, items, results);
+      return await act();
     } finally {
       this.busy = false;
+      byId('cases').setAttribute('aria-busy', 'false');
     }
   }
 
