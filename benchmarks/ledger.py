@@ -200,7 +200,7 @@ def calls(requests: int) -> Iterator[tuple[str, Callable[[Ledger], object], str,
     page = {"limit": q.PAGE}
     yield "record, new", lambda held: held.record(request(str(uuid.uuid4()))), q.OUTCOME, said
     yield "record, the same again", lambda held: held.record(request(known)), q.OUTCOME, said
-    yield "is_banned", lambda held: held.is_banned(BUSIEST), q.IS_BANNED, user
+    yield "is_banned", lambda held: held.is_banned(BUSIEST), q.BANNED_SINCE, user
     yield "standing", lambda held: held.standing(BUSIEST), q.ONE_STANDING, user
     yield (
         "of_user",

@@ -49,7 +49,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import ClassVar
 
 PROBLEM = "urn:sightloop:problem:"
@@ -235,19 +235,20 @@ class Banned(Forbidden):
 
     Parameters
     ----------
-    detail : str
-    since : datetime, optional
+    user_address : str
+    since : datetime
         When the ban began.
-    appeal : str, optional
+    appeal : str
         How to have it lifted.
     """
 
     title = "Banned"
 
-    def __init__(
-        self, detail: str, since: datetime | None = None, appeal: str | None = None
-    ) -> None:
-        super().__init__(detail)
+    def __init__(self, user_address: str, since: datetime, appeal: str) -> None:
+        super().__init__(
+            f"{user_address} is banned since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC from all "
+            f"that writes, for what was sent before; to appeal: {appeal}"
+        )
         self.since = since
         self.appeal = appeal
 

@@ -248,8 +248,15 @@ class Services:
         """What people say is on an image."""
         from chalicelib.labels.submissions import Parts, Submissions
 
-        known, assessor = self.known_models, self.assessor
-        parts = Parts(self.predictions, known, self.store, self.ledger, self.dataset, assessor)
+        parts = Parts(
+            self.predictions,
+            self.known_models,
+            self.store,
+            self.ledger,
+            self.dataset,
+            self.assessor,
+            self.settings.appeal_to,
+        )
         return Submissions(self.database, parts)
 
     @functools.cached_property

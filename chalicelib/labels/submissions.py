@@ -95,7 +95,7 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Parts:
-    """What submissions work with."""
+    """What submissions work with; ``appeal`` tells a banned user how to have the ban lifted."""
 
     predictions: PredictionReader
     models: Models
@@ -103,6 +103,7 @@ class Parts:
     ledger: Ledger
     dataset: Dataset
     assessor: Assessor | None = None
+    appeal: str = "write to those who run this service"
 
 
 class Submissions:
@@ -216,7 +217,7 @@ class Submissions:
         """
         dataset, ledger = self._parts.dataset, self._parts.ledger
         with self._database.transaction() as rows:
-            banned = ledger.is_banned_in(rows, user, lock=True)
+            banned = ledger.banned_since_in(rows, user, lock=True) is not None
             dataset.lock_of_user(rows, user)  # after it, what operators decided can be seen
             if banned:
                 unreviewed = ledger.unreviewed_in(rows, user)
@@ -269,15 +270,18 @@ class Submissions:
         known = self._parts.assessor.assess(user, case.model, case.prediction_id, boxes)
         return replace(judged, is_control=known.is_control, distrust=known.distrust)
 
+    def _refuse(self, user: str, banned_since: datetime | None) -> None:
+        if banned_since:
+            raise Banned(user, banned_since, self._parts.appeal)
+
     def _record(self, request: Request, label: NewLabel | None) -> tuple[Outcome, list[int]]:
         """Record a request and what follows from it; return the samples that it is about."""
         ledger, dataset = self._parts.ledger, self._parts.dataset
         with self._database.transaction() as rows:
-            if ledger.is_banned_in(rows, request.user_address):
-                raise _banned(request.user_address, None)
+            self._refuse(request.user_address, ledger.banned_since_in(rows, request.user_address))
             outcome = ledger.record_in(rows, request)
-            if label is not None and outcome.banned_since:
-                raise _banned(request.user_address, outcome.banned_since)
+            if label is not None:
+                self._refuse(request.user_address, outcome.banned_since)
             held = dataset.labels_of(rows, [outcome.request_id]).get(outcome.request_id)
             if outcome.change == "same":
                 return outcome, [held.sample_id] if held else []
@@ -340,10 +344,6 @@ def _label_of(
         user_address=request.user_address,
         request_id=None,
     )
-
-
-def _banned(user: str, since: datetime | None) -> Banned:
-    return Banned(f"{user} is banned from all that writes", since)
 
 
 def _told(outcome: Outcome, request: Request, judged: Judged) -> Submitted:

@@ -79,7 +79,7 @@ FROM users u LEFT JOIN bans b USING (user_address)
 ONE_STANDING = f"{STANDING} WHERE u.user_address = %(user_address)s"
 MOST_SUSPICIOUS = f"""{STANDING} WHERE u.suspicious_requests > 0
 ORDER BY u.suspicious_requests DESC, u.user_address LIMIT %(limit)s"""
-IS_BANNED = "SELECT EXISTS (SELECT FROM bans WHERE user_address = %(user_address)s)"
+BANNED_SINCE = "SELECT reported_at FROM bans WHERE user_address = %(user_address)s"
 BANS = "SELECT user_address, reported_at, reported_by, why FROM bans ORDER BY user_address"
 SOME_BANS = """
 SELECT user_address, reported_at, reported_by, why FROM bans
@@ -155,8 +155,10 @@ class Ledger:
         [(request_id, *now)] = rows.fetchall()
         return Outcome(request_id, _change(written), *now)
 
-    def is_banned_in(self, rows: cursor, user_address: str, *, lock: bool = False) -> bool:
-        """Tell in the caller's transaction whether a user is banned.
+    def banned_since_in(
+        self, rows: cursor, user_address: str, *, lock: bool = False
+    ) -> datetime | None:
+        """Tell in the caller's transaction since when a user is banned; None: they are not.
 
         Parameters
         ----------
@@ -166,8 +168,8 @@ class Ledger:
         given = {"user_address": user_address}
         if lock:
             rows.execute(LOCK_USER, given)
-        rows.execute(IS_BANNED, given)
-        return bool(rows.fetchall()[0][0])
+        rows.execute(BANNED_SINCE, given)
+        return next((since for (since,) in rows.fetchall()), None)
 
     def unreviewed_in(self, rows: cursor, user_address: str) -> list[int]:
         """Return a user's accepted requests that no operator has looked at."""
@@ -189,7 +191,7 @@ class Ledger:
 
     def is_banned(self, user_address: str) -> bool:
         """Tell whether a user is banned at this moment."""
-        return bool(self._all(IS_BANNED, user_address=user_address)[0][0])
+        return bool(self._all(BANNED_SINCE, user_address=user_address))
 
     def bans(self) -> list[Ban]:
         """Return the bans in force, sorted by address."""

@@ -241,13 +241,7 @@ def _admit(operation: Operation, request: Request) -> None:
 def _refuse_banned(user_address: str) -> None:
     since = services().report_list.banned_since(user_address)
     if since is not None:
-        appeal = services().settings.appeal_to
-        raise Banned(
-            f"{user_address} is banned since {since:%Y-%m-%d %H:%M} UTC from all that writes, for "
-            f"what was sent before; to appeal: {appeal}",
-            since,
-            appeal,
-        )
+        raise Banned(user_address, since, services().settings.appeal_to)
 
 
 def json_response(answer: BaseModel, status: int = 200) -> Response:

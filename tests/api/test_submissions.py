@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 Gateway = Any
 Stack = Any
 
+ADDRESS = "203.0.113.7"  # of the recorded event
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(120)]
 
 
@@ -47,3 +49,20 @@ def test_a_confirmation_becomes_a_label(gateway: Gateway, stack: Stack, sample: 
     labels = list(stack.services.store.keys("models/scratch/labels/"))
     assert len(labels) == 1
     assert len(stack.services.store.get(labels[0]).body.splitlines()) == 2
+
+
+def test_who_was_banned_a_moment_ago_is_told_since_when_and_how_to_appeal(
+    gateway: Gateway, stack: Stack, detected: Any
+) -> None:
+    """The list that is asked on the way in does not name them yet; the database does."""
+    ledger = stack.services.ledger
+    ledger.ban(ADDRESS, "olga", "a test")
+    try:
+        told = submit(gateway, prediction_id=detected["prediction_id"], answer="confirmed")
+    finally:
+        ledger.lift(ADDRESS, "olga", "it is over")
+
+    assert told.status == 403, told.body
+    assert datetime.fromisoformat(told.json["since"])
+    assert told.json["appeal"] == stack.services.settings.appeal_to
+    assert ADDRESS in told.json["detail"]
