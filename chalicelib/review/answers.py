@@ -187,6 +187,7 @@ class SubmissionAnswer(BaseModel):
     score: float
     suspicious: bool
     state: Literal["accepted", "quarantined", "rejected"]
+    control: bool = Field(description="it answers a control task, and is no label")
     predicted_boxes: int
     submitted_boxes: int
     created_at: AwareDatetime
@@ -360,6 +361,7 @@ def _told(submission: Recorded) -> dict[str, Any]:
         "prediction_id": str(submission.prediction_id),
         "user": submission.user_address,
         "version": submission.model_version,
+        "control": bool(submission.detail.get("control")),
     }
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import random
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import jwt
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,7 +66,7 @@ def nothing_else(stack: Stack) -> Iterator[None]:
             """TRUNCATE samples, labels, label_terms, tasks, control_answers, agreements,
                         control_standings CASCADE"""
         )
-        rows.execute("UPDATE requests SET state = 'accepted', image_sha256 = DEFAULT")
+        rows.execute("DELETE FROM requests")
 
 
 @pytest.fixture
@@ -364,3 +367,94 @@ def test_one_in_five_tasks_of_a_new_contributor_is_a_control(
     task = book.find(tasks(draw).next(user(), "scratch", "correlation").prediction_id)
     assert task
     assert task.kind == kind
+
+
+@pytest.fixture
+def both_kinds(label: Any, quarantine: Any) -> None:
+    """Have one image that is settled, and one that wants an opinion."""
+    label(501)
+    quarantine(502, "eve")
+
+
+def answer_to(call: Caller, prediction_id: str, boxes: list[dict[str, Any]], verb: str) -> Any:
+    body = {"prediction_id": prediction_id, "answer": verb, "boxes": boxes}
+    path = "/v1/models/scratch/submissions"
+    return call("POST", path, json.dumps(body).encode(), content_type="application/json")
+
+
+def as_user(stack: Stack, call: Caller) -> tuple[str, Caller]:
+    """Return somebody with a token, and a way to call as them."""
+    name = uuid.uuid4().hex
+    key = stack.services.secrets.read().subjects_key
+    token = jwt.encode({"sub": name, "exp": time.time() + 600}, key, "HS256")
+    told = {"authorization": f"Bearer {token}"}
+    return f"user:{name}", lambda *given, **headers: call(*given, **told, **headers)
+
+
+@pytest.mark.parametrize(("verb", "state"), [("confirmed", "accepted"), ("empty", "quarantined")])
+def test_an_answer_to_a_control_reads_like_any_other_and_is_no_label(
+    call: Caller, stack: Stack, tasks: Any, both_kinds: None, verb: str, state: str
+) -> None:
+    book = TaskBook(stack.services.database)
+    someone, calls = as_user(stack, call)
+    told, images = {}, {}
+    for draw in (0.0, 0.99):
+        given = tasks(draw).next(someone, "scratch", "correlation")
+        task = book.find(given.prediction_id)
+        assert task
+        answer = answer_to(calls, given.prediction_id, [], verb)
+        assert answer.status == 201, answer.body
+        told[task.kind] = answer.json
+        assert told[task.kind].pop("submission_id") > 0
+        assert told[task.kind].pop("prediction_id") == given.prediction_id
+        images[task.kind] = task.image_sha256
+    assert told["control"] == told["second_opinion"]
+    assert told["control"]["state"] == state
+
+    labels = Pool(stack.services.database).of_images("scratch", images.values())
+    theirs = {image.image_sha256 for image in labels if image.user_address == someone}
+    assert theirs == ({images["second_opinion"]} if state == "accepted" else set())
+    assert book.standing(someone).controls.answers == 1
+    assert book.standing(someone).agreements.compared == 1
+    waiting = [each.user_address for each in stack.services.ledger.to_review()]
+    assert waiting.count(someone) == (1 if state == "quarantined" else 0)
+
+
+def test_all_that_a_distrusted_contributor_sends_waits_in_words_that_do_not_tell(
+    call: Caller, stack: Stack, tasks: Any, label: Any, as_operator: dict[str, str]
+) -> None:
+    someone, calls = as_user(stack, call)
+    for seed in range(600, 605):
+        label(seed)
+        given = tasks(0.0).next(someone, "scratch", "correlation")
+        box = {"x1": 40, "y1": 2, "x2": 60, "y2": 9}
+        boxes = [{"class_name": "dent", "box": box}]
+        assert answer_to(calls, given.prediction_id, boxes, "corrected").status == 201
+
+    kept = calls(
+        "POST",
+        "/v1/models/scratch/detections?keep=true",
+        photo(610),
+        content_type="image/jpeg",
+    ).json
+    answer = answer_to(calls, kept["prediction_id"], [], "confirmed").json
+    assert answer["state"] == "quarantined"
+    assert answer["message"].startswith("Thank you. A person will look at your boxes")
+    assert "trust" not in answer["message"]
+    assert "control" not in answer["message"]
+
+    number = answer["submission_id"]
+    [item] = call("GET", f"/v1/review?after={number - 1}", **as_operator).json["waiting"]
+    assert item["reasons"] == ["Their accuracy on 5 control tasks is 0.00, below 0.5."]
+    body = {"decision": "accept", "why": "fine", "seen": item["updated_at"]}
+    done = call(
+        "POST",
+        f"/v1/review/{number}",
+        json.dumps(body).encode(),
+        content_type="application/json",
+        **as_operator,
+    )
+    assert done.status == 200, done.body
+    sha256 = hashlib.sha256(photo(610)).hexdigest()
+    [image] = Pool(stack.services.database).of_images("scratch", [sha256])
+    assert image.user_address == someone

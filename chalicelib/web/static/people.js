@@ -128,7 +128,12 @@ function row(sent) {
     make('td', null, `${sent.model} ${sent.version}`),
     make('td', null, `${sent.predicted_boxes} → ${sent.submitted_boxes}`),
     make('td', null, sent.score.toFixed(2), sent.suspicious && ' !'),
-    make('td', null, sent.reviewed_by ? `${sent.state} by ${sent.reviewed_by}` : sent.state));
+    make('td', null, stateOf(sent)));
+}
+
+function stateOf(sent) {
+  if (sent.control) return 'control task';
+  return sent.reviewed_by ? `${sent.state} by ${sent.reviewed_by}` : sent.state;
 }
 
 function trainedOn(who) {
