@@ -138,6 +138,21 @@ def test_a_click_takes_the_smallest_box_and_draws_none(desk) -> None:
     assert len(page.rows()) == before
 
 
+def test_a_drag_is_taken_back_with_escape(desk) -> None:
+    page = desk()
+    page.drag((300, 10), (340, 50))
+    before = page.look()
+    for start in [(20, 20), (320, 30), (340, 50)]:
+        page.mouse.move(*page.at(*start))
+        page.mouse.down()
+        page.mouse.move(*page.at(start[0] + 30, start[1] + 30), steps=3)
+        page.press("Escape")
+        page.mouse.move(*page.at(start[0] + 40, start[1] + 10), steps=3)
+        page.mouse.up()
+        page.settle()
+        assert page.look() == before
+
+
 def test_there_is_no_limit_to_the_number_of_boxes(desk) -> None:
     page = desk()
     before = len(page.rows())
@@ -288,6 +303,7 @@ def test_that_nothing_is_there_is_asked_twice_where_there_are_boxes(desk) -> Non
     assert page.posts("submissions") == []
     page.get_by_role("button", name="Nothing to see here").click()
     assert page.send("Nothing is there")["answer"] == "empty"
+    expect(page.locator("#list .row")).to_have_count(0)
 
 
 def test_that_nothing_is_there_is_sent_at_once_where_no_box_is(desk) -> None:

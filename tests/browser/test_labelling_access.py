@@ -201,6 +201,17 @@ def test_two_fingers_zoom_and_draw_nothing(desk) -> None:
     assert page.look() == before
 
 
+def test_one_finger_moves_the_photo_where_that_is_wanted(desk) -> None:
+    page = desk(**PHONE)
+    hand = Hand(page)
+    hand.pinch(200, 150, 60, 240)
+    page.get_by_role("button", name="Move", exact=True).click()
+    before, place = page.look(), page.at(200, 150)
+    hand.drag((200, 150), (230, 170))
+    assert page.at(200, 150) != pytest.approx(place, abs=20)
+    assert page.look() == before
+
+
 def test_a_second_finger_takes_back_what_the_first_began(desk) -> None:
     page = desk(**PHONE)
     before = page.look()

@@ -212,6 +212,14 @@ export class Canvas extends EventTarget {
     this.annotator.cancelSelected();
   }
 
+  /** @returns {boolean} whether a drag was going on, which is taken back */
+  cancel() {
+    if (!this.began) return false;
+    this.interrupt();
+    this.restore();
+    return true;
+  }
+
   released({ event, travelled }) {
     if (!this.annotator) return;
     this.restore();

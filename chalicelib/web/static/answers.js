@@ -91,6 +91,7 @@ export class Answers {
       const told = await submit(task, answer, draft.boxes);
       this.sending = false;
       tool.faults = new Map();
+      if (answer === 'empty') draft.set([]);
       draft.close({ ...told, answer });
       if (tool.draft === draft) this.sent();
     } catch (problem) {

@@ -58,7 +58,7 @@ const ACTS = {
   Enter: (tool) => tool.classField.focus(),
   Delete: (tool) => tool.remove(tool.chosen),
   Backspace: (tool) => tool.remove(tool.chosen),
-  Escape: (tool) => tool.choose(null),
+  Escape: (tool) => tool.letGo(),
   '+': ({ viewport }) => viewport.zoomBy(ZOOM_STEP),
   '=': ({ viewport }) => viewport.zoomBy(ZOOM_STEP),
   '-': ({ viewport }) => viewport.zoomBy(1 / ZOOM_STEP),

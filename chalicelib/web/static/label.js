@@ -194,6 +194,11 @@ export class Tool {
     if (box) this.sayBox(box);
   }
 
+  /** Let go of the drag that is going on, or of the box that is chosen. */
+  letGo() {
+    if (!this.canvas.cancel()) this.choose(null);
+  }
+
   step(by) {
     const { boxes } = this.draft;
     if (!boxes.length) return;
