@@ -260,17 +260,7 @@ def keep(site: Site) -> Callable[..., str]:
     return keep
 
 
-TAKEN = {
-    "submission_id": 1,
-    "prediction_id": "",
-    "model": "scratch",
-    "version": 1,
-    "state": "accepted",
-    "message": "Thank you. Your boxes are used from now on.",
-    "score": 0.1,
-    "changes": {"kept": 1, "moved": 0, "relabelled": 0, "removed": 0, "added": 1},
-    "change": "new",
-}
+TAKEN = {"state": "accepted", "message": "Thank you.", "changes": {}, "change": "new"}
 
 
 class Desk:
@@ -331,9 +321,10 @@ class Desk:
         self.page.mouse.move(*self.at(x, y))
 
     def send(self, name: str) -> Any:
-        """Answer by a button, and return what was sent."""
+        """Answer by a button, see that it is taken, and return what was sent."""
         with self.page.expect_request("**/submissions") as sent:
             self.page.get_by_role("button", name=name).click()
+        self.page.locator("#outcome").wait_for()
         return sent.value.post_data_json
 
     def sent_edges(self, name: str = "Here are the right ones") -> list[tuple[float, ...]]:
@@ -349,7 +340,11 @@ class Desk:
 
 @pytest.fixture
 def desk(visit: Visitor, keep: Callable[..., str], sample: Callable[[int], Path]) -> Any:
-    """Open the labelling tool with a photo, which is kept first."""
+    """Open the labelling tool with a photo, which is kept first.
+
+    The model is the real one, with the class that it has, unless others are wanted: then its
+    classes are made up, and so is what becomes of an answer.
+    """
 
     def open_desk(
         picture: Path | None = None,
@@ -361,7 +356,7 @@ def desk(visit: Visitor, keep: Callable[..., str], sample: Callable[[int], Path]
         page = visit("label", **options)
         if classes:
             page.route("**/v1/models/scratch", lambda route: _with_classes(route, classes))
-        page.route("**/submissions", lambda route: route.fulfill(status=201, json=TAKEN))
+            page.route("**/submissions", lambda route: route.fulfill(status=201, json=TAKEN))
         page.goto(f"{visit.site.url}/label?prediction={prediction_id}")
         page.locator("#work").wait_for()
         return Desk(page, prediction_id)
