@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from urllib.parse import urlsplit
+
+import boto3
 import pytest
+from botocore.config import Config
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
+PATHS = Config(s3={"addressing_style": "path"})
 NO_TASK = {
     "type": "urn:sightloop:problem:no-task",
     "title": "No task",
@@ -83,13 +89,6 @@ def test_a_photo_that_waits_is_given_and_then_the_next(visit, keep, sample) -> N
     offer(page, first, second)
     page.get_by_role("button", name="Give me a photo").click()
     page.wait_for_url(f"**/label?prediction={first}*")
-    page.route(
-        "**/submissions",
-        lambda route: route.fulfill(
-            status=201,
-            json={"state": "accepted", "message": "Thank you.", "changes": {}, "change": "new"},
-        ),
-    )
     page.get_by_role("button", name="These boxes are right").click()
     page.get_by_role("button", name="Next photo").click()
     page.wait_for_url(f"**/label?prediction={second}*")
@@ -141,3 +140,32 @@ def test_the_tool_works_below_a_path(visit) -> None:
     page.get_by_role("link", name="Label").click()
     page.wait_for_url("**/api/label")
     expect(page.locator("#choose")).to_be_enabled()
+
+
+def test_an_answer_becomes_a_label_of_the_dataset(desk, make_picture) -> None:
+    picture = make_picture("mine.jpg", sample=2, size=(460, 310))
+    page = desk(picture)
+    count = len(page.rows())
+    page.drag((300, 10), (346, 41))
+    page.send("Here are the right ones")
+    expect(page.locator("#outcome-changes")).to_contain_text("1 added")
+
+    shown_from = urlsplit(page.locator("#photo").get_attribute("src"))
+    s3 = boto3.client("s3", endpoint_url=f"http://{shown_from.netloc}", config=PATHS)
+    bucket = shown_from.path.split("/")[1]
+    sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()
+    kept = s3.list_objects_v2(Bucket=bucket, Prefix="models/scratch/labels/")["Contents"]
+    [key] = [each["Key"] for each in kept if sha256 in each["Key"]]
+    label = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode().splitlines()
+    drawn = [float(number) for number in label[-1].split()]
+    assert len(label) == count + 1
+    assert drawn == pytest.approx([0, 323 / 460, 25.5 / 310, 46 / 460, 31 / 310], abs=1e-6)
+
+
+def test_another_answer_takes_the_place_of_the_first(desk, make_picture) -> None:
+    page = desk(make_picture("mine.jpg", sample=4, size=(470, 310)))
+    page.send("These boxes are right")
+    page.get_by_role("button", name="Change my answer").click()
+    page.drag((300, 10), (346, 41))
+    page.send("Here are the right ones")
+    expect(page.locator("#outcome-changes")).to_contain_text("takes the place of your earlier")
