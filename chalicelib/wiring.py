@@ -125,7 +125,8 @@ class Services:
         from chalicelib.trust.announcements import BanFollowUp
         from chalicelib.trust.report_list import ReportListWriter
 
-        return BanFollowUp(self.ledger, ReportListWriter(self.store, self.ledger.bans))
+        writer = ReportListWriter(self.store, self.ledger.bans)
+        return BanFollowUp(self.ledger, writer, self.submissions.settle)
 
     @functools.cached_property
     def catalog(self) -> Catalog:

@@ -104,11 +104,7 @@ def _reconcile(stage: Stage) -> list[Statement]:
             ["sqs:GetQueueUrl", "sqs:ReceiveMessage"],
             [stage.arn("sqs", dead_letters)],
         ),
-        *_rewrite_report_list(stage),
-        _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
-        _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
-        _list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS, PREDICTIONS),
-        *_keep_datasets(stage),
+        *_follow_bans(stage),
     ]
 
 
@@ -127,13 +123,18 @@ def _keep_datasets(stage: Stage) -> list[Statement]:
     ]
 
 
-def _rewrite_report_list(stage: Stage) -> list[Statement]:
+def _follow_bans(stage: Stage) -> list[Statement]:
+    """Let a function rewrite the report list, and move the labels of those concerned."""
     store = stage.settings.store_bucket
     return [
         _read_secret(stage),
         _read_objects(stage, "ReadReportList", store, REPORT_LIST),
         _list_keys(stage, "TellMissingReportList", store, REPORT_LIST),
         _write_objects(stage, "WriteReportList", store, REPORT_LIST),
+        _read_objects(stage, "ReadModels", store, MODELS),
+        _read_objects(stage, "ReadResults", store, PREDICTIONS),
+        _list_keys(stage, "TellMissingModels", store, MODELS, PREDICTIONS),
+        *_keep_datasets(stage),
     ]
 
 
@@ -142,7 +143,7 @@ _OF_FUNCTION: dict[str, Callable[[Stage], list[Statement]]] = {
     "on_upload": _on_upload,
     "identify": _identify,
     "reconcile": _reconcile,
-    "update_reported_list": _rewrite_report_list,
+    "update_reported_list": _follow_bans,
 }
 
 

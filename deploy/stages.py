@@ -44,7 +44,7 @@ FUNCTIONS = {
     "on_upload": Size(memory_mb=512, timeout_seconds=30),
     "identify": Size(memory_mb=3008, timeout_seconds=WORKER_TIMEOUT_SECONDS),
     "reconcile": Size(memory_mb=512, timeout_seconds=300, uses_database=True),
-    "update_reported_list": Size(memory_mb=512, timeout_seconds=60, uses_database=True),
+    "update_reported_list": Size(memory_mb=512, timeout_seconds=120, uses_database=True),
 }
 
 # A stage's names follow from its own, and a database's address is a secret, not for git.

@@ -14,12 +14,14 @@ LOOK_AGAIN_SECONDS = 0.2
 
 
 class BanFollowUp:
-    """Brings the report list to what the bans are.
+    """Brings the report list, and the labels of those concerned, to what the bans are.
 
     Parameters
     ----------
     ledger : Ledger
     report_list : ReportListWriter
+    settle : callable
+        Takes back the labels of banned users, and puts those of others back; safe to repeat.
     wait : callable, optional
         Waits so many seconds.
     """
@@ -28,14 +30,18 @@ class BanFollowUp:
         self,
         ledger: Ledger,
         report_list: ReportListWriter,
+        settle: Callable[[], object],
         wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self._ledger = ledger
         self._report_list = report_list
+        self._settle = settle
         self._wait = wait
 
     def run(self, decision_id: int | None = None) -> int:
-        """Rewrite the list and return how many are banned; doing it again changes nothing.
+        """Rewrite the list, then settle labels; return how many are banned.
+
+        Doing it again changes nothing.
 
         Parameters
         ----------
@@ -49,7 +55,9 @@ class BanFollowUp:
         """
         if decision_id is not None:
             self._wait_for(decision_id)
-        return self._report_list.rebuild()
+        banned = self._report_list.rebuild()
+        self._settle()
+        return banned
 
     def _wait_for(self, decision_id: int) -> None:
         for _ in range(LOOKS):

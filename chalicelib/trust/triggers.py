@@ -25,7 +25,7 @@ class BansChanged(BaseModel):
 @blueprint.lambda_function(name="update_reported_list")
 @flushed
 def update_reported_list(event: dict[str, Any], context: Any) -> dict[str, int]:
-    """Rewrite the report list from the bans; called by the database, by NOTIFY locally."""
+    """Rewrite the report list and settle labels; called by the database, by NOTIFY locally."""
     bind_correlation_id(getattr(context, "aws_request_id", None))
     try:
         announced = BansChanged.model_validate(event)

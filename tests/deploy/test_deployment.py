@@ -25,7 +25,7 @@ FUNCTIONS = {  # memory in MB, timeout in seconds, what Lambda calls
     "on_upload": (512, 30, "chalicelib.predictions.triggers.on_upload"),
     "identify": (3008, 120, "chalicelib.predictions.triggers.identify"),
     "reconcile": (512, 300, "chalicelib.predictions.triggers.reconcile"),
-    "update_reported_list": (512, 60, "chalicelib.trust.triggers.update_reported_list"),
+    "update_reported_list": (512, 120, "chalicelib.trust.triggers.update_reported_list"),
 }
 EVERYTHING = {"uploads", "store", "identify", "results", "table", "secret", "logs"}
 

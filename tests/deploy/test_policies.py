@@ -32,6 +32,7 @@ from deploy.stages import DEFAULTS, FUNCTIONS, Stage
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDERS = ("uploads", "models", "pending_models", "predictions", "quarantine", "parked", "datasets")
+CONTRIBUTOR = "203.0.113.7"  # from where the recorded event came
 Cloud = Any
 Events = Callable[..., dict[str, Any]]
 Statement = dict[str, Any]
@@ -131,6 +132,9 @@ class Story:
         self._results_are_read()
         self._somebody_is_banned()
         self._much_is_lost()
+        for source in ("quarantine", "predictions"):
+            self._images_are_gone(f"{source}/gone.jpg")
+            self._the_contributor_is_banned_and_let_in()
 
     def _people_call(self) -> None:
         with_photo = {
@@ -169,6 +173,7 @@ class Story:
         services = self._services()
         services.pending_models.ask("bolts", ["bolt"], "ann")
         unseen = services.keeper.keep_unseen("bolts", ("bolt",), self._photo, "a-call")
+        self.unseen = unseen.prediction_id
         self._review(self._submit("scratch", self.kept, "empty"), "accepted")
         for model, prediction_id in (("scratch", self.kept), ("bolts", unseen.prediction_id)):
             submission = self._submit(model, prediction_id, "confirmed")
@@ -180,9 +185,9 @@ class Story:
             self._review(held.request_id, "accepted")
         self._submit("scratch", self.kept, "confirmed")
 
-    def _submit(self, model: str, prediction_id: str, answer: str) -> int:
+    def _submit(self, model: str, prediction_id: str, answer: str, **more: Any) -> int:
         path, headers = "/v1/models/{model}/submissions", {"Content-Type": "application/json"}
-        body = json.dumps({"prediction_id": prediction_id, "answer": answer})
+        body = json.dumps({"prediction_id": prediction_id, "answer": answer, **more})
         told = self._ask("POST", path, model=model, body=body, headers=headers)
         assert told["statusCode"] == 201, _body(told)
         return int(json.loads(_body(told))["submission_id"])
@@ -228,6 +233,15 @@ class Story:
         """The first of all, and another after that."""
         for user in ("vandal", "another"):
             self._services().ledger.ban(user, "ada", "spam")
+            self._call("update_reported_list", {})
+        bolt = {"class_id": 0, "box": {"x1": 10, "y1": 10, "x2": 60, "y2": 60}}
+        self._submit("bolts", self.unseen, "corrected", boxes=[bolt])
+        self._the_contributor_is_banned_and_let_in()
+
+    def _the_contributor_is_banned_and_let_in(self) -> None:
+        ledger = self._services().ledger
+        for decide in (ledger.ban, ledger.lift):
+            decide(CONTRIBUTOR, "ada", "test")
             self._call("update_reported_list", {})
 
     def _much_is_lost(self) -> None:

@@ -90,6 +90,40 @@ def test_the_eleventh_suspicious_request_shuts_out_and_lifting_lets_in_again(
     within_30_s(200, detect)
 
 
+def test_a_ban_takes_a_contributors_labels_out_of_the_dataset_and_lifting_puts_them_back(
+    stack: Stack, ledger: Ledger, photo: bytes
+) -> None:
+    user = f"contributor-{uuid.uuid4()}"
+    headers = token(stack, user)
+    before = labels(stack)
+    kept = stack.post(f"{DETECTIONS}?keep=true", data=photo, headers=headers).json()
+    answer = {"prediction_id": kept["prediction_id"], "answer": "confirmed"}
+    bearer = {"Authorization": headers["Authorization"]}
+    sent = stack.post("/v1/models/scratch/submissions", json=answer, headers=bearer)
+    assert (sent.status_code, sent.json()["state"]) == (201, "accepted")
+    [made] = labels(stack) - before
+
+    ledger.ban(f"user:{user}", "ada", "spam")
+    until(lambda: made not in labels(stack))
+
+    ledger.lift(f"user:{user}", "ada", "a mistake")
+    until(lambda: made in labels(stack))
+
+
+def labels(stack: Stack) -> set[str]:
+    """Return the keys of the label files of the dataset."""
+    below = {"Bucket": KEY["Bucket"], "Prefix": "models/scratch/labels/"}
+    found = stack.client("s3").list_objects_v2(**below)
+    return {each["Key"] for each in found.get("Contents", [])}
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_a_list_that_was_lost_is_written_again_when_the_stack_starts(
     starting: Callable[..., Stack], home_folder: Any, photo: bytes
 ) -> None:

@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from chalicelib import wiring
 from chalicelib.database import Database
-from chalicelib.errors import MalformedMessage, Unavailable
+from chalicelib.errors import MalformedMessage, StorageUnavailable, Unavailable
 from chalicelib.settings import Settings
 from chalicelib.trust.announcements import LOOKS, BanFollowUp
 from chalicelib.trust.ledger import Ledger
@@ -107,7 +107,7 @@ def test_a_decision_that_cannot_be_seen_yet_is_waited_for(
                 commit()
 
         follow_up = services.ban_follow_up
-        made = BanFollowUp(follow_up._ledger, follow_up._report_list, wait)
+        made = BanFollowUp(follow_up._ledger, follow_up._report_list, lambda: 0, wait)
         assert made.run(decision_id) == 1
 
     assert len(waits) == 3
@@ -120,13 +120,31 @@ def test_a_decision_that_never_comes_is_announced_again(services: wiring.Service
     """Lambda calls again what raised; of a transaction that was rolled back nothing is left."""
     waits: list[float] = []
     follow_up = services.ban_follow_up
-    made = BanFollowUp(follow_up._ledger, follow_up._report_list, waits.append)
+    made = BanFollowUp(follow_up._ledger, follow_up._report_list, lambda: 0, waits.append)
 
     with pytest.raises(Unavailable, match="decision 7"):
         made.run(7)
 
     assert len(waits) == LOOKS
     assert sum(waits) < 10
+
+
+def test_the_list_is_written_before_labels_are_settled_and_whatever_becomes_of_them(
+    services: wiring.Services,
+) -> None:
+    services.ledger.ban("vandal", "ada", "spam")
+    seen: list[list[str]] = []
+
+    def settle() -> None:
+        seen.append(listed(services))
+        raise StorageUnavailable("S3 does not answer")
+
+    follow_up = services.ban_follow_up
+    made = BanFollowUp(follow_up._ledger, follow_up._report_list, settle)
+
+    with pytest.raises(StorageUnavailable):  # so that Lambda calls again
+        made.run()
+    assert seen == [["vandal"]]
 
 
 def test_aws_calls_the_handler_that_the_app_knows() -> None:
