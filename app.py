@@ -6,6 +6,8 @@ from chalicelib.catalog import routes as catalog
 from chalicelib.inference import routes as inference
 from chalicelib.labels import routes as labels
 from chalicelib.labels.datasets import routes as datasets
+from chalicelib.labels.transfers import routes as transfers
+from chalicelib.labels.transfers import triggers as transfer_triggers
 from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
 from chalicelib.review import routes as review
@@ -24,6 +26,7 @@ for api in (
     labels.api,
     datasets.api,
     review.api,
+    transfers.api,
     trust.api,
     routes.api,
 ):
@@ -31,3 +34,4 @@ for api in (
     routes.documented.extend(api.operations)
 app.register_blueprint(triggers.blueprint)
 app.register_blueprint(trust_triggers.blueprint)
+app.register_blueprint(transfer_triggers.blueprint)

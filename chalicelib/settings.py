@@ -30,6 +30,7 @@ class Settings(BaseModel):
     store_bucket: str = Field("sightloop-local-store", min_length=3, max_length=63)
     identify_queue: str = Field("sightloop-local-identify", min_length=1, max_length=80)
     results_queue: str = Field("sightloop-local-results", min_length=1, max_length=80)
+    jobs_queue: str = Field("sightloop-local-jobs", min_length=1, max_length=80)
     predictions_table: str = Field("sightloop-local-predictions", min_length=3, max_length=255)
     database_url: str = Field("", description="PostgreSQL; empty: as the secret says")
     secret_name: str = Field("sightloop-local", min_length=1, max_length=512)
@@ -37,6 +38,7 @@ class Settings(BaseModel):
 
     max_body_bytes: int = Field(4_500_000, gt=0, description="synchronous call, after base64")
     max_upload_bytes: int = Field(50 * MEBIBYTE, gt=0)
+    max_import_bytes: int = Field(5 * 1024 * MEBIBYTE, gt=0, le=5 * 1024 * MEBIBYTE)
     max_pixels: int = Field(80_000_000, gt=0, le=170_000_000)
     max_images_per_call: int = Field(16, gt=0)
     upload_expires_seconds: int = Field(3600, gt=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from chalicelib.aws import translated
 from chalicelib.errors import Conflict, ObjectNotFound, StorageUnavailable
 
 NOT_MODIFIED = "304"
+PART_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,49 @@ class PresignedPost:
 
     url: str
     fields: Mapping[str, str]
+
+
+class PartWriter:
+    """A stream into an object that is sent in parts, so that no more than one is held.
+
+    Parameters
+    ----------
+    s3 : botocore S3 client
+    upload : mapping
+        Bucket, key and id of the upload.
+    part_bytes : int
+        Of each part but the last; S3 takes 10,000 of them, of 5 MiB at least.
+    """
+
+    def __init__(self, s3: Any, upload: Mapping[str, str], part_bytes: int = PART_BYTES) -> None:
+        self._s3, self.upload, self._part_bytes = s3, upload, part_bytes
+        self._held = bytearray()
+        self._parts: list[dict[str, Any]] = []
+
+    def write(self, content: bytes) -> int:
+        """Take some bytes, and send what makes up a part."""
+        self._held += content
+        while len(self._held) >= self._part_bytes:
+            self._send(bytes(self._held[: self._part_bytes]))
+            del self._held[: self._part_bytes]
+        return len(content)
+
+    def flush(self) -> None:
+        """Do nothing: a part cannot be sent before it is full."""
+
+    def complete(self) -> None:
+        """Send what is left, and make the object of the parts."""
+        if self._held or not self._parts:
+            self._send(bytes(self._held))
+        with translated(StorageUnavailable, f"writing {self.upload['Key']}"):
+            parts = {"Parts": self._parts}
+            self._s3.complete_multipart_upload(**self.upload, MultipartUpload=parts)
+
+    def _send(self, part: bytes) -> None:
+        number = len(self._parts) + 1
+        with translated(StorageUnavailable, f"writing {self.upload['Key']}"):
+            sent = self._s3.upload_part(**self.upload, PartNumber=number, Body=part)
+        self._parts.append({"ETag": sent["ETag"], "PartNumber": number})
 
 
 class ObjectStore:
@@ -87,6 +132,29 @@ class ObjectStore:
                     return None
                 raise
 
+    def get_range(self, key: str, start: int, stop: int, etag: str) -> bytes:
+        """Read the bytes of an object from one place up to, and without, another.
+
+        Raises
+        ------
+        ObjectNotFound
+            There is no such key.
+        Conflict
+            It has another ETag.
+        StorageUnavailable
+            It does not answer, or with less than was asked for.
+        """
+        with translated(StorageUnavailable, f"reading {key}"):
+            answer = self._s3.get_object(
+                Bucket=self.bucket, Key=key, Range=f"bytes={start}-{stop - 1}", IfMatch=etag
+            )
+            body = bytes(answer["Body"].read())
+        if answer["ETag"].strip('"') != etag:  # not every S3 looks at the condition
+            raise Conflict(f"reading {key}: it is another by now")
+        if len(body) != stop - start:
+            raise StorageUnavailable(f"reading {key}: {len(body)} of {stop - start} bytes came")
+        return body
+
     def put(
         self,
         key: str,
@@ -96,6 +164,26 @@ class ObjectStore:
     ) -> None:
         """Write an object whole; readers see the old one or the new one, never half."""
         self._write(key, body, content_type, metadata)
+
+    @contextmanager
+    def writer(self, key: str, content_type: str) -> Iterator[PartWriter]:
+        """Give a stream into an object, which is there when the block ends, and not if it raises.
+
+        Raises
+        ------
+        StorageUnavailable
+        """
+        place = {"Bucket": self.bucket, "Key": key}
+        with translated(StorageUnavailable, f"writing {key}"):
+            begun = self._s3.create_multipart_upload(**place, ContentType=content_type)
+        stream = PartWriter(self._s3, {**place, "UploadId": begun["UploadId"]})
+        try:
+            yield stream
+            stream.complete()
+        except BaseException:
+            with translated(StorageUnavailable, f"giving up {key}"):
+                self._s3.abort_multipart_upload(**stream.upload)
+            raise
 
     def put_over(
         self,

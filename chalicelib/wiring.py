@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from chalicelib.labels.models import KnownModels
     from chalicelib.labels.sizes import DatasetSizes
     from chalicelib.labels.submissions import Submissions
+    from chalicelib.labels.transfers.desk import TransferDesk
+    from chalicelib.labels.transfers.table import Transfers
+    from chalicelib.labels.transfers.worker import TransferWorker
     from chalicelib.predictions import (
         Announcer,
         Intake,
         PredictionReader,
         PredictionTable,
-        Queue,
         Reconciler,
         UploadDesk,
     )
     from chalicelib.predictions.keeper import Keeper
     from chalicelib.predictions.worker import Worker
+    from chalicelib.queues import Queue
     from chalicelib.review.assessor import Assessor
     from chalicelib.review.people import People
     from chalicelib.review.queue import Review
@@ -140,8 +143,10 @@ class Services:
         """Who makes versions serve."""
         from chalicelib.catalog import Publisher
 
-        database = self.database if self.settings.database_url else None
-        return Publisher(self.store, self.catalog, database, self.now)
+        if not self.settings.database_url:
+            return Publisher(self.store, self.catalog, None, self.now)
+        move = lambda _: self.dataset.follow_promotions()  # noqa: E731 - made when it is needed
+        return Publisher(self.store, self.catalog, self.database, self.now, move)
 
     @functools.cached_property
     def pending_models(self) -> PendingModels:
@@ -177,6 +182,43 @@ class Services:
         from chalicelib.labels.datasets.versions import DatasetVersions
 
         return DatasetVersions(self.database, self.store)
+
+    @functools.cached_property
+    def transfers_table(self) -> Transfers:
+        """The rows of imports and exports."""
+        from chalicelib.labels.transfers.table import Transfers
+
+        return Transfers(self.database)
+
+    @functools.cached_property
+    def transfers(self) -> TransferDesk:
+        """Where imports and exports are asked for."""
+        from chalicelib.labels.transfers.desk import FormTerms, TransferDesk
+
+        settings = self.settings
+        return TransferDesk(
+            self.transfers_table,
+            self.uploads,
+            self.store,
+            self.queue(settings.jobs_queue),
+            FormTerms(settings.max_import_bytes, settings.upload_expires_seconds),
+            self.now,
+        )
+
+    @functools.cached_property
+    def transfer_worker(self) -> TransferWorker:
+        """Who works on imports and exports."""
+        from chalicelib.labels.transfers.exporter import Exporter
+        from chalicelib.labels.transfers.importer import Importer, Stores
+        from chalicelib.labels.transfers.records import Kind
+        from chalicelib.labels.transfers.worker import TransferWorker
+
+        table, names = self.transfers_table, self.pending_models.class_names
+        stores = Stores(self.uploads, self.store)
+        importer = Importer(table, self.database, stores, self.dataset, names)
+        exporter = Exporter(table, self.database, self.store, names, self.now)
+        steps = {Kind.IMPORT: importer.step, Kind.EXPORT: exporter.step}
+        return TransferWorker(table, self.queue(self.settings.jobs_queue), steps)
 
     @functools.cached_property
     def inference(self) -> Inference:
@@ -348,7 +390,7 @@ class Services:
 
     def queue(self, name: str) -> Queue:
         """Return an SQS queue by its name."""
-        from chalicelib.predictions import Queue
+        from chalicelib.queues import Queue
 
         return Queue(self.client("sqs"), name)
 

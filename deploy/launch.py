@@ -85,7 +85,7 @@ def deploy(project: Project, stage: Stage) -> str:
     bundled.register(Services(with_database, {"s3": client("s3")}), project.root / "models")
     record = Record(project.chalice, stage, client("s3"))
     record.fetch()
-    record.adopt_trigger(client("lambda"))
+    record.adopt_triggers(client("lambda"))
     run_chalice(project, stage, "deploy")
     record.keep()
     triggers.finish(client("lambda"), stage)

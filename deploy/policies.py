@@ -33,6 +33,9 @@ NETWORK_ACTIONS = (
     "ec2:UnassignPrivateIpAddresses",
 )
 UPLOADS = "uploads/*"
+IMPORTS = "imports/*"  # in both buckets
+EXPORTS = "exports/*"
+REQUESTS = "pending_models/*/model.yaml"
 DATASETS = "datasets/*"
 
 
@@ -62,9 +65,12 @@ def _api_handler(stage: Stage) -> list[Statement]:
             REPORT_LIST,
             DATASETS,
         ),
-        _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS),
         _write_objects(stage, "Quarantine", settings.store_bucket, QUARANTINE),
         *_keep_datasets(stage),
+        _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
+        _write_objects(stage, "AskForModels", settings.store_bucket, REQUESTS),
+        _read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
+        _send(stage, "SendJobs", settings.jobs_queue),
         _keep_records(stage),
         _read_secret(stage),
     ]
@@ -74,14 +80,33 @@ def _on_upload(stage: Stage) -> list[Statement]:
     return [_keep_records(stage), _send(stage, "SendToWorkers", stage.settings.identify_queue)]
 
 
+def _on_import(stage: Stage) -> list[Statement]:
+    return [_send(stage, "SendJobs", stage.settings.jobs_queue), _read_secret(stage)]
+
+
+def _work_jobs(stage: Stage) -> list[Statement]:
+    settings = stage.settings
+    store = settings.store_bucket
+    return [
+        _take(stage, settings.jobs_queue),
+        _send(stage, "AskForMoreTime", settings.jobs_queue),
+        _read_objects(stage, "ReadUploads", settings.uploads_bucket, IMPORTS),
+        _list_keys(stage, "TellMissingUploads", settings.uploads_bucket, IMPORTS),
+        _read_objects(stage, "ReadModels", store, MODELS),
+        _list_keys(stage, "TellMissingModels", store, MODELS),
+        _write_objects(stage, "KeepWhatWasChecked", store, IMPORTS),
+        _write_objects(stage, "WriteExports", store, EXPORTS),
+        _read_objects(stage, "WeighExports", store, EXPORTS),
+        _allow("GiveUpExports", ["s3:AbortMultipartUpload"], [stage.bucket_arn(store, EXPORTS)]),
+        *_keep_datasets(stage),
+        _read_secret(stage),
+    ]
+
+
 def _identify(stage: Stage) -> list[Statement]:
     settings = stage.settings
     return [
-        _allow(
-            "TakeMessages",
-            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
-            [stage.arn("sqs", settings.identify_queue)],
-        ),
+        _take(stage, settings.identify_queue),
         _read_objects(stage, "ReadUploads", settings.uploads_bucket, UPLOADS),
         _list_keys(stage, "TellMissingUploads", settings.uploads_bucket, UPLOADS),
         _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
@@ -96,9 +121,10 @@ def _reconcile(stage: Stage) -> list[Statement]:
     settings = stage.settings
     dead_letters = f"{settings.identify_queue}{DEAD_LETTER_SUFFIX}"
     return [
-        _list_keys(stage, "ListUploads", settings.uploads_bucket, UPLOADS),
+        _list_keys(stage, "ListUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
         _keep_records(stage, "dynamodb:BatchGetItem"),
         _send(stage, "SendAgain", settings.identify_queue, settings.results_queue),
+        _send(stage, "SendJobs", settings.jobs_queue),
         _allow(
             "LookAtDeadLetters",
             ["sqs:GetQueueUrl", "sqs:ReceiveMessage"],
@@ -112,7 +138,7 @@ def _keep_datasets(stage: Stage) -> list[Statement]:
     """Let a function make the files of datasets, and take them out again."""
     store = stage.settings.store_bucket
     return [
-        _read_objects(stage, "ReadImages", store, *IMAGES),
+        _read_objects(stage, "ReadImages", store, *IMAGES, IMPORTS),
         _list_keys(stage, "TellMissingImages", store, *IMAGES),
         _write_objects(stage, "MakeDatasets", store, *DATASET_FILES, PARKED),
         _allow(
@@ -142,6 +168,8 @@ _OF_FUNCTION: dict[str, Callable[[Stage], list[Statement]]] = {
     "api_handler": _api_handler,
     "on_upload": _on_upload,
     "identify": _identify,
+    "on_import": _on_import,
+    "work_jobs": _work_jobs,
     "reconcile": _reconcile,
     "update_reported_list": _follow_bans,
 }
@@ -197,6 +225,11 @@ def _keep_records(stage: Stage, *more: str) -> Statement:
 
 def _read_secret(stage: Stage) -> Statement:
     return _allow("ReadSecret", ["secretsmanager:GetSecretValue"], [stage.secret_arn])
+
+
+def _take(stage: Stage, queue: str) -> Statement:
+    actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    return _allow("TakeMessages", actions, [stage.arn("sqs", queue)])
 
 
 def _send(stage: Stage, sid: str, *queues: str) -> Statement:

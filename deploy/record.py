@@ -17,7 +17,7 @@ from deploy.cloud import code_of, log
 from deploy.stages import Stage
 
 NOT_THERE = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
-TRIGGER = "identify-sqs-event-source"
+WORKERS = {"identify": "identify_queue", "work_jobs": "jobs_queue"}  # and what they are fed from
 
 Resources = dict[str, dict[str, Any]]
 
@@ -67,19 +67,24 @@ class Record:
                 **self._place, Body=self._file.read_bytes(), ContentType="application/json"
             )
 
-    def adopt_trigger(self, lambda_: Any) -> None:
-        """Note the worker's trigger where a deployment broke off before Chalice noted it.
+    def adopt_triggers(self, lambda_: Any) -> None:
+        """Note the workers' triggers where a deployment broke off before Chalice noted them.
 
-        Chalice would make it again, which Lambda refuses.
+        Chalice would make them again, which Lambda refuses.
         """
+        for worker in WORKERS:
+            self._adopt_trigger(lambda_, worker)
+
+    def _adopt_trigger(self, lambda_: Any, worker: str) -> None:
         held = self.resources()
-        mappings = triggers_of_worker(lambda_, self._stage)
-        if TRIGGER in held or not mappings:
+        trigger = f"{worker}-sqs-event-source"
+        mappings = triggers_of_worker(lambda_, self._stage, worker)
+        if trigger in held or not mappings:
             return
         row = {
-            "name": TRIGGER,
+            "name": trigger,
             "resource_type": "sqs_event",
-            "queue": self._stage.settings.identify_queue,
+            "queue": queue_of(self._stage, worker),
             "queue_arn": mappings[0]["EventSourceArn"],
             "event_uuid": mappings[0]["UUID"],
             "lambda_arn": mappings[0]["FunctionArn"],
@@ -90,9 +95,14 @@ class Record:
         self._file.write_text(json.dumps(rows, indent=2), encoding="utf-8")
 
 
-def triggers_of_worker(lambda_: Any, stage: Stage) -> list[dict[str, Any]]:
-    """Return the event source mappings from the identify queue to the stage's worker."""
-    function = stage.function("identify")
-    queue = stage.arn("sqs", stage.settings.identify_queue)
+def queue_of(stage: Stage, worker: str) -> str:
+    """Return the name of the queue that a worker is fed from."""
+    return str(getattr(stage.settings, WORKERS[worker]))
+
+
+def triggers_of_worker(lambda_: Any, stage: Stage, worker: str) -> list[dict[str, Any]]:
+    """Return the event source mappings from a worker's queue to the stage's worker."""
+    function = stage.function(worker)
+    queue = stage.arn("sqs", queue_of(stage, worker))
     found = lambda_.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]
     return [each for each in found if each["FunctionArn"].endswith(f":{function}")]

@@ -23,6 +23,7 @@ from deploy.cloud import ClientOf, clients, code_of, is_aws, log, tolerated_on_s
 from deploy.secret import ensure_secret
 
 WORKER_TIMEOUT_SECONDS = 120
+JOB_TIMEOUT_SECONDS = 900  # no function may take longer
 DAY_SECONDS = 24 * 60 * 60
 LONG_POLL_SECONDS = 10  # below the 20 s after which our clients give up on an answer
 BACKUPS_BEGIN_SECONDS = 60
@@ -49,7 +50,11 @@ def ensure(settings: Settings, client: ClientOf | None = None) -> None:
     client = client or clients(settings.region)
     ensure_uploads_bucket(client("s3"), settings)
     ensure_store_bucket(client("s3"), settings)
-    longest = {settings.identify_queue: 6 * WORKER_TIMEOUT_SECONDS, settings.results_queue: 60}
+    longest = {
+        settings.identify_queue: 6 * WORKER_TIMEOUT_SECONDS,
+        settings.results_queue: 60,
+        settings.jobs_queue: JOB_TIMEOUT_SECONDS + 60,  # nobody waits for a batch: it is of one
+    }
     for queue, visibility_seconds in longest.items():
         ensure_queue(client("sqs"), queue, visibility_seconds, settings.identify_max_receives)
     ensure_table(client("dynamodb"), settings)
@@ -84,10 +89,13 @@ def ensure_store_bucket(s3: Any, settings: Settings) -> None:
     _ensure_bucket(s3, bucket, settings.region)
     with tolerated_on_stand_ins(s3, "keep old versions of objects"):
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for_a_week = {"Expiration": {"Days": 7}}
     results = {"Expiration": {"Days": settings.prediction_ttl_days}}
     rules = [
         _rule("predictions-expire", "predictions/", **results, **_old_versions(1)),
         _rule("models-keep-old-versions", "models/", **_old_versions(30)),
+        _rule("imports-expire", "imports/", **for_a_week, **_old_versions(1)),
+        _rule("exports-expire", "exports/", **for_a_week, **_old_versions(1)),
     ]
     _put_lifecycle(s3, bucket, rules)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chalicelib.errors import ConfigurationError
 from chalicelib.settings import Settings
-from deploy.resources import WORKER_TIMEOUT_SECONDS
+from deploy.resources import JOB_TIMEOUT_SECONDS, WORKER_TIMEOUT_SECONDS
 
 APP = "sightloop"
 EXAMPLE_ACCOUNT = "123456789012"
@@ -43,6 +43,8 @@ FUNCTIONS = {
     "api_handler": Size(memory_mb=3008, timeout_seconds=29, uses_database=True),
     "on_upload": Size(memory_mb=512, timeout_seconds=30),
     "identify": Size(memory_mb=3008, timeout_seconds=WORKER_TIMEOUT_SECONDS),
+    "on_import": Size(memory_mb=512, timeout_seconds=30, uses_database=True),
+    "work_jobs": Size(memory_mb=3008, timeout_seconds=JOB_TIMEOUT_SECONDS, uses_database=True),
     "reconcile": Size(memory_mb=512, timeout_seconds=300, uses_database=True),
     "update_reported_list": Size(memory_mb=512, timeout_seconds=120, uses_database=True),
 }
@@ -57,6 +59,7 @@ CHANGEABLE = frozenset(
         "live_version_ttl_seconds",
         "max_body_bytes",
         "max_images_per_call",
+        "max_import_bytes",
         "max_pixels",
         "max_upload_bytes",
         "min_training_set_size",
@@ -106,6 +109,7 @@ class Stage(BaseModel):
                 "store_bucket": f"{of_stage}-store-{self.account}",
                 "identify_queue": f"{of_stage}-identify",
                 "results_queue": f"{of_stage}-results",
+                "jobs_queue": f"{of_stage}-jobs",
                 "predictions_table": f"{of_stage}-predictions",
                 "secret_name": of_stage,
             }

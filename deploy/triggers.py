@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.errors import ConfigurationError
 from deploy.cloud import code_of, log
-from deploy.record import triggers_of_worker
+from deploy.record import WORKERS, triggers_of_worker
 from deploy.stages import Stage
 
 REPORTS_FAILURES = ["ReportBatchItemFailures"]
@@ -17,7 +17,7 @@ SETTLES_SECONDS = 60
 
 
 def finish(lambda_: Any, stage: Stage) -> int:
-    """Let the worker name the messages that failed, and limit how many workers run at a time.
+    """Let workers name the messages that failed, and limit how many of them run at a time.
 
     Without the first, one failed message brings back its whole batch, or, worse, none.
 
@@ -29,10 +29,14 @@ def finish(lambda_: Any, stage: Stage) -> int:
     Raises
     ------
     ConfigurationError
-        The worker has no trigger, or Lambda did not take the setting.
+        A worker has no trigger, or Lambda did not take the setting.
     """
-    function = stage.function("identify")
-    made = triggers_of_worker(lambda_, stage)
+    return sum(_finish(lambda_, stage, worker) for worker in WORKERS)
+
+
+def _finish(lambda_: Any, stage: Stage, worker: str) -> int:
+    function = stage.function(worker)
+    made = triggers_of_worker(lambda_, stage, worker)
     if not made:
         raise ConfigurationError(f"{function} has no queue for a trigger: run the deployment again")
     for mapping in made:

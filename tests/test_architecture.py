@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {"errors", "settings", "observability", "aws", "storage", "database", "secrets"}
+LEAVES = {"errors", "settings", "observability", "aws", "storage", "database", "secrets", "queues"}
 JUDGING = (
     "__init__",
     "boxes",

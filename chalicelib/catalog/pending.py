@@ -136,6 +136,19 @@ class PendingModels:
             raise ModelNotFound(f"the model {name!r} serves by now: see GET /v1/models/{name}")
         return _model(row[:-1])
 
+    def class_names(self, name: str) -> tuple[str, ...]:
+        """Return the classes of a model, whether it serves or is pending.
+
+        Raises
+        ------
+        ModelNotFound
+            There is no such model.
+        """
+        try:
+            return self._catalog.get(name).names
+        except ModelNotFound:
+            return self.get(name).class_names
+
     def _row(self, name: str) -> tuple[Any, ...] | None:
         with self._database.transaction() as rows:
             return _held(rows, name)

@@ -69,7 +69,7 @@ class Publisher:
         catalog: Catalog,
         database: Database | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        went_live: Callable[[str], None] = lambda name: None,
+        went_live: Callable[[str], object] = lambda name: None,
     ) -> None:
         self._store = store
         self._catalog = catalog

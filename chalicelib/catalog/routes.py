@@ -130,7 +130,7 @@ def show_model(model: ModelName) -> ModelDetail:
 def _sizes(models: list[str]) -> dict[str, Sizes]:
     """Return how large datasets are; nothing where the database cannot say: models serve on."""
     try:
-        return services().dataset_sizes.of_all(models)
+        return services().dataset_sizes.of_all(models) if services().has_database() else {}
     except SightloopError:
         logger.warning("models are shown without the sizes of their datasets", exc_info=True)
         return {}
@@ -178,6 +178,7 @@ class PendingLinks(BaseModel):
     """Where to go on."""
 
     self: str
+    imports: str = Field(description="POST to it for a form to send a ZIP of images with")
 
 
 class PendingAnswer(BaseModel):
@@ -259,7 +260,7 @@ def _pending(model: PendingModel, sizes: Sizes) -> PendingAnswer:
         min_training_set_size=least[0],
         min_validation_set_size=least[1],
         has_enough=sizes.training >= least[0] and sizes.validation >= least[1],
-        links=PendingLinks(self=here),
+        links=PendingLinks(self=here, imports=f"{here}/imports"),
     )
 
 

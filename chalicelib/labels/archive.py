@@ -1,13 +1,14 @@
-"""Read a ZIP of images and YOLO labels that a stranger sent: all of it is sound, or none is taken.
+"""Read a ZIP of images and labels that a stranger sent: all of it is sound, or none is taken.
 
 ``check`` reads everything once, an image at a time, and reports every fault by the file's name;
 ``images`` then gives image after image, and refuses an archive with faults. Both take a slice, so
 that many short calls can share a large archive. Only ``read``, ``seek`` and ``tell`` of the file
 are used, and no more than one image is held.
 
-The layouts are those of ``chalicelib.labels.archive_layout``. ``data.yaml`` (ultralytics) or
-``classes.txt`` names the archive's classes; labels are then turned by name into the classes of the
-model. An empty label is a valid one: nothing to see.
+The layouts of YOLO are those of ``chalicelib.labels.archive_layout``. ``data.yaml`` (ultralytics)
+or ``classes.txt`` names the archive's classes; labels are then turned by name into the classes of
+the model. An empty label is a valid one: nothing to see. How the documents of the other formats
+find their images is in ``chalicelib.labels.archive_documents``.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ from chalicelib.labels.archive_directory import (
     DIRECTORY_FAULTS,
     Entry,
     Fault,
+    Judgement,
     Kind,
     Limits,
     judge,
     open_zip,
 )
+from chalicelib.labels.archive_documents import YOLO, detect, matched
 from chalicelib.labels.archive_layout import Pair, hint_in, paired
+from chalicelib.labels.formats.label_set import ImageLabels
 from chalicelib.labels.words import Split, shown
 from chalicelib.vision import Detections, decode_image
 
@@ -113,6 +117,8 @@ class Archive:
     class_names : Sequence[str], optional
         Those of the model. Where not given, the archive has to name them.
     limits : Limits
+    kind : str, optional
+        The format, of ``formats.FORMATS``; where not given, the files' suffixes tell.
 
     Raises
     ------
@@ -125,19 +131,20 @@ class Archive:
         file: IO[bytes],
         class_names: Sequence[str] | None = None,
         limits: Limits | None = None,
+        kind: str | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._zip = open_zip(file, self._limits)
         judged = judge(self._zip, self._limits)
         self._faults = list(judged.faults)
-        named = self._names(judged.entries)
-        self.class_names = tuple(named if class_names is None else class_names)
-        self._named = tuple(named or self.class_names)
-        if not self.class_names and not self._faults:
-            detail = "neither data.yaml nor classes.txt names the classes"
-            self._faults.append(Fault("", Kind.CLASSES, detail))
-        self._pairs, alone = paired(judged.entries, judged.refused)
-        self._faults += alone
+        self.kind = kind or self._kind(judged.entries)
+        self.class_names = tuple(class_names or ())
+        self._named = self.class_names
+        if self.kind == YOLO:
+            self._pairs = self._own_labels(judged)
+        else:
+            self._pairs = self._in_documents(judged)
+        self._pairs.sort(key=lambda pair: pair.image.info.header_offset)  # a file is read forwards
         self._sizes: dict[str, tuple[int, int]] = {}  # of the images that were decoded
         self._class_ids = np.array(
             [self.class_names.index(n) if n in self.class_names else -1 for n in self._named],
@@ -167,10 +174,8 @@ class Archive:
         """
         faults, unlisted, boxes, sound = list(self._faults), 0, 0, 0
         seen: dict[str, tuple[str, bytes]] = {}
-        for count, pair in enumerate(self._pairs[start:stop], 1):
-            image, wrong = self._read(pair)
-            if image:
-                wrong = _contradicts(image, seen)
+        for count, (image, found) in enumerate(self.each(start, stop), 1):
+            wrong = _contradicts(image, seen) if image else found
             if image and not wrong:
                 sound, boxes = sound + 1, boxes + len(image.detections)
             room = max(0, self._limits.faults - len(faults))
@@ -181,8 +186,14 @@ class Archive:
                 told(count)
         return self._report(sound, boxes, faults, unlisted)
 
+    def each(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[ArchiveImage | None, list[Fault]]]:
+        """Give each image of a slice, or what is wrong with it, in the order of the file."""
+        return (self._read(pair) for pair in self._pairs[start:stop])
+
     def images(self, start: int = 0, stop: int | None = None) -> Iterator[ArchiveImage]:
-        """Give the images of a slice, or all, in the order of their paths.
+        """Give the images of a slice, or all, in the order in which they are in the file.
 
         Raises
         ------
@@ -191,8 +202,7 @@ class Archive:
             which ``check`` would have found.
         """
         _refuse(self._report(0, 0, self._faults))
-        for pair in self._pairs[start:stop]:
-            image, wrong = self._read(pair)
+        for image, wrong in self.each(start, stop):
             _refuse(self._report(0, 0, wrong))
             if image:
                 yield image
@@ -205,6 +215,39 @@ class Archive:
         return Report(images, boxes, self.class_names, tuple(faults[:most]), unlisted)
 
     # ---- what belongs together
+
+    def _kind(self, entries: Sequence[Entry]) -> str:
+        try:
+            return detect(entries)
+        except ValueError as fault:
+            self._faults.append(Fault("", Kind.TYPE, f"{fault}: say which one to read"))
+            return YOLO
+
+    def _own_labels(self, judged: Judgement) -> list[Pair]:
+        """Find the YOLO file of each image, and the names of the classes."""
+        named = self._names(judged.entries)
+        self.class_names = self.class_names or named
+        self._named = named or self.class_names
+        if not self.class_names and not self._faults:
+            detail = "neither data.yaml nor classes.txt names the classes"
+            self._faults.append(Fault("", Kind.CLASSES, detail))
+        pairs, alone = paired(judged.entries, judged.refused)
+        self._faults += alone
+        return pairs
+
+    def _in_documents(self, judged: Judgement) -> list[Pair]:
+        """Find what documents say of each image."""
+        pairs, faults, self.class_names = matched(
+            judged, self.kind, self.class_names, self._document, self._limits
+        )
+        self._faults += faults
+        return pairs
+
+    def _document(self, entry: Entry) -> bytes:
+        try:
+            return self._bytes(entry)
+        except READING_FAULTS as fault:
+            raise ValueError(str(fault)) from fault
 
     def _names(self, entries: Sequence[Entry]) -> tuple[str, ...]:
         """Return the classes that the archive names, none where it names none."""
@@ -229,7 +272,10 @@ class Archive:
         """Return an image with its labels, or what is wrong with either."""
         faults: list[Fault] = []
         content, size = self._picture(pair.image, faults)
-        detections = self._labels(pair.label, size or (1, 1), faults)
+        if isinstance(pair.label, ImageLabels):
+            detections = _told(pair, pair.label, size, faults)
+        else:
+            detections = self._labels(pair.label, size or (1, 1), faults)
         if faults or detections is None:
             return None, faults
         name, sha256 = str(pair.image.path), hashlib.sha256(content).hexdigest()
@@ -290,6 +336,16 @@ class Archive:
         if entry.info.file_size > self._limits.label_bytes:
             raise zipfile.BadZipFile(f"a text over {self._limits.label_bytes} bytes")
         return self._bytes(entry).decode("utf-8-sig")
+
+
+def _told(
+    pair: Pair, label: ImageLabels, size: tuple[int, int] | None, faults: list[Fault]
+) -> Detections | None:
+    """Return what a document says of an image, if it is of the size that the document says."""
+    if size and size != label.size:
+        sizes = f"{label.size[0]} x {label.size[1]}, but is {size[0]} x {size[1]}"
+        faults.append(Fault(shown(str(pair.image.path)), Kind.LABEL, f"is said to be {sizes}"))
+    return label.boxes
 
 
 def _boxes(text: str, names: Sequence[str], size: tuple[int, int], most: int) -> Detections:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from chalicelib.labels.archive_directory import IMAGE_SUFFIXES, Entry, Fault, Kind
+from chalicelib.labels.formats.label_set import ImageLabels
 from chalicelib.labels.words import SPLIT_WORDS, Split, shown
 
 type Likes = dict[tuple[str, ...], list[Entry]]
@@ -22,10 +23,10 @@ LABEL_SUFFIX = ".txt"
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its label."""
+    """An image and its label: a YOLO file of its own, or what a document says of it."""
 
     image: Entry
-    label: Entry
+    label: Entry | ImageLabels
 
 
 def paired(

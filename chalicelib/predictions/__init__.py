@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.inference.options import Options
 from chalicelib.predictions.announce import Announcer
 from chalicelib.predictions.intake import Intake
-from chalicelib.predictions.messages import IdentifyMessage, Queue, ResultMessage
+from chalicelib.predictions.messages import IdentifyMessage, ResultMessage
 from chalicelib.predictions.model import Prediction, Problem, State
 from chalicelib.predictions.offers import Upload, UploadDesk, UploadTicket
 from chalicelib.predictions.reader import PredictionReader, PredictionView
@@ -22,7 +22,6 @@ __all__ = [
     "PredictionTable",
     "PredictionView",
     "Problem",
-    "Queue",
     "Queues",
     "Reconciler",
     "ResultMessage",

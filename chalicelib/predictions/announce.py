@@ -6,9 +6,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from chalicelib.observability import MetricUnit, logger, metrics
-from chalicelib.predictions.messages import Queue, ResultMessage
+from chalicelib.predictions.messages import ResultMessage
 from chalicelib.predictions.model import Prediction, Problem, utc_now
 from chalicelib.predictions.table import PredictionTable
+from chalicelib.queues import Queue
 
 
 class Announcer:

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.predictions import keys
-from chalicelib.predictions.messages import IdentifyMessage, Queue
+from chalicelib.predictions.messages import IdentifyMessage
 from chalicelib.predictions.model import Prediction, State, epoch, utc_now
 from chalicelib.predictions.table import PredictionTable
+from chalicelib.queues import Queue
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
 

@@ -1,20 +1,15 @@
-"""The messages on `identify` and `results`, and the seam to SQS that carries them."""
+"""The messages on `identify` and `results`."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from chalicelib.aws import translated
-from chalicelib.errors import MalformedMessage, QueueUnavailable
+from chalicelib.errors import MalformedMessage
 from chalicelib.inference.options import Options
 from chalicelib.predictions.keys import is_prediction_id
 from chalicelib.predictions.model import Prediction, Problem, State
-
-LARGEST_RECEIVE = 10
 
 
 class Message(BaseModel):
@@ -104,52 +99,3 @@ def prediction_named_in(body: str) -> str | None:
     except ValidationError:
         return None
     return named if is_prediction_id(named) else None
-
-
-class Queue:
-    """One SQS queue.
-
-    Parameters
-    ----------
-    sqs : botocore SQS client
-    name : str
-    """
-
-    def __init__(self, sqs: Any, name: str) -> None:
-        self._sqs = sqs
-        self.name = name
-
-    def send(self, message: Message) -> None:
-        """Put a message on the queue; it is there when this returns.
-
-        Raises
-        ------
-        QueueUnavailable
-            SQS does not answer; the message may or may not be on the queue.
-        """
-        with translated(QueueUnavailable, f"sending to {self.name}"):
-            self._sqs.send_message(
-                QueueUrl=self._url, MessageBody=message.model_dump_json(exclude_none=True)
-            )
-
-    def peek(self, most: int, hidden_seconds: int) -> Iterator[str]:
-        """Yield up to so many bodies; the messages stay and show again after a while."""
-        seen = 0
-        while seen < most and (bodies := self._receive(hidden_seconds)):
-            yield from bodies[: most - seen]
-            seen += len(bodies)
-
-    def _receive(self, hidden_seconds: int) -> list[str]:
-        with translated(QueueUnavailable, f"receiving from {self.name}"):
-            received = self._sqs.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=LARGEST_RECEIVE,
-                VisibilityTimeout=hidden_seconds,
-                WaitTimeSeconds=1,
-            )
-        return [message["Body"] for message in received.get("Messages", [])]
-
-    @functools.cached_property
-    def _url(self) -> str:
-        with translated(QueueUnavailable, f"looking up {self.name}"):
-            return str(self._sqs.get_queue_url(QueueName=self.name)["QueueUrl"])

@@ -11,9 +11,10 @@ from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions.announce import Announcer
 from chalicelib.predictions.intake import ArrivedFile, Intake
 from chalicelib.predictions.keys import PREFIX
-from chalicelib.predictions.messages import IdentifyMessage, Queue, prediction_named_in
+from chalicelib.predictions.messages import IdentifyMessage, prediction_named_in
 from chalicelib.predictions.model import Prediction, Problem, State, utc_now
 from chalicelib.predictions.table import PredictionTable
+from chalicelib.queues import Queue
 from chalicelib.storage import ObjectStore
 
 EVENT_IS_LATE = timedelta(minutes=5)

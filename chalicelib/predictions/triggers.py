@@ -89,7 +89,9 @@ def identify_one(record: SQSRecord) -> None:
 def reconcile(event: CloudWatchEvent) -> dict[str, int]:
     """Drive again what was lost on the way."""
     bind_correlation_id(event.event_id)
-    done = upkeep.run({"uploads": _reconcile_uploads, "bans": _reconcile_bans})
+    done = upkeep.run(
+        {"uploads": _reconcile_uploads, "bans": _reconcile_bans, "transfers": _reconcile_transfers}
+    )
     logger.info("reconciled", extra=done)
     return done
 
@@ -97,6 +99,10 @@ def reconcile(event: CloudWatchEvent) -> dict[str, int]:
 def _reconcile_uploads() -> dict[str, int]:
     done = services().reconciler.run()
     return {"driven": done.driven, "given_up": done.given_up}
+
+
+def _reconcile_transfers() -> dict[str, int]:
+    return {"transfers": services().transfers.drive()} if services().has_database() else {}
 
 
 def _reconcile_bans() -> dict[str, int]:

@@ -27,7 +27,7 @@ TAGS = {
     "models": "Which models there are, what they find, and how well.",
     "review": "Second looks: images of ours for all; what waits, and contributors, for operators.",
     "trust": "Who is banned, and what was decided: for operators.",
-    "datasets": "What models are trained on: facts, images, and versions to name and reproduce.",
+    "datasets": "What models are trained on: facts, images, versions to name; ZIPs in and out.",
     "service": "The service itself.",
 }
 SECURITY = {

@@ -50,6 +50,11 @@ def known(
     offered = gateway("POST", "/v1/uploads", body, content_type="application/json").json
     new = json.dumps({"name": "pending", "classes": ["dent"]}).encode()
     assert gateway("POST", "/v1/pending-models", new, content_type="application/json").status == 201
+    asked = json.dumps({"format": "yolo"}).encode()
+    zips = {
+        "import_id": gateway("POST", "/v1/pending-models/pending/imports", b"{}", **told),
+        "export_id": gateway("POST", "/v1/models/pending/exports", asked, **told),
+    }
     image, version = "0" * 64, gateway("POST", "/v1/models/scratch/datasets", **as_operator)
     with stack.services.database.transaction() as rows:
         rows.execute(ADD_IMAGE, (image,))
@@ -58,6 +63,7 @@ def known(
         "prediction_id": offered["prediction_id"],
         "pending": "pending",
         "kept": _kept(gateway, make_picture()),
+        **{name: answer.json[name] for name, answer in zips.items()},
         "user": "eve",
         "sha256": image,
         "version": version.json["sha256"],

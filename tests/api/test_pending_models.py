@@ -41,6 +41,7 @@ def test_a_new_model_waits_for_its_images(call: Caller, name: str) -> None:
         "has_enough": False,
         "links": None,
     }
+    assert answer.json["links"]["imports"] == f"{answer.json['links']['self']}/imports"
     assert call("GET", f"{PATH}/{name}").json["class_names"] == ["small dent", "large dent"]
     assert name in [model["name"] for model in call("GET", PATH).json["models"]]
 

@@ -19,6 +19,7 @@ from deploy.stages import Stage
 ROOT = Path(__file__).parent.parent.parent
 Cloud = Any
 Checkout = Any
+ALL_RESOURCES = {"uploads", "store", "identify", "results", "jobs", "table", "secret", "logs"}
 
 FUNCTIONS = {  # memory in MB, timeout in seconds, what Lambda calls
     "api_handler": (3008, 29, "app.app"),
@@ -291,15 +292,7 @@ def test_destroy_takes_the_functions_down_and_leaves_what_people_sent(
     assert "LambdaFunctionConfigurations" not in told
     kept = s3.get_object(Bucket=settings.store_bucket, Key="predictions/1/image.jpg")
     assert kept["Body"].read() == b"theirs"
-    assert _exist(cloud, brief) == {
-        "uploads",
-        "store",
-        "identify",
-        "results",
-        "table",
-        "secret",
-        "logs",
-    }
+    assert _exist(cloud, brief) == ALL_RESOURCES
 
     assert "nothing is deployed" in deployed.must("destroy", "--stage", "brief")
     deployed.must("destroy", "--stage", "brief", "--erase-data", "brief")
@@ -325,6 +318,7 @@ def _exist(cloud: Cloud, stage: Stage) -> set[str]:
             "uploads": settings.uploads_bucket in buckets,
             "store": settings.store_bucket in buckets,
             "identify": queues & {settings.identify_queue, f"{settings.identify_queue}-dlq"},
+            "jobs": queues & {settings.jobs_queue, f"{settings.jobs_queue}-dlq"},
             "results": queues & {settings.results_queue, f"{settings.results_queue}-dlq"},
             "table": settings.predictions_table in tables,
             "secret": settings.secret_name in secrets,
@@ -359,15 +353,7 @@ def test_the_resources_can_be_made_on_their_own(cloud: Cloud, checkout: Checkout
 
     bare = checkout.stage("bare")
     assert f"made queue {bare.settings.identify_queue}-dlq" in said
-    assert _exist(cloud, bare) == {
-        "uploads",
-        "store",
-        "identify",
-        "results",
-        "table",
-        "secret",
-        "logs",
-    }
+    assert _exist(cloud, bare) == ALL_RESOURCES
 
 
 def test_a_stage_that_nobody_made_is_refused(checkout: Checkout) -> None:

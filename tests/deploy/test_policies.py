@@ -7,8 +7,10 @@ by its function's policy, and each thing that a policy allows has to be needed b
 from __future__ import annotations
 
 import base64
+import io
 import json
 import urllib.parse
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,16 +28,27 @@ from chalicelib.errors import Conflict
 from chalicelib.predictions.model import State
 from chalicelib.wiring import Services
 from deploy.policies import policy
+from deploy.record import WORKERS, queue_of
 from deploy.resources import ensure
 from deploy.secret import keep_database_url
 from deploy.stages import DEFAULTS, FUNCTIONS, Stage
 
 ROOT = Path(__file__).parent.parent.parent
-FOLDERS = ("uploads", "models", "pending_models", "predictions", "quarantine", "parked", "datasets")
 CONTRIBUTOR = "203.0.113.7"  # from where the recorded event came
 Cloud = Any
 Events = Callable[..., dict[str, Any]]
 Statement = dict[str, Any]
+ASKED_AS = {
+    "HeadObject": "GetObject",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+}
+KEEPERS = ("api_handler", "reconcile", "work_jobs")  # of datasets: what one needs, all may
+FOLDERS = (
+    *("uploads", "models", "pending_models", "predictions", "datasets"),
+    *("quarantine", "parked", "imports", "exports"),
+)
 SERVICES = ("s3", "sqs", "dynamodb", "secretsmanager")
 
 
@@ -77,7 +90,7 @@ class Witness:
         if model.service_model.service_name == "s3" and http_response.status_code == 404:
             asked = context["asked"]
             bucket = self._stage.bucket_arn(asked["Bucket"])
-            source = urllib.parse.unquote(asked.get("CopySource", "")).partition("/")[2]
+            source = urllib.parse.unquote(str(asked.get("CopySource", ""))).partition("/")[2]
             self.calls.append(Call("s3:ListBucket", bucket, about=source or asked["Key"]))
 
     def _needed(self, service: str, operation: str, asked: dict[str, Any]) -> Iterator[Call]:
@@ -100,7 +113,7 @@ class Witness:
             yield Call("s3:GetObject", read)
             yield Call("s3:PutObject", self._stage.bucket_arn(asked["Bucket"], asked["Key"]))
         else:
-            action = {"HeadObject": "GetObject"}.get(operation, operation)
+            action = ASKED_AS.get(operation, operation)
             yield Call(f"s3:{action}", self._stage.bucket_arn(asked["Bucket"], asked["Key"]))
 
 
@@ -128,6 +141,7 @@ class Story:
     def tell(self) -> None:
         self._people_call()
         self._people_correct()
+        self._zips_come_and_go()
         self._files_arrive()
         self._results_are_read()
         self._somebody_is_banned()
@@ -202,6 +216,59 @@ class Story:
         finally:
             self.did["api_handler"] += self._witness.calls
 
+    def _zips_come_and_go(self) -> None:
+        """Of a model that serves and of one that is asked for; a ZIP that is gone, an image too."""
+        told = {"Content-Type": "application/json"}
+        body = json.dumps({"name": "tags", "classes": ["dent"]})
+        assert self._ask("POST", "/v1/pending-models", body=body, headers=told)["statusCode"] == 201
+        token = self._services().secrets.read().operators["operator"]
+        told |= {"Authorization": f"Bearer {token}"}
+        for path, model in (("pending-models", "tags"), ("models", "scratch")):
+            self._zip_comes(f"/v1/{path}/{{model}}/imports", model, told)
+        self._zip_comes("/v1/models/{model}/imports", "scratch", told, is_gone=True)
+        assert self._zip_goes(told)["state"] == "done"
+        store = self._services().store
+        for key in [*store.keys("pending_models/tags/images/")]:
+            store.delete(key)
+        assert self._zip_goes(told)["state"] == "failed"
+
+    def _zip_comes(
+        self, path: str, model: str, headers: dict[str, str], is_gone: bool = False
+    ) -> None:
+        offered = self._ask("POST", path, model=model, body="{}", headers=headers)
+        assert offered["statusCode"] == 201, _body(offered)
+        key = json.loads(_body(offered))["upload"]["fields"]["key"]
+        bucket = self.stage.settings.uploads_bucket
+        self.did["api_handler"].append(Call("s3:PutObject", self.stage.bucket_arn(bucket, key)))
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("a.jpg", self._photo + b".")
+            archive.writestr("a.txt", "")
+        self._admin("s3").put_object(Bucket=bucket, Key=key, Body=packed.getvalue())
+        self._call("on_import", self._s3_event(key))
+        if is_gone:
+            self._admin("s3").delete_object(Bucket=bucket, Key=key)
+        self._work_jobs()
+        shown = self._services().transfers.find(key.split("/")[2], "import")
+        assert shown.state == ("failed" if is_gone else "done"), shown
+
+    def _zip_goes(self, headers: dict[str, str]) -> dict[str, Any]:
+        path, body = "/v1/models/{model}/exports", json.dumps({"format": "yolo"})
+        asked = self._ask("POST", path, model="tags", body=body, headers=headers)
+        assert asked["statusCode"] == 201, _body(asked)
+        self._work_jobs()
+        export_id = json.loads(_body(asked))["export_id"]
+        path = "/v1/exports/{export_id}"
+        shown = self._ask("GET", path, export_id=export_id, headers=headers)
+        return dict(json.loads(_body(shown)))
+
+    def _work_jobs(self) -> None:
+        """Once in a call that has time for a slice at most, and then to the end."""
+        for seconds in (0, 900):
+            for record in self._sqs_records(self.stage.settings.jobs_queue):
+                context = LambdaContext("work_jobs", 3008, max_runtime_ms=seconds * 1000)
+                self._call("work_jobs", {"Records": [record]}, context)
+
     def _files_arrive(self) -> None:
         """One that was asked for, one for a model that is not there, one that is gone again."""
         for key in (self.offered, "uploads/nope/a.jpg", "uploads/scratch/gone.jpg"):
@@ -253,6 +320,7 @@ class Story:
         self._send(f"{self.stage.settings.identify_queue}-dlq", dead["body"])
         self._put("uploads/scratch/event.jpg")
         self._later = timedelta(hours=2)
+        self._a_job_is_lost()
         self._services().ledger.ban("announced-and-lost", "ada", "spam")
         self._services().store.delete("trust/report_list.txt")
         self._datasets_are_behind()
@@ -263,7 +331,7 @@ class Story:
             "detail": {},
         }
         done = self._call("reconcile", event)
-        assert done == {"driven": 2, "given_up": 1, "banned": 3, "published": 2}
+        assert done == {"driven": 2, "given_up": 1, "banned": 3, "published": 2, "transfers": 1}
         self._labels(lambda rows, dataset, ids: dataset.restore(rows, ids))
         assert self._call("reconcile", event)["published"] == 2
         for source in ("quarantine", "predictions"):
@@ -290,17 +358,24 @@ class Story:
                 (source,),
             )
 
+    def _a_job_is_lost(self) -> None:
+        services = self._services()
+        asked = {"format": "yolo", "images": "none"}
+        services.transfers.ask_for_export("tags", "ada", asked)
+        with services.database.transaction() as rows:
+            rows.execute("UPDATE transfers SET updated_at = now() - interval '1 hour'")
+
     def _ask(self, method: str, resource: str, **given: Any) -> dict[str, Any]:
-        path = {k: given.pop(k) for k in ("model", "prediction_id") if k in given}
+        path = {k: given.pop(k) for k in ("model", "prediction_id", "export_id") if k in given}
         event = self._api_event(method, resource, pathParameters=path or None, **given)
         return dict(self._call("api_handler", event))
 
-    def _call(self, function: str, event: dict[str, Any]) -> Any:
+    def _call(self, function: str, event: dict[str, Any], context: Any = None) -> Any:
         """Call a function in a process that was just started, as far as its services go."""
         wiring.provide(self._services())
         handler = app if function == "api_handler" else app.handler_map[function]
         self._witness.calls.clear()
-        answer = handler(event, LambdaContext(function, 3008))
+        answer = handler(event, context or LambdaContext(function, 3008))
         self.did[function] += self._witness.calls
         return answer
 
@@ -318,8 +393,8 @@ class Story:
         told = {"bucket": {"name": bucket}, "object": {"key": key, "eTag": etag, "size": 1}}
         return {"Records": [{"eventTime": datetime.now(UTC).isoformat(), "s3": told}]}
 
-    def _sqs_records(self) -> list[dict[str, Any]]:
-        sqs, queue = self._admin("sqs"), self.stage.settings.identify_queue
+    def _sqs_records(self, queue: str = "") -> list[dict[str, Any]]:
+        sqs, queue = self._admin("sqs"), queue or self.stage.settings.identify_queue
         url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
         told = sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"], WaitTimeSeconds=0
@@ -396,7 +471,8 @@ def test_a_function_may_make_every_call_that_it_makes(story: Story, function: st
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_needs_all_that_it_may_do(story: Story, function: str) -> None:
-    needed = [*story.did[function], *_what_lambda_does(story.stage, function)]
+    shared = [call for each in KEEPERS for call in story.did[each]] if function in KEEPERS else []
+    needed = [*story.did[function], *shared, *_what_lambda_does(story.stage, function)]
 
     idle = [
         (action, resource, key)
@@ -413,8 +489,8 @@ def _what_lambda_does(stage: Stage, function: str) -> Iterator[Call]:
     group = stage.arn("logs", f"log-group:{stage.log_group(function)}")
     for action in ("CreateLogStream", "PutLogEvents"):
         yield Call(f"logs:{action}", f"{group}:log-stream:2026/11/21/[$LATEST]0123")
-    if function == "identify":
-        queue = stage.arn("sqs", stage.settings.identify_queue)
+    if function in WORKERS:
+        queue = stage.arn("sqs", queue_of(stage, function))
         for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
             yield Call(f"sqs:{action}", queue)
 
@@ -442,7 +518,7 @@ def test_nothing_is_allowed_on_everything(stage: Stage, function: str) -> None:
         for resource in statement["Resource"]:
             name, star, rest = resource.partition("*")
             assert f"{stage.prefix}-{stage.name}" in name
-            assert rest in ("", "/images/*", "/labels/*")
+            assert rest in ("", "/model.yaml", "/images/*", "/labels/*")
             assert not star or name.endswith((":", *(f"/{each}/" for each in FOLDERS)))
 
 

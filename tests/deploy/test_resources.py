@@ -47,7 +47,7 @@ def state(client: ClientOf, stage: Stage) -> dict[str, Any]:
             ],
             "versions": s3.get_bucket_versioning(Bucket=bucket).get("Status"),
         }
-    for name in (settings.identify_queue, settings.results_queue):
+    for name in (settings.identify_queue, settings.results_queue, settings.jobs_queue):
         for queue in (name, f"{name}-dlq"):
             held[queue] = attributes(client, queue)
     table = client("dynamodb").describe_table(TableName=settings.predictions_table)["Table"]
@@ -103,6 +103,8 @@ def test_pictures_go_when_their_records_do_and_models_stay(client: ClientOf, mad
     assert expire == {
         "predictions/": {"Days": made.settings.prediction_ttl_days},
         "models/": None,
+        "imports/": {"Days": 7},
+        "exports/": {"Days": 7},
     }
     told = client("dynamodb").describe_time_to_live(TableName=made.settings.predictions_table)
     assert told["TimeToLiveDescription"] == {
@@ -261,7 +263,7 @@ def test_erasing_a_stage_takes_everything(client: ClientOf, made: Stage) -> None
     assert settings.predictions_table not in client("dynamodb").list_tables()["TableNames"]
     with pytest.raises(client("secretsmanager").exceptions.ResourceNotFoundException):
         secret(client, made)
-    for queue in (settings.identify_queue, settings.results_queue):
+    for queue in (settings.identify_queue, settings.results_queue, settings.jobs_queue):
         for name in (queue, f"{queue}-dlq"):
             with pytest.raises(client("sqs").exceptions.QueueDoesNotExist):
                 attributes(client, name)

@@ -99,6 +99,7 @@ _NAMES = {
     "uploads_bucket",
     "store_bucket",
     "identify_queue",
+    "jobs_queue",
     "results_queue",
     "predictions_table",
     "secret_name",
