@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from chalicelib.labels.sizes import DatasetSizes
     from chalicelib.labels.submissions import Submissions
     from chalicelib.labels.transfers.desk import TransferDesk
-    from chalicelib.labels.transfers.table import Transfers
     from chalicelib.labels.transfers.worker import TransferWorker
     from chalicelib.predictions import (
         Announcer,
@@ -184,41 +183,24 @@ class Services:
         return DatasetVersions(self.database, self.store)
 
     @functools.cached_property
-    def transfers_table(self) -> Transfers:
-        """The rows of imports and exports."""
-        from chalicelib.labels.transfers.table import Transfers
-
-        return Transfers(self.database)
-
-    @functools.cached_property
     def transfers(self) -> TransferDesk:
         """Where imports and exports are asked for."""
         from chalicelib.labels.transfers.desk import FormTerms, TransferDesk
+        from chalicelib.labels.transfers.table import Transfers
 
-        settings = self.settings
-        return TransferDesk(
-            self.transfers_table,
-            self.uploads,
-            self.store,
-            self.queue(settings.jobs_queue),
-            FormTerms(settings.max_import_bytes, settings.upload_expires_seconds),
-            self.now,
-        )
+        table, jobs = Transfers(self.database), self.queue(self.settings.jobs_queue)
+        terms = FormTerms(self.settings.max_import_bytes, self.settings.upload_expires_seconds)
+        return TransferDesk(table, self.uploads, self.store, jobs, terms, self.now)
 
     @functools.cached_property
     def transfer_worker(self) -> TransferWorker:
         """Who works on imports and exports."""
-        from chalicelib.labels.transfers.exporter import Exporter
-        from chalicelib.labels.transfers.importer import Importer, Stores
-        from chalicelib.labels.transfers.records import Kind
-        from chalicelib.labels.transfers.worker import TransferWorker
+        from chalicelib.labels.transfers.importer import Buckets
+        from chalicelib.labels.transfers.worker import worker_over
 
-        table, names = self.transfers_table, self.pending_models.class_names
-        stores = Stores(self.uploads, self.store)
-        importer = Importer(table, self.database, stores, self.dataset, names)
-        exporter = Exporter(table, self.database, self.store, names, self.now)
-        steps = {Kind.IMPORT: importer.step, Kind.EXPORT: exporter.step}
-        return TransferWorker(table, self.queue(self.settings.jobs_queue), steps)
+        buckets, jobs = Buckets(self.uploads, self.store), self.queue(self.settings.jobs_queue)
+        names = self.pending_models.class_names
+        return worker_over(self.database, buckets, self.dataset, names, jobs, self.now)
 
     @functools.cached_property
     def inference(self) -> Inference:

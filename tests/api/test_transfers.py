@@ -97,7 +97,7 @@ def test_an_export_is_made_and_leads_to_its_zip(
     assert (answer.status, answer.json["state"]) == (201, "queued")
     path = f"/v1/exports/{answer.json['export_id']}"
     assert call("GET", path, **as_operator).headers["retry-after"] == "2"
-    table = stack.services.transfers_table
+    table = stack.services.transfers._table
     held = table.find(answer.json["export_id"], "export")
     from chalicelib.labels.transfers.records import JobMessage  # noqa: PLC0415
 

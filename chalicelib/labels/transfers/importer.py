@@ -42,7 +42,7 @@ ClassNamesOf = Callable[[str], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Stores:
+class Buckets:
     """The bucket that ZIPs come into, and the one that images go to."""
 
     uploads: ObjectStore
@@ -56,7 +56,7 @@ class Importer:
     ----------
     table : Transfers
     database : Database
-    stores : Stores
+    buckets : Buckets
     dataset : Dataset
     class_names_of : callable
         From a model's name to its classes.
@@ -70,14 +70,14 @@ class Importer:
         self,
         table: Transfers,
         database: Database,
-        stores: Stores,
+        buckets: Buckets,
         dataset: Dataset,
         class_names_of: ClassNamesOf,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._table, self._database, self._dataset = table, database, dataset
-        self._stores, self._class_names_of = stores, class_names_of
+        self._buckets, self._class_names_of = buckets, class_names_of
         self._limits = limits or Limits()
         self._clock = clock
         self._opened: tuple[str, Archive] | None = None
@@ -120,8 +120,8 @@ class Importer:
             assert held.key
             assert held.etag
             try:
-                size = self._stores.uploads.size(held.key)
-                file = RangedObject(self._stores.uploads, held.key, held.etag, size)
+                size = self._buckets.uploads.size(held.key)
+                file = RangedObject(self._buckets.uploads, held.key, held.etag, size)
                 names = self._class_names_of(held.model)
                 kind = held.asked.get("format")
                 archive = Archive(cast("IO[bytes]", file), names, self._limits, kind)
@@ -150,7 +150,7 @@ class Importer:
         checked: list[Checked] = []
         faults: list[Fault] = []
         count = images = boxes = 0
-        with _staging(self._stores.store, held.transfer_id) as stage:
+        with _staging(self._buckets.store, held.transfer_id) as stage:
             for image, wrong in archive.each(held.done, held.done + SLICE_IMAGES):
                 count, faults = count + 1, faults + wrong
                 images += image is not None
@@ -232,7 +232,7 @@ class Importer:
 
     def _images(self, held: Transfer) -> CheckedImages:
         names = self._class_names_of(held.model)
-        return CheckedImages(self._stores.store, held.transfer_id, names)
+        return CheckedImages(self._buckets.store, held.transfer_id, names)
 
     # ---- publishing
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
+from chalicelib.database import Database
 from chalicelib.errors import SightloopError
+from chalicelib.labels.dataset import Dataset
+from chalicelib.labels.transfers.exporter import Exporter
+from chalicelib.labels.transfers.importer import Buckets, ClassNamesOf, Importer
 from chalicelib.labels.transfers.records import JobMessage, Kind, State, Transfer
 from chalicelib.labels.transfers.table import LostLease, Transfers
 from chalicelib.observability import MetricUnit, logger, metrics
@@ -16,6 +21,22 @@ LONG_STEPS = {State.PLACING: 600.0, State.BUILDING: 800.0}
 RETRY_SECONDS = 30
 
 Step = Callable[[Transfer], Transfer]
+
+
+def worker_over(
+    database: Database,
+    buckets: Buckets,
+    dataset: Dataset,
+    class_names_of: ClassNamesOf,
+    jobs: Queue,
+    now: Callable[[], datetime],
+) -> TransferWorker:
+    """Return a worker for imports and exports alike; the parameters are those of the two."""
+    table = Transfers(database)
+    importer = Importer(table, database, buckets, dataset, class_names_of)
+    exporter = Exporter(table, database, buckets.store, class_names_of, now)
+    steps = {Kind.IMPORT: importer.step, Kind.EXPORT: exporter.step}
+    return TransferWorker(table, jobs, steps)
 
 
 class TransferWorker:

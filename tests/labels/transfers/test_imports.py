@@ -219,8 +219,8 @@ def test_whoever_is_killed_at_any_step_leaves_it_to_the_next(
     services = way.services
     place = {
         "put": services.store,
-        "save": services.transfers_table,
-        "save_in": services.transfers_table,
+        "save": services.transfer_worker._table,
+        "save_in": services.transfer_worker._table,
         "add": services.dataset,
         "publish_samples": services.dataset,
     }[call]
@@ -271,20 +271,20 @@ def test_two_deliveries_do_it_once(way: Way, make_tags: MakeTags) -> None:
 def test_while_somebody_is_at_it_nobody_else_is(way: Way, make_tags: MakeTags) -> None:
     held = way.send(make_tags(5))
     [body] = way.messages()
-    taken = way.services.transfers_table.take(held.transfer_id)
+    taken = way.services.transfers._table.take(held.transfer_id)
 
     way.deliver(body)
 
     assert way.now(held).done == 0
     assert way.messages() == []
-    assert way.services.transfers_table.save(taken, done=1).done == 1
+    assert way.services.transfers._table.save(taken, done=1).done == 1
 
 
 def test_who_was_too_slow_finds_that_it_is_anothers(way: Way, make_tags: MakeTags) -> None:
     from chalicelib.labels.transfers.table import LostLease  # noqa: PLC0415
 
     held = way.send(make_tags(5))
-    table = way.services.transfers_table
+    table = way.services.transfers._table
     slow = table.take(held.transfer_id)
     way.sql("UPDATE transfers SET leased_until = now() - interval '1 second'")
     quick = table.take(held.transfer_id)
@@ -337,7 +337,7 @@ def test_where_the_store_fails_it_is_tried_again_and_given_up_some_time(
 def test_a_zip_that_kills_its_worker_every_time_is_given_up(way: Way, make_tags: MakeTags) -> None:
     held = way.send(make_tags(5))
     for _ in range(MOST_ATTEMPTS):
-        assert way.services.transfers_table.take(held.transfer_id)
+        assert way.services.transfers._table.take(held.transfer_id)
         way.sql("UPDATE transfers SET leased_until = now() - interval '1 second'")
 
     way.deliver(way.message(held))
