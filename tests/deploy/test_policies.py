@@ -44,7 +44,8 @@ ASKED_AS = {
     "UploadPart": "PutObject",
     "CompleteMultipartUpload": "PutObject",
 }
-KEEPERS = ("api_handler", "reconcile", "work_jobs")  # of datasets: what one needs, all may
+# Of datasets: what one of them needs, all may.
+KEEPERS = ("api_handler", "reconcile", "update_reported_list", "work_jobs")
 FOLDERS = (
     *("uploads", "models", "pending_models", "predictions", "datasets"),
     *("quarantine", "parked", "imports", "exports"),
