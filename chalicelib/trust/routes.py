@@ -69,7 +69,12 @@ class BansAsked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: str = Field("", max_length=255, description="the user that the last page ended with")
+    after: str = Field(
+        "",
+        pattern=r"^[^\x00]*$",
+        max_length=255,
+        description="the user that the last page ended with",
+    )
     limit: int = Field(50, ge=1, le=MOST, description="how many at most")
 
 

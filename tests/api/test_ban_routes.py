@@ -214,3 +214,9 @@ def test_the_eleventh_suspicious_request_is_signed_by_nobody(
 
     ban = operate("GET", in_path(user)).json
     assert (ban["by"], ban["why"]) == ("sightloop", "11 suspicious requests")
+
+
+def test_a_page_after_nobody_who_could_be_is_refused(operate: Operate) -> None:
+    answer = operate("GET", "/v1/bans?after=%00")
+
+    assert answer.json["faults"][0]["where"] == "query.after"
