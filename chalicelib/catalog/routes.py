@@ -178,6 +178,7 @@ class PendingLinks(BaseModel):
     """Where to go on."""
 
     self: str
+    images: str = Field(description="POST an image to it, to be labelled")
     imports: str = Field(description="POST to it for a form to send a ZIP of images with")
 
 
@@ -260,7 +261,7 @@ def _pending(model: PendingModel, sizes: Sizes) -> PendingAnswer:
         min_training_set_size=least[0],
         min_validation_set_size=least[1],
         has_enough=sizes.training >= least[0] and sizes.validation >= least[1],
-        links=PendingLinks(self=here, imports=f"{here}/imports"),
+        links=PendingLinks(self=here, images=f"{here}/images", imports=f"{here}/imports"),
     )
 
 

@@ -1,4 +1,4 @@
-"""`POST /v1/models/{model}/submissions`: what people say is on an image."""
+"""Submissions: what people say is on an image, and images for models that cannot look yet."""
 
 from __future__ import annotations
 
@@ -11,14 +11,26 @@ from chalicelib.catalog import ModelName
 from chalicelib.errors import (
     Conflict,
     DatabaseUnavailable,
+    InvalidImage,
     InvalidSubmission,
     ModelNotFound,
     ModelUnavailable,
     NoDatabase,
     PredictionNotFound,
     StorageUnavailable,
+    UnsupportedMediaType,
 )
-from chalicelib.web.api import Api, json_response
+from chalicelib.inference.bodies import RAW_TYPES
+from chalicelib.inference.routes import BINARY
+from chalicelib.observability import correlation_id
+from chalicelib.web.api import (
+    Api,
+    Media,
+    json_response,
+    media_type,
+    prediction_path,
+    raw_body,
+)
 from chalicelib.web.identity import caller
 from chalicelib.wiring import services
 
@@ -134,6 +146,47 @@ def submit(model: ModelName, body: Submission) -> Response:
     you sent before for this prediction, and both count once.
     """
     return answered(api.request, model, body)
+
+
+@api.route(
+    "POST",
+    "/v1/pending-models/{model}/submissions",
+    "Say what is on an image for a model that has no version yet",
+    {201: SubmissionAnswer, 200: SubmissionAnswer},
+    body=Submission,
+    errors=ERRORS,
+)
+def submit_to_pending(model: ModelName, body: Submission) -> Response:
+    """Take what is to be seen on an image that was brought, and tell what becomes of it."""
+    services().pending_models.get(model)
+    return answered(api.request, model, body)
+
+
+class BroughtImage(BaseModel):
+    """An image that waits for somebody to say what is on it."""
+
+    prediction_id: str
+    model: str
+
+
+@api.route(
+    "POST",
+    "/v1/pending-models/{model}/images",
+    "Bring an image for a model that has no version yet",
+    {201: Media({"application/json": BroughtImage}, headers={"Location": "the prediction's path"})},
+    body=Media(dict.fromkeys(RAW_TYPES, BINARY)),
+    errors=(ModelNotFound, InvalidImage, StorageUnavailable, DatabaseUnavailable),
+)
+def bring_image(model: ModelName) -> Response:
+    """Keep an image as a prediction of version 0, in which nothing is found, to be labelled."""
+    if media_type(api.request) not in RAW_TYPES:
+        raise UnsupportedMediaType(f"send the image itself, as one of {', '.join(RAW_TYPES)}")
+    names = services().pending_models.get(model).class_names
+    data = raw_body(api.request)
+    kept = services().keeper.keep_unseen(model, names, data, correlation_id())
+    answer = json_response(BroughtImage(prediction_id=kept.prediction_id, model=model), 201)
+    answer.headers["Location"] = prediction_path(api.request, kept.prediction_id)
+    return answer
 
 
 def answered(request: Request, model: str, body: Submission) -> Response:

@@ -50,6 +50,9 @@ def known(
     offered = gateway("POST", "/v1/uploads", body, content_type="application/json").json
     new = json.dumps({"name": "pending", "classes": ["dent"]}).encode()
     assert gateway("POST", "/v1/pending-models", new, content_type="application/json").status == 201
+    brought = gateway(
+        "POST", "/v1/pending-models/pending/images", make_picture(), content_type="image/jpeg"
+    )
     asked = json.dumps({"format": "yolo"}).encode()
     zips = {
         "import_id": gateway("POST", "/v1/pending-models/pending/imports", b"{}", **told),
@@ -62,6 +65,7 @@ def known(
         "model": "scratch",
         "prediction_id": offered["prediction_id"],
         "pending": "pending",
+        "brought": brought.json["prediction_id"],
         "kept": _kept(gateway, make_picture()),
         **{name: answer.json[name] for name, answer in zips.items()},
         "user": "eve",
@@ -105,6 +109,8 @@ SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was giv
     "/v1/models/{model}/detections",
     "/v1/pending-models",
     "/v1/models/{model}/submissions",
+    "/v1/pending-models/{model}/submissions",
+    "/v1/pending-models/{model}/images",
     "/v1/review",
     "/v1/review/{submission_id}",
     "/v1/contributors",
@@ -162,7 +168,8 @@ def test_answers_are_as_the_document_says(
             if path.startswith("/v1/review/") and is_positive:
                 case.body |= {"seen": known["seen"], "why": "because"}
             if path.endswith("/submissions") and is_positive:
-                case.body |= {"prediction_id": known["kept"]}
+                kept = "brought" if path.startswith("/v1/pending-models/") else "kept"
+                case.body |= {"prediction_id": known[kept]}
             if path == "/v1/uploads" and is_positive:
                 case.body["model"] = known["model"]
         statuses.add(case.call_and_validate(excluded_checks=excluded).status_code)

@@ -96,3 +96,35 @@ def test_what_nobody_asked_for_is_not_found(call: Caller, other: str) -> None:
 
     assert answer.status == 404
     assert answer.json["type"].endswith("model-not-found")
+
+
+def test_an_image_that_was_brought_can_be_labelled(call: Caller, name: str, sample: bytes) -> None:
+    ask(call, name, ["dent"])
+    brought = call("POST", f"{PATH}/{name}/images", sample, content_type="image/jpeg")
+    assert brought.status == 201
+    prediction = brought.json["prediction_id"]
+    assert brought.headers["location"].endswith(f"/v1/predictions/{prediction}")
+    shown = call("GET", f"/v1/predictions/{prediction}").json
+    assert (shown["state"], shown["version"], shown["result"]["detections"]) == ("done", 0, [])
+
+    box = {"class_name": "dent", "box": {"x1": 5, "y1": 6, "x2": 50, "y2": 60}}
+    told = {"prediction_id": prediction, "answer": "corrected", "boxes": [box]}
+    sent = json.dumps(told).encode()
+    answer = call("POST", f"{PATH}/{name}/submissions", sent, content_type="application/json")
+
+    assert (answer.status, answer.json["state"]) == (201, "accepted"), answer.json
+    held = call("GET", f"{PATH}/{name}").json
+    assert held["training_set_size"] + held["validation_set_size"] == 1
+
+
+def test_images_are_for_models_that_wait(call: Caller, sample: bytes) -> None:
+    for model in ("scratch", "nothing"):
+        answer = call("POST", f"{PATH}/{model}/images", sample, content_type="image/jpeg")
+        assert answer.status == 404
+
+
+def test_what_is_no_image_is_refused(call: Caller, name: str) -> None:
+    ask(call, name)
+
+    assert call("POST", f"{PATH}/{name}/images", b"x", content_type="image/png").status == 422
+    assert call("POST", f"{PATH}/{name}/images", b"x", content_type="text/html").status == 415
