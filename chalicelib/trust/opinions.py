@@ -29,21 +29,35 @@ OWN_IMAGE = """
 SELECT image_sha256 FROM requests
 WHERE prediction_id = %(prediction_id)s AND user_address = %(user_address)s
 """
+WINDOW = 200  # of what waits is looked at from a random place on, and from the oldest on
+QUEUED = "model = %(model)s AND state = 'quarantined' AND reviewed_at IS NULL"
 WAITING = f"""
-SELECT r.request_id, r.image_sha256, r.detail -> 'image' ->> 'key' FROM requests r
-WHERE r.model = %(model)s AND r.state = 'quarantined' AND r.reviewed_at IS NULL
-  AND r.user_address <> %(user_address)s AND r.image_sha256 IS NOT NULL
-  AND NOT EXISTS (SELECT FROM tasks t
-                  WHERE t.user_address = %(user_address)s AND t.model = r.model
-                    AND t.image_sha256 = r.image_sha256)
-  AND NOT EXISTS (SELECT FROM requests o
-                  WHERE o.image_sha256 = r.image_sha256 AND o.model = r.model
-                    AND o.user_address = %(user_address)s)
-  AND NOT EXISTS (SELECT FROM tasks c
-                  WHERE c.prediction_id = r.prediction_id AND c.kind = 'control')
-  AND (SELECT count(*) FROM tasks t
-       WHERE t.image_sha256 = r.image_sha256 AND t.model = r.model) < {OPINIONS_WANTED}
-ORDER BY r.request_id LIMIT %(limit)s
+WITH start AS MATERIALIZED (
+    SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place
+    FROM requests WHERE {QUEUED}),
+seen AS MATERIALIZED (
+    (SELECT request_id, user_address, image_sha256, prediction_id FROM requests
+     WHERE {QUEUED} AND request_id >= (SELECT place::bigint FROM start)
+     ORDER BY request_id LIMIT {WINDOW})
+    UNION
+    (SELECT request_id, user_address, image_sha256, prediction_id FROM requests
+     WHERE {QUEUED} ORDER BY request_id LIMIT {WINDOW})),
+wanted AS MATERIALIZED (
+    SELECT s.request_id, s.image_sha256 FROM seen s
+    WHERE s.user_address <> %(user_address)s AND s.image_sha256 IS NOT NULL
+      AND NOT EXISTS (SELECT FROM tasks t
+                      WHERE t.user_address = %(user_address)s AND t.model = %(model)s
+                        AND t.image_sha256 = s.image_sha256)
+      AND NOT EXISTS (SELECT FROM requests o
+                      WHERE o.image_sha256 = s.image_sha256 AND o.model = %(model)s
+                        AND o.user_address = %(user_address)s)
+      AND NOT EXISTS (SELECT FROM tasks c
+                      WHERE c.prediction_id = s.prediction_id AND c.kind = 'control')
+      AND (SELECT count(*) FROM tasks t
+           WHERE t.image_sha256 = s.image_sha256 AND t.model = %(model)s) < {OPINIONS_WANTED}
+    ORDER BY s.request_id LIMIT %(limit)s)
+SELECT w.request_id, w.image_sha256, r.detail -> 'image' ->> 'key'
+FROM wanted w JOIN requests r USING (request_id)
 """
 ENOUGH = f"""
 SELECT image_sha256 FROM tasks
@@ -146,7 +160,10 @@ class Opinions:
         return found[0][0] if found else None
 
     def waiting(self, user_address: str, model: str, limit: int) -> list[WaitingImage]:
-        """Return images of others' quarantined submissions that a user can be asked about."""
+        """Return images of others' quarantined submissions that a user can be asked about.
+
+        However many wait, a few hundred of them are looked at.
+        """
         given = {"user_address": user_address, "model": model, "limit": limit}
         return [WaitingImage(*row) for row in self._all(WAITING, **given)]
 
