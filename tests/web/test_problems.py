@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from chalicelib.errors import (
+    Banned,
     Conflict,
     InvalidModel,
     ModelNotFound,
@@ -27,6 +29,12 @@ def all_kinds(kind: type[SightloopError] = SightloopError) -> Iterator[type[Sigh
         yield from all_kinds(below)
 
 
+def an_error(kind: type[SightloopError]) -> SightloopError:
+    if kind is Banned:
+        return Banned("eve", datetime(2026, 11, 21, tzinfo=UTC), "write to us")
+    return kind("why it failed")
+
+
 KINDS = [kind for kind in all_kinds() if kind.__module__ == "chalicelib.errors"]
 
 
@@ -34,7 +42,7 @@ KINDS = [kind for kind in all_kinds() if kind.__module__ == "chalicelib.errors"]
 def test_every_kind_of_error_is_a_whole_problem(kind: type[SightloopError]) -> None:
     bound = bind_correlation_id("an-id-of-ours")
 
-    answer = problems.response(kind("why it failed"), "/v1/models")
+    answer = problems.response(an_error(kind), "/v1/models")
 
     told = json.loads(answer.body)
     assert answer.headers["Content-Type"] == "application/problem+json"
