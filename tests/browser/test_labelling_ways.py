@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from urllib.parse import urlsplit
 
 import boto3
 import pytest
+import requests
 from botocore.config import Config
 from playwright.sync_api import expect
 
@@ -169,3 +171,33 @@ def test_another_answer_takes_the_place_of_the_first(desk, make_picture) -> None
     page.drag((300, 10), (346, 41))
     page.send("Here are the right ones")
     expect(page.locator("#outcome-changes")).to_contain_text("takes the place of your earlier")
+
+
+def test_a_model_that_is_to_come_gets_its_photos_by_the_same_tool(visit, site, sample) -> None:
+    name = f"tags-{uuid.uuid4().hex[:8]}"
+    wanted = {"name": name, "classes": ["small dent", "large dent", "Ölfleck"]}
+    asked = requests.post(f"{site.url}/v1/pending-models", json=wanted, timeout=30)
+    assert asked.status_code == 201, asked.text
+    page = visit(f"label?model={name}")
+    expect(page.locator("#model")).to_have_value(name)
+    page.add(sample(2))
+    expect(page.locator("#nothing")).to_be_visible()
+    assert "still to be trained" in page.locator("#where").inner_text()
+
+    frame = page.locator("#frame").bounding_box()
+    page.locator("#class").fill("öl")
+    page.press("#class", "Enter")
+    page.mouse.move(frame["x"] + 50, frame["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 150, frame["y"] + 90, steps=4)
+    page.mouse.up()
+    expect(page.locator("#list .row")).to_have_count(1)
+    page.get_by_role("button", name="Here are the right ones").click()
+    expect(page.locator("#outcome-title")).to_have_text("Taken")
+
+    shown = requests.get(f"{site.url}/v1/pending-models/{name}", timeout=30).json()
+    assert shown["training_set_size"] + shown["validation_set_size"] == 1
+    page.get_by_role("button", name="Next photo").click()
+    expect(page.locator("#start-text")).to_contain_text("Bring one of your own")
+    expect(page.locator("#model")).to_have_value(name)
+    page.forgive("404")

@@ -33,6 +33,9 @@ async function listPending() {
   }
 }
 
+/** A model that is still to come has no photos to hand out: there, it is not found. */
+const NONE_WAITS = ['no-task', 'model-not-found'];
+
 /**
  * Ask for a photo that waits for somebody to look at it.
  * @param {string} model
@@ -43,7 +46,7 @@ export async function nextPhoto(model) {
   try {
     return (await send(`v1/models/${encodeURIComponent(model)}/tasks`, {})).prediction_id;
   } catch (problem) {
-    if (problem.kind === 'no-task') return null;
+    if (NONE_WAITS.includes(problem.kind)) return null;
     throw problem;
   }
 }
