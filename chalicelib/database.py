@@ -57,6 +57,7 @@ class Database:
         DatabaseUnavailable
             The server does not answer or broke the connection; the transaction did not happen.
         """
+        self.require()
         import psycopg2  # noqa: PLC0415
 
         try:

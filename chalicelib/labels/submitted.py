@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from chalicelib.errors import InvalidSubmission
 from chalicelib.vision import Detections
@@ -140,9 +142,13 @@ def _clipped(box: GivenBox, size: tuple[int, int]) -> list[float]:
 
 
 def _with_area(found: Detections) -> Detections:
-    """Leave out what a detector now and then finds at an edge: a label has no room for it."""
+    """Take over what was predicted, as sure as if it was sent.
+
+    What a detector now and then finds at an edge is left out: a label has no room for it.
+    """
     sides = found.xyxy[:, 2:] - found.xyxy[:, :2]
-    return found[(sides >= LEAST_SIDE).all(axis=1)]
+    kept = found[(sides >= LEAST_SIDE).all(axis=1)]
+    return replace(kept, confidence=np.ones(len(kept), np.float32))
 
 
 def _rows(found: Detections) -> list[tuple[float, ...]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -12,12 +13,18 @@ import numpy as np
 import psycopg2
 import pytest
 from moto import mock_aws
+from PIL import Image
 
 from chalicelib.database import Database
 from chalicelib.labels.dataset import Added, Dataset, NewLabel
 from chalicelib.labels.fingerprint import Fingerprint
+from chalicelib.labels.submissions import Submitted
+from chalicelib.labels.submitted import GivenBox
+from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
-from chalicelib.vision import Detections
+from chalicelib.vision import DetectionOptions, Detections
+from chalicelib.wiring import Services
+from deploy.resources import ensure
 
 MODEL = "scratch"
 BUCKET = "datasets"
@@ -111,3 +118,131 @@ def shelf(new_database: Callable[..., str], migrated: str) -> Iterator[Shelf]:
         made = Shelf(new_database(template=migrated), s3)
         yield made
         made.database.close()
+
+
+def noise(seed: int) -> bytes:
+    """Return a JPEG of 64x64 pixels that is like no other."""
+    grain = np.random.default_rng(seed).integers(0, 255, (64, 64), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(grain).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+class Desk:
+    """All services over stand-ins and a real database, with a model that is good at scratches."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._pictures = 0
+
+    def predict(self, image: bytes | None = None, model: str = "scratch") -> str:
+        """Keep a detection in an image, like no other unless it is given; return its id."""
+        self._pictures += 1
+        data = image or noise(self._pictures)
+        look = self.services.inference.look(model, data, DetectionOptions())
+        return self.services.keeper.keep(look, data, "a-call").prediction_id
+
+    def submit(
+        self,
+        prediction_id: str,
+        user: str = "ann",
+        answer: str = "confirmed",
+        boxes: Sequence[GivenBox] = (),
+        model: str = "scratch",
+    ) -> Submitted:
+        submissions = self.services.submissions
+        return submissions.submit(model, prediction_id, user, answer, boxes)  # type: ignore[arg-type]
+
+    def sql(self, statement: str, *given: Any) -> list[tuple[Any, ...]]:
+        options = "-c search_path=sightloop"
+        url = self.services.settings.database_url
+        with closing(psycopg2.connect(url, options=options)) as held, held:
+            rows = held.cursor()
+            rows.execute(statement, given or None)
+            return list(rows.fetchall()) if rows.description else []
+
+    def agree(self) -> None:
+        """Assert that image, label, row and counters say the same."""
+        assert self.shown() == self.wanted()
+        assert self.sql("SELECT count(*) FROM samples WHERE NOT published") == [(0,)]
+        assert self.sql(COUNTED) == self.sql(RECOUNTED)
+        assert self.sql(WITHOUT_LABEL) == []
+
+    def shown(self, model: str = "scratch") -> dict[str, str]:
+        """Return the files of a dataset: text of labels, SHA-256 of images."""
+        store, found = self.services.store, {}
+        for kind in ("images", "labels"):
+            for key in store.keys(f"models/{model}/{kind}/"):
+                body = store.get(key).body
+                found[key] = body.decode() if kind == "labels" else hashlib.sha256(body).hexdigest()
+        return found
+
+    def wanted(self, model: str = "scratch") -> dict[str, str]:
+        """Return the files that the rows ask for."""
+        files = {}
+        for side, sha256, yolo in self.sql(
+            "SELECT side, sha256, yolo FROM samples JOIN labels USING (label_id) WHERE model = %s",
+            model,
+        ):
+            files[f"models/{model}/labels/{side}/{sha256}.txt"] = yolo
+            files[f"models/{model}/images/{side}/{sha256}.jpg"] = sha256
+        return files
+
+
+COUNTED = """
+SELECT user_address, num_accesses, total_score, suspicious_requests FROM users ORDER BY 1
+"""
+RECOUNTED = """
+SELECT u.user_address, count(r), coalesce(sum(r.score::numeric), 0),
+       count(r) FILTER (WHERE r.score > 0.7 AND r.predicted_boxes > 0)
+FROM users u LEFT JOIN requests r USING (user_address) GROUP BY 1 ORDER BY 1
+"""
+# An accepted request has a label in force; a quarantined one has none; a banned user's are gone.
+WITHOUT_LABEL = """
+SELECT r.request_id, r.state FROM requests r LEFT JOIN bans b USING (user_address)
+WHERE (r.state = 'accepted' AND (b.user_address IS NULL OR r.reviewed_at IS NOT NULL))
+      <> EXISTS (SELECT FROM labels l
+                 WHERE l.request_id = r.request_id AND l.withdrawn_at IS NULL)
+"""
+
+
+def make_desk(
+    clients: dict[str, Any],
+    url: str,
+    make_model: Callable[..., bytes],
+    **settings: Any,
+) -> Desk:
+    """Make all resources, and a model with an AP of 0.9 and 0.8."""
+    chosen = Settings(database_url=url, live_version_ttl_seconds=0, **settings)
+    ensure(chosen, clients.__getitem__)
+    for bucket in (chosen.store_bucket, chosen.uploads_bucket):
+        clients["s3"].delete_bucket_policy(Bucket=bucket)  # moto overlooks its condition
+    services = Services(chosen, clients)
+    services.publisher.publish("scratch", make_model(), METRICS)
+    return Desk(services)
+
+
+METRICS = b"""{"per_class": [{"class_id": 0, "class_name": "scratch", "AP50": 0.9},
+                             {"class_id": 1, "class_name": "dent", "AP50": 0.8}]}"""
+
+
+@pytest.fixture
+def desk(
+    new_database: Callable[..., str],
+    migrated: str,
+    make_model: Callable[..., bytes],
+) -> Iterator[Desk]:
+    with mock_aws():
+        clients = {
+            name: boto3.client(name, region_name="eu-central-1")
+            for name in ("s3", "sqs", "dynamodb", "secretsmanager")
+        }
+        made = make_desk(clients, new_database(template=migrated), make_model)
+        yield made
+        made.services.database.close()
+
+
+@pytest.fixture(scope="session")
+def desk_over() -> Callable[..., Desk]:
+    """Make a desk over clients of one's own."""
+    return make_desk
