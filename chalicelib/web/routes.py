@@ -29,7 +29,13 @@ MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+
 REVALIDATE = "no-cache"
 FILE = {200: Media({})}
 
-PAGES = {"/": "Detect", "/label": "Label", "/dataset": "Dataset", "/trust": "Trust"}
+PAGES = {
+    "/": "Detect",
+    "/label": "Label",
+    "/models": "Models",
+    "/dataset": "Dataset",
+    "/trust": "Trust",
+}
 """Address of a page to its name in the header; the file is static/<address>.html, index.html for /.
 
 To add a page, write the file, with ``<!-- pages -->`` in its header, and add a line here.

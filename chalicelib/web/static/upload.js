@@ -40,12 +40,17 @@ export async function upload(model, photo, type, options, signal, tell) {
   const wanted = { model, file_name: photo.name.slice(-255), content_type: type, options };
   const ticket = await sendJson('v1/uploads', wanted, signal);
   refuseIfTooLarge(photo, ticket.upload.max_bytes);
-  await send(ticket.upload, photo, signal, tell);
+  await sendForm(ticket.upload, photo, signal, tell);
   tell('Uploaded. In the queue …');
   return settledPrediction(ticket.prediction_id, signal);
 }
 
-function refuseIfTooLarge(photo, most) {
+/**
+ * @param {File} photo or any other file
+ * @param {number} most bytes
+ * @throws {Problem}
+ */
+export function refuseIfTooLarge(photo, most) {
   if (photo.size <= most) return;
   throw new Problem({
     title: 'Too large',
@@ -54,8 +59,16 @@ function refuseIfTooLarge(photo, most) {
   });
 }
 
-/** Send the form; with XMLHttpRequest, because fetch does not tell how far an upload is. */
-function send(form, photo, signal, tell) {
+/**
+ * Send a form; with XMLHttpRequest, because fetch does not tell how far an upload is.
+ * @param {{url: string, fields: Object<string, string>}} form
+ * @param {File} photo or any other file
+ * @param {AbortSignal} signal
+ * @param {(step: string) => void} tell is told how far it is
+ * @returns {Promise<void>}
+ * @throws {Problem}
+ */
+export function sendForm(form, photo, signal, tell) {
   const body = new FormData();
   for (const [name, value] of Object.entries(form.fields)) body.append(name, value);
   body.append('file', photo);
@@ -117,7 +130,12 @@ export async function settledPrediction(id, signal) {
   });
 }
 
-function sleep(ms, signal) {
+/**
+ * @param {number} ms
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>} rejected where it is stopped
+ */
+export function sleep(ms, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
     const stop = () => {

@@ -1,0 +1,71 @@
+/** A ZIP on its way into a dataset: sent, checked, placed; or what is wrong with it, by name. */
+
+import { json, send } from './api.js';
+import { make } from './build.js';
+import { ask, token } from './operator.js';
+import { refuseIfTooLarge, sendForm, sleep } from './upload.js';
+import { counted } from './words.js';
+
+const POLL_MS = 1000;
+const OVER = ['done', 'faulty', 'failed'];
+const DOING = {
+  waiting: 'Sent. Waiting for it to arrive …',
+  checking: 'Checking all images and labels …',
+  placing: 'All is sound. Placing the images …',
+  publishing: 'In the dataset. Putting the files in their place …',
+};
+
+/**
+ * Import a ZIP and show how far it is until it is over.
+ * @param {string} model a pending one
+ * @param {File} zip
+ * @param {HTMLElement} place where to show it
+ * @param {AbortSignal} signal
+ * @returns {Promise<boolean>} whether it is in the dataset
+ * @throws {import('./api.js').Problem}
+ */
+export async function importZip(model, zip, place, signal) {
+  const path = `v1/pending-models/${encodeURIComponent(model)}/imports`;
+  const tell = (step) => place.replaceChildren(make('p', { role: 'status' }, step));
+  tell('Asking for a place to send the ZIP to …');
+  const offered = await (token() ? ask(path, { method: 'POST', body: {} }) : send(path, {}, signal));
+  refuseIfTooLarge(zip, offered.upload.max_bytes);
+  await sendForm(offered.upload, zip, signal, tell);
+  for (;;) {
+    const held = await json(`v1/imports/${offered.import_id}`, { signal });
+    show(held, place);
+    if (OVER.includes(held.state)) return held.state === 'done';
+    await sleep(POLL_MS, signal);
+  }
+}
+
+function show(held, place) {
+  const parts = [make('p', { role: 'status' }, told(held))];
+  if (held.total && !OVER.includes(held.state)) {
+    parts.push(make('progress', { max: held.total, value: held.done, 'aria-label': 'Images done' }));
+  }
+  if (held.faults.length && OVER.includes(held.state)) parts.push(faultList(held));
+  place.replaceChildren(make('div.import', null, ...parts));
+}
+
+function told(held) {
+  if (held.state === 'done') {
+    const { training, validation, known } = held.placed;
+    const before = known ? ` ${counted(known, 'image')} of these it had already.` : '';
+    return `Done: ${counted(training, 'image')} for training, ${validation} for validation.${before}`;
+  }
+  if (held.state === 'failed') return `It failed: ${held.problem}.`;
+  if (held.state === 'faulty') {
+    const count = held.faults.length + held.unlisted;
+    return `Nothing was taken: ${counted(count, 'fault')} in the ZIP. Mend them and send it again.`;
+  }
+  const far = held.total ? ` ${held.done} of ${held.total}` : '';
+  return DOING[held.state] + far;
+}
+
+function faultList({ faults, unlisted }) {
+  const rows = faults.map(({ name, kind, detail }) => (
+    make('li', null, make('code', null, name || 'the ZIP'), ` ${kind}: ${detail}`)));
+  if (unlisted) rows.push(make('li', null, `and ${counted(unlisted, 'fault')} more`));
+  return make('ul.faults', { tabindex: '0', 'aria-label': 'What is wrong with the ZIP' }, ...rows);
+}

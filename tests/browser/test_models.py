@@ -1,0 +1,168 @@
+"""The page of models: what there is, asking for a new one, a ZIP on its way, an export."""
+
+from __future__ import annotations
+
+import io
+import os
+import uuid
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+Visit = Any
+LABEL = "0 0.5 0.5 0.25 0.5\n"
+
+
+def photo(seed: int) -> bytes:
+    grain = np.random.default_rng(seed).integers(0, 255, (12, 16, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(grain).resize((160, 120)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"tags-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Callable[..., Path]:
+    """Write a ZIP of so many labelled photos; some lack their label."""
+
+    def write(count: int, without: int = 0) -> Path:
+        path = tmp_path / f"{count}-{without}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for number in range(count):
+                archive.writestr(f"images/{number:03}.jpg", photo(number))
+                if number >= without:
+                    archive.writestr(f"labels/{number:03}.txt", LABEL)
+        return path
+
+    return write
+
+
+def fill(
+    page: Visit, name: str, classes: str = "dent\nscratch\n", pack: Path | None = None
+) -> None:
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Classes, one a line").fill(classes)
+    if pack:
+        page.get_by_label("Images with labels").set_input_files(pack)
+    page.get_by_role("button", name="Ask for this model").click()
+
+
+def card(page: Visit, name: str) -> Any:
+    return page.locator(".card").filter(has=page.get_by_role("heading", name=name, exact=True))
+
+
+def look(page: Visit, name: str) -> None:
+    """Leave a picture for whoever asked for one."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/models-{name}.png", full_page=True)
+
+
+def test_models_are_shown_with_their_classes_and_how_good_they_are(visit: Any) -> None:
+    page = visit("models")
+
+    scratch = card(page, "scratch")
+    expect(scratch.locator(".classes")).to_contain_text("AP 9")
+    expect(scratch).to_contain_text("Version 1, trained on")
+    assert "label?model=scratch" in str(scratch.get_by_text("Contribute").get_attribute("href"))
+    expect(scratch.get_by_role("button", name="Export")).to_have_count(0)
+
+
+def test_a_model_that_is_asked_for_waits_for_images(visit: Any, name: str) -> None:
+    page = visit("models")
+
+    fill(page, name)
+
+    expect(page.locator("#asked")).to_have_text(f"{name} now waits for images.")
+    waiting = card(page, name)
+    expect(waiting).to_contain_text("Images for training0 of 80")
+    expect(waiting.locator(".classes li")).to_have_text(["dent", "scratch"])
+    expect(page.get_by_label("Name")).to_have_value("")
+
+
+def test_a_zip_goes_with_it_and_its_images_are_counted(
+    visit: Any, name: str, pack: Callable[..., Path]
+) -> None:
+    page = visit("models")
+
+    fill(page, name, pack=pack(30))
+
+    expect(page.locator("#asked")).to_contain_text("Done:")
+    counts = card(page, name).locator(".toward span").all_inner_texts()
+    assert sum(int(text.split(" of ")[0]) for text in counts) == 30
+
+
+def test_what_is_wrong_with_a_zip_is_listed_by_name_and_nothing_is_taken(
+    visit: Any, name: str, pack: Callable[..., Path]
+) -> None:
+    page = visit("models")
+
+    fill(page, name, pack=pack(6, without=2))
+
+    expect(page.locator("#asked")).to_contain_text("Nothing was taken: 2 faults")
+    expect(page.locator(".faults li").first).to_contain_text("images/000.jpg")
+    expect(page.locator(".faults li")).to_have_count(2)
+    expect(card(page, name)).to_contain_text("Images for training0 of 80")
+
+    page.get_by_label("Images with labels").set_input_files(pack(7))
+    page.get_by_role("button", name="Ask for this model").click()
+    expect(page.locator("#asked")).to_contain_text("Done:")
+
+
+def test_a_name_that_is_taken_is_told(visit: Any) -> None:
+    page = visit("models")
+
+    fill(page, "scratch")
+
+    expect(page.get_by_role("alert")).to_contain_text("the name 'scratch' is taken")
+    expect(page.get_by_label("Name")).to_have_value("scratch")
+    page.forgive("409")
+
+
+def test_operators_save_a_dataset(
+    visit: Any, site: Any, name: str, pack: Callable[..., Path]
+) -> None:
+    page = visit(f"models#token={site.operator}")
+    fill(page, name, pack=pack(5))
+    expect(page.locator("#asked")).to_contain_text("Done:")
+
+    card(page, name).get_by_label("Format").select_option("coco")
+    card(page, name).get_by_role("button", name="Export").click()
+
+    saved = card(page, name).get_by_role("link", name="Save the ZIP")
+    expect(saved).to_be_visible()
+    answer = page.request.get(str(saved.get_attribute("href")))
+    with zipfile.ZipFile(io.BytesIO(answer.body())) as archive:
+        assert sum(each.startswith("images/") for each in archive.namelist()) == 5
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1440])
+def test_axe_finds_no_fault_and_nothing_scrolls_sideways(
+    visit: Any, site: Any, name: str, pack: Callable[..., Path], scheme: str, width: int
+) -> None:
+    page = visit(f"models#token={site.operator}", width=width, color_scheme=scheme)
+    fill(
+        page, name, "a class with a name of very many words that goes on\ndent", pack(4, without=3)
+    )
+    expect(page.locator(".faults li")).to_have_count(3)
+    card(page, "scratch").wait_for()
+
+    found = Axe().run(page.page).response["violations"]
+
+    look(page, f"{width}-{scheme}")
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+    aside = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(aside) == 0
