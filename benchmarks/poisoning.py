@@ -43,6 +43,7 @@ from benchmarks.poisoning_people import (  # noqa: E402
     errors,
     honest,
 )
+from local.home import free_port  # noqa: E402
 
 HONEST = 20
 SHARES = (0.01, 0.05, 0.2)
@@ -112,11 +113,11 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         from local.stack import Stack  # noqa: PLC0415 - it sets the environment
 
-        self._stack = Stack(folder, 0)
+        self.port = free_port()
+        self._stack = Stack(folder, self.port)
         from chalicelib.wiring import services  # noqa: PLC0415
 
         self.services = services()
-        self.port = int(self._stack.url.rpartition(":")[2])
         self.key = self.services.secrets.read().subjects_key
         self._weights = stage.two_classes()
         self._metrics = stage.metrics(self._weights, folder)
