@@ -284,7 +284,7 @@ def evaluate(weights: Path, settings: Hyperparameters, places: Places) -> dict[s
             }
             for class_id, name in model.names.items()
         ],
-        **_set_sizes(places.data),
+        **_about_the_dataset(places.data),
         "settings": dataclasses.asdict(settings),
         "versions": {"torch": torch.__version__, "ultralytics": ultralytics.__version__},
     }
@@ -294,18 +294,18 @@ def _rounded(values: Any, index: int | None) -> float | None:
     return None if index is None else round(float(values[index]), 5)
 
 
-def _set_sizes(data: Path) -> dict[str, int]:
-    """Return how many images the training and validation sets hold."""
+def _about_the_dataset(data: Path) -> dict[str, Any]:
+    """Return how many images are trained and validated on, and the version's name if it has one."""
     described = check_det_dataset(str(data), autodownload=False)
-    sizes = {}
+    told = {"dataset": described["dataset"]} if "dataset" in described else {}
     for name, key in (("training_set_size", "train"), ("validation_set_size", "val")):
         paths = described[key] if isinstance(described[key], list) else [described[key]]
-        sizes[name] = sum(
+        told[name] = sum(
             file.suffix[1:].lower() in IMG_FORMATS
             for path in paths
             for file in Path(path).iterdir()
         )
-    return sizes
+    return told
 
 
 def export(weights: Path, settings: Hyperparameters) -> Path:

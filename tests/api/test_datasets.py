@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from chalicelib.labels.manifest import Manifest
-from chalicelib.labels.materialise import from_store, materialise
+from sagemaker.training.fetch_dataset import fetch
 
 Caller = Callable[..., Any]
 Operator = dict[str, str]
@@ -231,11 +230,7 @@ def test_a_version_can_be_named_and_reproduced(
 
     packed = read(told["links"]["manifest"])
     assert hashlib.sha256(gzip.decompress(packed)).hexdigest() == told["sha256"]
-    (tmp_path / "manifest").write_bytes(packed)
-    with (tmp_path / "manifest").open("rb") as file:
-        manifest = Manifest(file, told["sha256"])
-        fetch = from_store(stack.services.store, dataset.model)
-        made = materialise(manifest, fetch, tmp_path / "data")
+    made = fetch(stack.services.store, dataset.model, told["sha256"], tmp_path / "data")
     assert (made.train, made.valid, made.left_out) == (1, 1, 1)
     assert (tmp_path / f"data/images/train/{first}.jpg").read_bytes() == b"a"
 
