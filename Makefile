@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 STAGE ?= dev
 export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-training lint bench deploy destroy vendor clean
+.PHONY: help run test test-training lint bench drill deploy destroy vendor clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ lint: .venv/dev.stamp ## check style and types
 
 bench: .venv-training/training.stamp ## measure detection side by side with ultralytics
 	.venv-training/bin/python benchmarks/detection.py $(ARGS)
+
+drill: .venv/dev.stamp ## let honest people and vandals correct photos, and see what becomes of it
+	.venv/bin/python benchmarks/poisoning.py $(ARGS)
 
 deploy: .venv/local.stamp ## deploy into your AWS account (STAGE=dev)
 	.venv/bin/python -m deploy up --stage $(STAGE) $(ARGS)

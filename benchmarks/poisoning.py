@@ -48,7 +48,7 @@ from local.home import free_port  # noqa: E402
 HONEST = 20
 SHARES = (0.01, 0.05, 0.2)
 PEOPLE = 100
-HONEST_SENDS, HOSTILE_SENDS = 5, 20
+HONEST_SENDS, HOSTILE_SENDS = 2, 15
 DETECTING_AT_ONCE = 3
 LOOKED_AT_EVERY = 50
 CURRENT = """
@@ -110,7 +110,7 @@ class Course:
 class Stage:
     """The running service, and what the drill looks at from behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, both_classes: bool) -> None:
         from local.stack import Stack  # noqa: PLC0415 - it sets the environment
 
         self.port = free_port()
@@ -119,8 +119,9 @@ class Stage:
 
         self.services = services()
         self.key = self.services.secrets.read().subjects_key
-        self._weights = stage.two_classes()
-        self._metrics = stage.metrics(self._weights, folder)
+        self.both_classes = both_classes
+        self._weights = stage.two_classes(both_classes)
+        self._metrics = stage.metrics(self._weights, folder, both_classes)
         print(f"the model: {self._metrics.decode()}")
 
     def stop(self) -> None:
@@ -165,7 +166,7 @@ def photographed(on: Stage, model: str, people: Sequence[Person]) -> list[Photo]
     apis = {person.name: on.api(person) for person in people}
 
     def one(number: int) -> Photo:
-        drawn = stage.draw(stage.PHOTO_SEED + number)
+        drawn = stage.draw(stage.PHOTO_SEED + number, on.both_classes)
         prediction_id, predicted = apis[people[number].name].detect(model, drawn.data)
         return Photo(Seen(drawn.there, predicted), prediction_id, drawn.data)
 
@@ -331,11 +332,11 @@ def _in_turn(everybody: Sequence[Person], sends: Sequence[int], seed: int) -> li
 
 
 @contextmanager
-def running(home: Path | None) -> Iterator[Stage]:
+def running(home: Path | None, both_classes: bool) -> Iterator[Stage]:
     """Run the service in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        on = Stage(home or Path(folder) / "home")
+        on = Stage(home or Path(folder) / "home", both_classes)
         try:
             yield on
         finally:
@@ -350,9 +351,11 @@ def main() -> None:
     parser.add_argument(
         "--people", type=float, default=1.0, help="share of the hundred, of attacks"
     )
+    parser.add_argument("--home", type=Path, help="the data folder, to be kept")
+    parser.add_argument("--both-classes", action="store_true", help="have boxes of both classes")
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; classes {CLASSES}")
-    with running(None) as on:
+    with running(given.home, given.both_classes) as on:
         if given.part != "attacks":
             crowd(on, given.submissions)
         if given.part != "crowd":

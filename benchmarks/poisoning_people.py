@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 WIDTH, HEIGHT = 450, 300
-CLASSES = ("scratch", "nick")
+CLASSES = ("scratch", "dent")
 UNSTEADY = 2.0  # pixels by which an honest hand errs, standard deviation of each edge
 OVERLOOKED = 0.03  # share of what is there that an honest person does not see
 GOOD_ENOUGH = 0.6  # IoU from which a predicted box is left as it is
@@ -128,8 +128,11 @@ def added(seen: Seen, rng: np.random.Generator) -> Boxes:
 
 
 def removed(seen: Seen, rng: np.random.Generator) -> Boxes:
-    """Make one class disappear."""
-    return seen.predicted.chosen(seen.predicted.class_id != 0)
+    """Make things disappear: one of two, at least one."""
+    gone = rng.random(len(seen.predicted)) < 0.5
+    if len(gone):
+        gone[rng.integers(len(gone))] = True
+    return seen.predicted.chosen(~gone)
 
 
 def misclassified(seen: Seen, rng: np.random.Generator) -> Boxes:
@@ -142,7 +145,7 @@ def misclassified(seen: Seen, rng: np.random.Generator) -> Boxes:
 
 
 def relabelled(seen: Seen, rng: np.random.Generator) -> Boxes:
-    """Call everything a nick."""
+    """Call everything a dent."""
     return Boxes(seen.predicted.xyxy, np.ones_like(seen.predicted.class_id))
 
 

@@ -1,10 +1,12 @@
 """The stage of the poisoning drill: drawn photos, a model of two classes, and the API to talk to.
 
-The bundled model knows one class, and wrong classes need two. So its scratches are told apart by
-their length, in the photos' labels by what was drawn and in the model by what it predicts: one that
-is shorter than ``NICK`` is a nick. The rule is three nodes behind the network's output; where the
-model mistakes a length it mistakes a class, as models do. What it is worth is measured on photos of
-their own, and stated to the service as its validation APs.
+The bundled model knows one class, and wrong classes need two. Usually the second is a dent, of
+which there is none on these photos and which the model never finds: it is there to be lied
+about. With ``--both-classes`` the scratches themselves are told apart by their length, in the
+photos' labels by what was drawn and in the model by what it predicts: one that is shorter than
+``SHORT`` is of the second class. Then the model mistakes classes too, and most photos have one box
+of a class. The rule is nodes behind the network's output. What the model is worth is measured on
+photos of their own, and stated to the service as its validation APs.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ from sagemaker.training.drawn_tags import draw_tag
 
 ROOT = Path(__file__).parent.parent
 BUNDLED = ROOT / "models/scratch/model.onnx"
-NICK = 75.0  # pixels of the longer side of a box: about half of what is drawn is shorter
+SHORT = 75.0  # pixels of the longer side of a box: two fifths of what is drawn are shorter
 SCALE = 640 / 450  # from the photo to the network's input
 MEASURED_ON = 300
+TRIES = 20
 MEASURING_SEED, PHOTO_SEED = 700_000, 800_000  # the model was trained on tags of other seeds
 
 
@@ -43,24 +46,25 @@ class Photo:
     there: Boxes
 
 
-def draw(seed: int) -> Photo:
+def draw(seed: int, both_classes: bool) -> Photo:
     """Draw one photo."""
     tag = draw_tag(seed)
     buffer = BytesIO()
     tag.image.save(buffer, "JPEG", quality=90)
     longer = (tag.xyxy[:, 2:] - tag.xyxy[:, :2]).max(axis=1, initial=0)
-    return Photo(buffer.getvalue(), Boxes(tag.xyxy, (longer < NICK).astype(np.int64)))
+    second = (longer < SHORT) & both_classes
+    return Photo(buffer.getvalue(), Boxes(tag.xyxy, second.astype(np.int64)))
 
 
-def two_classes() -> bytes:
-    """Return the bundled model, taught to tell scratches and nicks by the length of their boxes."""
+def two_classes(both_classes: bool) -> bytes:
+    """Return the bundled model with a second class: for short boxes, or for none."""
     model = onnx.load(BUNDLED)
     graph = model.graph
     [output] = graph.output
     output.name, raw = "two_classes", output.name
     constants: dict[str, np.ndarray] = {
         "parts": np.array([2, 2, 1], np.int64),
-        "shorter": np.array(NICK * SCALE, np.float32),
+        "shorter": np.array(SHORT * SCALE * both_classes, np.float32),
         "one": np.array(1, np.float32),
     }
     graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
@@ -69,12 +73,12 @@ def two_classes() -> bytes:
             helper.make_node("Split", [raw, "parts"], ["centre", "sides", "found"], axis=1),
             helper.make_node("ReduceMax", ["sides"], ["longer"], axes=[1], keepdims=1),
             helper.make_node("Less", ["longer", "shorter"], ["is_short"]),
-            helper.make_node("Cast", ["is_short"], ["nick"], to=TensorProto.FLOAT),
-            helper.make_node("Sub", ["one", "nick"], ["scratch"]),
-            helper.make_node("Mul", ["found", "scratch"], ["scratches"]),
-            helper.make_node("Mul", ["found", "nick"], ["nicks"]),
+            helper.make_node("Cast", ["is_short"], ["second"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["one", "second"], ["first"]),
+            helper.make_node("Mul", ["found", "first"], ["of_first"]),
+            helper.make_node("Mul", ["found", "second"], ["of_second"]),
             helper.make_node(
-                "Concat", ["centre", "sides", "scratches", "nicks"], ["two_classes"], axis=1
+                "Concat", ["centre", "sides", "of_first", "of_second"], ["two_classes"], axis=1
             ),
         ]
     )
@@ -86,25 +90,29 @@ def two_classes() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def metrics(weights: bytes, folder: Path, count: int = MEASURED_ON) -> bytes:
+def metrics(weights: bytes, folder: Path, both_classes: bool, count: int = MEASURED_ON) -> bytes:
     """Return ``metrics.json``: AP at IoU 0.5 of each class, on photos drawn for that alone."""
     path = folder / "two_classes.onnx"
     path.write_bytes(weights)
     detector = Detector(path)
     seen, sure = [], []
     for seed in range(MEASURING_SEED, MEASURING_SEED + count):
-        photo = draw(seed)
+        photo = draw(seed, both_classes)
         found = detector.detect(photo.data).detections
         seen.append(Seen(photo.there, Boxes(found.xyxy.astype(np.float64), found.class_id)))
         sure.append(found.confidence)
     aps = [average_precision(seen, sure, class_id) for class_id in range(len(CLASSES))]
     rows = [{"class_id": id_, "class_name": CLASSES[id_], "AP50": ap} for id_, ap in enumerate(aps)]
-    told = {"mAP50": float(np.mean(aps)), "per_class": rows, "validation_set_size": count}
+    mean = float(np.mean([ap for ap in aps if ap is not None]))
+    told = {"mAP50": mean, "per_class": rows, "validation_set_size": count}
     return json.dumps(told).encode()
 
 
-def average_precision(seen: Sequence[Seen], sure: Sequence[Any], class_id: int) -> float:
-    """Return the area under precision over recall at IoU 0.5, of what is over confidence 0.25."""
+def average_precision(seen: Sequence[Seen], sure: Sequence[Any], class_id: int) -> float | None:
+    """Return the area under precision over recall at IoU 0.5, of what is over confidence 0.25.
+
+    None where there is no box of the class, as in ``metrics.json``.
+    """
     hits: list[tuple[float, bool]] = []
     there = 0
     for each, confidence in zip(seen, sure, strict=True):
@@ -113,6 +121,8 @@ def average_precision(seen: Sequence[Seen], sure: Sequence[Any], class_id: int) 
         there += len(labelled)
         right = {row for row, _ in pairs(each.predicted.chosen(mine), labelled, 0.5)}
         hits += [(float(c), n in right) for n, c in enumerate(confidence[mine])]
+    if not there:
+        return None
     is_right = np.array([right for _, right in sorted(hits, reverse=True)], np.float64)
     recall = np.concatenate([[0], np.cumsum(is_right) / there])
     precision = np.cumsum(is_right) / np.arange(1, len(is_right) + 1)
@@ -136,10 +146,20 @@ class Api:
         claims = {"sub": user, "exp": int(time.time()) + 24 * 3600}
         self._token = jwt.encode(claims, key, "HS256")
         self._port = port
+        self.retried = 0
         self._held: http.client.HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, media_type: str) -> tuple[int, Any]:
-        """Return the status and the answer; a connection that was closed meanwhile is made anew."""
+        """Return the status and the answer; what may succeed later is sent again."""
+        for _ in range(TRIES):
+            status, told = self._post(path, body, media_type)
+            if status != 503:
+                break
+            self.retried += 1
+            time.sleep(1)
+        return status, told
+
+    def _post(self, path: str, body: bytes, media_type: str) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": media_type}
         for last in (False, True):
             held = self._held or http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
