@@ -57,7 +57,8 @@ class Database:
         DatabaseUnavailable
             The server does not answer or broke the connection; the transaction did not happen.
         """
-        self.require()
+        if getattr(self._local, "held", None) is None:
+            self.require()  # before the driver is loaded, which nobody needs without a database
         import psycopg2  # noqa: PLC0415
 
         try:

@@ -23,7 +23,11 @@ DETECTING = {"numpy", "PIL", "onnxruntime"}
 DATABASE = {"psycopg2"}
 BATCHES = {"aws_lambda_powertools.utilities.batch"}
 AT_HOME = {"chalice.cli", "chalice.deploy", "chalice.local", "deploy", "local", "pytest", "moto"}
-HANDLERS = ("app", "chalicelib.predictions.triggers", "chalicelib.trust.triggers")
+HANDLERS = {  # modules that Lambda imports, and a function of each
+    "app": "app",
+    "chalicelib.predictions.triggers": "on_upload",
+    "chalicelib.trust.triggers": "update_reported_list",
+}
 DISTRIBUTIONS = {
     "_yaml",
     "annotated_types",
@@ -67,7 +71,7 @@ def test_importing_the_app_loads_these_distributions_and_no_other(
     runtime: Runtime, demo: Stage, module: str
 ) -> None:
     """Whoever adds one has looked at what it takes: `python benchmarks/cold_start.py`."""
-    done = runtime.call(demo, {"app": "app.app"}.get(module, f"{module}.on_upload"))
+    done = runtime.call(demo, f"{module}.{HANDLERS[module]}")
 
     from_places = {
         Path(file).relative_to(place).parts[0].removesuffix(".py")
