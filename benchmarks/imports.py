@@ -56,7 +56,7 @@ def services(postgres: Postgres, standin: StandIn) -> Any:
     from chalicelib.wiring import Services  # noqa: PLC0415
     from deploy import migrate, resources  # noqa: PLC0415
 
-    settings = Settings(database_url=postgres.url)
+    settings = Settings.model_validate({"database_url": postgres.url})
     resources.ensure(settings)
     migrate.migrate(settings.database_url)
     return Services(settings)
