@@ -20,6 +20,7 @@ from psycopg2.extensions import connection
 from chalicelib.trust import ClassedBoxes, judge
 
 USERS = 20_000
+BATCH = 500
 TEMPLATES = 40  # of what a reviewer looks at
 CLASSES = ("scratch", "dent", "stain")
 APS = (0.9, 0.7, 0.3)
@@ -154,14 +155,18 @@ def fill(url: str, amount: Amount) -> None:
 def _one_model(held: connection, amount: Amount, number: int) -> None:
     run(held, _written(REQUESTS, amount, number))
     run(held, REVIEWED)
-    run(held, _written(SAMPLES, amount, number))
+    # As an import does: a first batch, of which PostgreSQL learns that there is such a model.
+    first = number * amount.each + 1
+    for begin, end in ((first, first + BATCH - 1), (first + BATCH, first + amount.each - 1)):
+        run(held, _written(SAMPLES, amount, number, begin, end))
+        run(held, "ANALYZE samples, clusters, cluster_names")
     model = f"m{number}"
     for statement in (IMPORTED, SUBMITTED):
         run(held, statement.replace("%", "%%").replace("%%(", "%(").format(yolo=YOLO), model=model)
     run(held, CURRENT, model=model)
 
 
-def _written(statement: str, amount: Amount, number: int) -> str:
+def _written(statement: str, amount: Amount, number: int, first: int = 0, last: int = 0) -> str:
     model = MODEL.format(each=amount.each)
     return statement.format(
         model=model,
@@ -171,8 +176,8 @@ def _written(statement: str, amount: Amount, number: int) -> str:
         rows=amount.rows,
         each=amount.each,
         templates=TEMPLATES,
-        first=number * amount.each + 1,
-        last=(number + 1) * amount.each,
+        first=first or number * amount.each + 1,
+        last=last or (number + 1) * amount.each,
     )
 
 
