@@ -14,6 +14,7 @@ import argparse
 import io
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -106,6 +107,7 @@ def main() -> None:
         standin.stop()
         postgres.stop()
         home.close()
+        shutil.rmtree(folder)
 
 
 def measure(made: Any, archive: Path, count: int) -> None:
