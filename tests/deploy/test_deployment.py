@@ -19,16 +19,17 @@ from deploy.stages import Stage
 ROOT = Path(__file__).parent.parent.parent
 Cloud = Any
 Checkout = Any
-ALL_RESOURCES = {"uploads", "store", "identify", "results", "jobs", "table", "secret", "logs"}
 
 FUNCTIONS = {  # memory in MB, timeout in seconds, what Lambda calls
     "api_handler": (3008, 29, "app.app"),
     "on_upload": (512, 30, "chalicelib.predictions.triggers.on_upload"),
+    "on_import": (512, 30, "chalicelib.labels.transfers.triggers.on_import"),
+    "work_jobs": (3008, 900, "chalicelib.labels.transfers.triggers.work_jobs"),
     "identify": (3008, 120, "chalicelib.predictions.triggers.identify"),
     "reconcile": (512, 300, "chalicelib.predictions.triggers.reconcile"),
     "update_reported_list": (512, 120, "chalicelib.trust.triggers.update_reported_list"),
 }
-EVERYTHING = {"uploads", "store", "identify", "results", "table", "secret", "logs"}
+EVERYTHING = {"uploads", "store", "identify", "results", "jobs", "table", "secret", "logs"}
 
 
 def test_up_says_where_the_service_is(deployed: Checkout, demo: Stage) -> None:
@@ -88,17 +89,21 @@ def test_a_message_stays_hidden_six_times_as_long_as_a_worker_may_take(
     }
 
 
-def test_a_new_upload_calls_on_upload(cloud: Cloud, demo: Stage) -> None:
+@pytest.mark.parametrize(("prefix", "name"), [("uploads/", "on_upload"), ("imports/", "on_import")])
+def test_a_new_file_calls_the_function_that_awaits_it(
+    cloud: Cloud, demo: Stage, prefix: str, name: str
+) -> None:
     bucket = demo.settings.uploads_bucket
 
     told = cloud.client("s3").get_bucket_notification_configuration(Bucket=bucket)
 
-    (call,) = told["LambdaFunctionConfigurations"]
-    function = demo.arn("lambda", f"function:{demo.function('on_upload')}")
-    assert call["LambdaFunctionArn"] == function
+    function = demo.arn("lambda", f"function:{demo.function(name)}")
+    calls = told["LambdaFunctionConfigurations"]
+    (call,) = (each for each in calls if each["LambdaFunctionArn"] == function)
+    assert len(calls) == 2
     assert call["Events"] == ["s3:ObjectCreated:*"]
-    assert call["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "uploads/"}]
-    (may,) = _may_call(cloud, demo, "on_upload")
+    assert call["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": prefix}]
+    (may,) = _may_call(cloud, demo, name)
     assert may["Principal"] == {"Service": "s3.amazonaws.com"}
     assert may["Condition"]["ArnLike"]["AWS:SourceArn"] == f"arn:aws:s3:::{bucket}"
 
@@ -292,7 +297,7 @@ def test_destroy_takes_the_functions_down_and_leaves_what_people_sent(
     assert "LambdaFunctionConfigurations" not in told
     kept = s3.get_object(Bucket=settings.store_bucket, Key="predictions/1/image.jpg")
     assert kept["Body"].read() == b"theirs"
-    assert _exist(cloud, brief) == ALL_RESOURCES
+    assert _exist(cloud, brief) == EVERYTHING
 
     assert "nothing is deployed" in deployed.must("destroy", "--stage", "brief")
     deployed.must("destroy", "--stage", "brief", "--erase-data", "brief")
@@ -353,7 +358,7 @@ def test_the_resources_can_be_made_on_their_own(cloud: Cloud, checkout: Checkout
 
     bare = checkout.stage("bare")
     assert f"made queue {bare.settings.identify_queue}-dlq" in said
-    assert _exist(cloud, bare) == ALL_RESOURCES
+    assert _exist(cloud, bare) == EVERYTHING
 
 
 def test_a_stage_that_nobody_made_is_refused(checkout: Checkout) -> None:
