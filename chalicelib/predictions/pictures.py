@@ -8,6 +8,7 @@ from io import BytesIO
 from PIL import Image
 
 from chalicelib.errors import InvalidImage
+from chalicelib.predictions.bare_jpeg import bare_jpeg
 from chalicelib.vision import Detections, draw
 
 JPEG_LONGEST_SIDE = 65_500
@@ -25,7 +26,7 @@ class Pictures:
 
 
 def pictures_of(data: bytes, picture: Image.Image, detections: Detections) -> Pictures:
-    """Make both files of a picture, given as it came and decoded.
+    """Make both files of a picture, given as it came and decoded; neither has metadata.
 
     Raises
     ------
@@ -38,16 +39,17 @@ def pictures_of(data: bytes, picture: Image.Image, detections: Detections) -> Pi
             f"more than {JPEG_LONGEST_SIDE} do not fit into a JPEG"
         )
     return Pictures(
-        image=data if _is_upright_jpeg(data) else _jpeg(picture, ORIGINAL_QUALITY),
+        image=_without_another_loss(data) or _jpeg(picture, ORIGINAL_QUALITY),
         annotated=_jpeg(draw(picture, detections), ANNOTATED_QUALITY),
     )
 
 
-def _is_upright_jpeg(data: bytes) -> bool:
-    """Say whether an image that decodes can be kept as it is, without another loss."""
+def _without_another_loss(data: bytes) -> bytes | None:
+    """Return the file without its metadata if it is a JPEG that needs no turning."""
     with Image.open(BytesIO(data)) as header:
         plain = header.format == "JPEG" and header.mode in {"RGB", "L"}
-        return plain and ORIENTATION not in header.getexif()
+        upright = header.getexif().get(ORIENTATION, 1) == 1
+    return bare_jpeg(data) if plain and upright else None
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
