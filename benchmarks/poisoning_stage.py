@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ SHORT = 75.0  # pixels of the longer side of a box: two fifths of what is drawn 
 SCALE = 640 / 450  # from the photo to the network's input
 MEASURED_ON = 300
 TRIES = 20
+_kept = threading.local()
 MEASURING_SEED, PHOTO_SEED = 700_000, 800_000  # the model was trained on tags of other seeds
 
 
@@ -131,7 +133,10 @@ def average_precision(seen: Sequence[Seen], sure: Sequence[Any], class_id: int) 
 
 
 class Api:
-    """The service over HTTP, on one connection, for one user.
+    """The service over HTTP, for one user.
+
+    All users of a thread share a connection: the one-machine server keeps a thread, and with it a
+    connection to PostgreSQL, for each.
 
     Parameters
     ----------
@@ -147,7 +152,6 @@ class Api:
         self._token = jwt.encode(claims, key, "HS256")
         self._port = port
         self.retried = 0
-        self._held: http.client.HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, media_type: str) -> tuple[int, Any]:
         """Return the status and the answer; what may succeed later is sent again."""
@@ -162,15 +166,13 @@ class Api:
     def _post(self, path: str, body: bytes, media_type: str) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": media_type}
         for last in (False, True):
-            held = self._held or http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
-            self._held = held
+            held = _connection(self._port)
             try:
                 held.request("POST", path, body, headers)
                 answer = held.getresponse()
                 return answer.status, json.loads(answer.read())
             except (http.client.HTTPException, ConnectionError):
                 held.close()
-                self._held = None
                 if last:
                     raise
         raise AssertionError("not reached")
@@ -188,6 +190,14 @@ class Api:
         body = {"prediction_id": prediction_id, **_said(seen, said)}
         path = f"/v1/models/{model}/submissions"
         return self.post(path, json.dumps(body).encode(), "application/json")
+
+
+def _connection(port: int) -> http.client.HTTPConnection:
+    """Return this thread's connection; one that was closed opens itself again."""
+    held: http.client.HTTPConnection | None = getattr(_kept, "connection", None)
+    if held is None or held.port != port:
+        held = _kept.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    return held
 
 
 def boxes_of(detections: Sequence[dict[str, Any]]) -> Boxes:
