@@ -184,20 +184,19 @@ class Dataset:
         self._store.put(key, image, CONTENT_TYPES[extension])
         return key
 
-    def warm(self, model: str) -> None:
-        """Read what is known of a dataset, if that was not done yet, before it is locked."""
+    def look(self, model: str, labels: Sequence[NewLabel]) -> None:
+        """Do what takes long of adding labels before the dataset is locked."""
         with self._database.transaction() as rows:
-            self._placing.warm(rows, model)
+            self._placing.look(rows, model, _arrivals(labels))
 
     def add(self, rows: cursor, model: str, labels: Sequence[NewLabel]) -> list[Added]:
         """Add labels, the newest last, and the images that are new, in the caller's transaction.
 
         What was added for the same request before is replaced. The dataset stays locked until
-        the transaction ends, so add at most some hundred at a time.
+        the transaction ends; ``look`` beforehand makes that short.
         """
         self._placing.lock(rows, model)
-        arrivals = [Arrival(each.sha256, each.fingerprint, each.group) for each in labels]
-        decisions = self._placing.place(rows, model, arrivals)
+        decisions = self._placing.place(rows, model, _arrivals(labels))
         _store_samples(rows, model, labels, decisions)
         rows.execute(FIND, (model, [each.sha256 for each in labels]))
         sample_of: dict[str, int] = dict(rows.fetchall())
@@ -296,6 +295,10 @@ class Dataset:
         changed = {sample_id for (sample_id,) in rows.fetchall()}
         _relabel(rows, changed)
         return sorted(changed)
+
+
+def _arrivals(labels: Sequence[NewLabel]) -> list[Arrival]:
+    return [Arrival(each.sha256, each.fingerprint, each.group) for each in labels]
 
 
 def _store_samples(

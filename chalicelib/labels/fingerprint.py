@@ -141,12 +141,24 @@ class Index:
         self._count += 1
         return self._count - 1
 
-    def near(self, asked: Fingerprint) -> list[tuple[int, int]]:
-        """Return number and distance of all that are near, nearest first, then oldest."""
-        found = _least(asked.shifted, self._words[:, : self._count])
+    def near(
+        self, asked: Fingerprint, start: int = 0, stop: int | None = None
+    ) -> list[tuple[int, int]]:
+        """Return number and distance of all that are near, nearest first, then oldest.
+
+        May be called while another thread adds: what was there at the call is searched.
+
+        Parameters
+        ----------
+        asked : Fingerprint
+        start, stop : int, optional
+            The first number to look at and the one after the last.
+        """
+        end = self._count if stop is None else stop
+        found = _least(asked.shifted, self._words[:, start:end])
         rows = np.flatnonzero(found <= self._near)
         order = np.argsort(found[rows], kind="stable")
-        return [(int(row), int(found[row])) for row in rows[order]]
+        return [(int(row) + start, int(found[row])) for row in rows[order]]
 
 
 def _least(shifted: UInt64, words: UInt64) -> UInt8:

@@ -52,11 +52,15 @@ class Placing:
         """Lock a dataset until the transaction ends."""
         rows.execute(LOCK, (model,))
 
-    def warm(self, rows: cursor, model: str) -> None:
-        """Read a dataset, if that was not done yet, so as not to do it under the lock."""
+    def look(self, rows: cursor, model: str, arrivals: Sequence[Arrival]) -> None:
+        """Do what takes long before the dataset is locked: read it, if that was not done yet, and
+        search it for what is near to images that are to be placed.
+        """
         with self._one_at_a_time:
             if model not in self._kept:
                 self._kept[model] = _read_on(rows, model, _Kept())
+            split = self._kept[model].split
+        split.look(arrivals)
 
     def split(self, rows: cursor, model: str) -> Split:
         """Return the sides as they are; for reading."""

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,6 +38,7 @@ from chalicelib.labels.fingerprint import NEAR, Fingerprint, Index, UInt64
 Side = words.Side
 Reason = Literal["known", "joined", "drawn", "joined both"]
 
+LOOKED_AHEAD = 100_000  # images that were looked at and are still to be placed
 SHARE = 0.2
 LEAST_SHARE, MOST_SHARE = 0.1, 0.3
 TIME_IN_NAME = re.compile(
@@ -102,6 +103,28 @@ class Decision:
     reason: Reason
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What is near to an image that is to be placed soon.
+
+    Attributes
+    ----------
+    seen : int
+        Among how many of those that were placed.
+    near : list[tuple[int, int]]
+        Their numbers and distances.
+    batch : frozenset[str]
+        The images that are to be placed with it.
+    among : dict[str, int]
+        The distances of those of them that are near.
+    """
+
+    seen: int
+    near: list[tuple[int, int]]
+    batch: frozenset[str]
+    among: dict[str, int]
+
+
 class Split:
     """The sides of all images of a dataset.
 
@@ -120,7 +143,9 @@ class Split:
         self, members: Iterable[Member] = (), share: float = SHARE, near: int = NEAR
     ) -> None:
         self._share = share
+        self._near = near
         self._index = Index(near)
+        self._looked: dict[str, _Looked] = {}
         self._order: list[str] = []
         self._members: dict[str, Member] = {}
         self._clusters = _Clusters()
@@ -166,6 +191,23 @@ class Split:
             else:
                 self._settle(member)
 
+    def look(self, arrivals: Sequence[Arrival]) -> None:
+        """Search for what is near to images that are to be placed soon, which takes the time.
+
+        Placing them then searches only what came since. May be called while another thread places.
+        """
+        fresh = {a.sha256: a for a in arrivals if a.sha256 not in self._members}
+        names, batch = list(fresh), Index(self._near)
+        for arrival in fresh.values():
+            batch.add(arrival.fingerprint.bits)
+        if len(self._looked) > LOOKED_AHEAD:  # of those that never were placed
+            self._looked.clear()
+        for sha256, arrival in fresh.items():
+            seen = len(self._index)
+            near = self._index.near(arrival.fingerprint, 0, seen)
+            among = {names[row]: distance for row, distance in batch.near(arrival.fingerprint)}
+            self._looked[sha256] = _Looked(seen, near, frozenset(names), among)
+
     def place(self, arrivals: Sequence[Arrival]) -> list[Decision]:
         """Decide for all of a batch at once; the dataset then holds its images.
 
@@ -175,11 +217,12 @@ class Split:
             One for each arrival, in their order; the second of two that are the same is known.
         """
         fresh = {a.sha256: a for a in arrivals if a.sha256 not in self._members}
+        rows = {sha256: len(self._index) + n for n, sha256 in enumerate(fresh)}
         for arrival in fresh.values():
             self._enter(arrival.sha256, arrival.fingerprint.bits)
         for arrival in arrivals:
             self._join(arrival.sha256, _groups(arrival), ())
-        joins = {sha256: self._join_near(arrival) for sha256, arrival in fresh.items()}
+        joins = {sha256: self._join_near(arrival, rows) for sha256, arrival in fresh.items()}
         placed = self._decide(sorted(fresh))
         for sha256, (side, _) in placed.items():
             bits = fresh[sha256].fingerprint.bits
@@ -196,10 +239,19 @@ class Split:
         for other in near:
             self._clusters.join(sha256, other)
 
-    def _join_near(self, arrival: Arrival) -> tuple[str, ...]:
+    def _join_near(self, arrival: Arrival, rows: Mapping[str, int]) -> tuple[str, ...]:
         """Join the clusters of all that is near; return those that made a difference."""
-        near = (self._order[row] for row, _ in self._index.near(arrival.fingerprint))
+        near = (self._order[row] for row, _ in self._near_to(arrival, rows))
         return tuple(other for other in near if self._clusters.join(arrival.sha256, other))
+
+    def _near_to(self, arrival: Arrival, rows: Mapping[str, int]) -> list[tuple[int, int]]:
+        """Return number and distance of what is near, given the numbers of those placed with it."""
+        asked, looked = arrival.fingerprint, self._looked.pop(arrival.sha256, None)
+        if looked is None or not rows.keys() <= looked.batch:
+            return self._index.near(asked)
+        since = self._index.near(asked, looked.seen, min(rows.values()))
+        with_it = [(rows[one], far) for one, far in looked.among.items() if one in rows]
+        return sorted([*looked.near, *since, *with_it], key=lambda found: (found[1], found[0]))
 
     def _settle(self, member: Member) -> None:
         self._members[member.sha256] = member

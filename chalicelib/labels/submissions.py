@@ -163,7 +163,7 @@ class Submissions:
         label = None
         if request.state == "accepted" and not judged.is_control:
             label = _label_of(request, image.content, image.sha256, image.key, submitted)
-            self._parts.dataset.warm(model)
+            self._parts.dataset.look(model, [label])
         outcome, samples = self._record(request, label)
         self._publish(samples)
         return _told(outcome, request, judged)
@@ -311,7 +311,6 @@ class Submissions:
         image = held.detail.get("image")
         if image is None or "submitted" not in held.detail:
             raise Conflict(f"submission {held.request_id} does not say what it is about")
-        self._parts.dataset.warm(held.model)
         names = self._parts.models.class_names(held.model)
         size = (image["width"], image["height"])
         boxes = Detections.from_json(held.detail["submitted"], names, size)
@@ -320,6 +319,7 @@ class Submissions:
         except SightloopError as error:
             raise Conflict(f"the image of submission {held.request_id} is gone") from error
         made = _label_of(held, content, hashlib.sha256(content).hexdigest(), image["key"], boxes)
+        self._parts.dataset.look(held.model, [made])
         return replace(made, request_id=held.request_id)
 
     def _publish(self, samples: Sequence[int]) -> None:

@@ -197,6 +197,7 @@ class Importer:
         """Write all rows, and that they are written, or nothing."""
         images, _ = self._different(held)
         labels = [self._label(held, image) for image in images]
+        self._dataset.look(held.model, labels)
         with self._database.transaction() as rows:
             held = self._table.save_in(rows, held, state=State.PUBLISHING)  # none but us goes on
             added = self._dataset.add(rows, held.model, labels)
