@@ -83,10 +83,13 @@ def _kept(gateway: Gateway, picture: bytes) -> str:
 
 def _waiting(stack: Any, picture: bytes) -> dict[str, str]:
     """Have a submission wait for review, and an image whose boxes are settled."""
-    request = Request("eve", str(uuid.uuid4()), "scratch", 1, 0.9, 2, 1, "quarantined")
+    key = "models/scratch/images/train/a.jpg"
+    stack.services.store.put(key, picture, "image/jpeg")
+    image = {"width": 64, "height": 64, "sha256": "ab" * 32, "key": key}
+    detail = {"image": image, "predicted": [], "submitted": []}
+    request = Request("eve", str(uuid.uuid4()), "scratch", 1, 0.9, 2, 0, "quarantined", detail)
     number = stack.services.ledger.record(request).request_id
     [recorded] = stack.services.ledger.of_user("eve")
-    stack.services.store.put("models/scratch/images/train/a.jpg", picture, "image/jpeg")
     with stack.services.database.transaction() as rows:
         rows.execute(SETTLED, ("ab" * 32, bytes(32)))
         [(label, sample)] = rows.fetchall()

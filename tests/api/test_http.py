@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin
@@ -19,7 +20,7 @@ from chalice.local import LocalGateway
 
 from app import app
 from chalicelib import wiring
-from chalicelib.errors import SightloopError, StorageUnavailable
+from chalicelib.errors import Banned, SightloopError, StorageUnavailable
 from chalicelib.observability import logger
 from chalicelib.settings import Settings
 from chalicelib.web import middleware
@@ -76,7 +77,9 @@ def failing(error: Exception) -> Any:
 def test_every_kind_of_error_is_answered_as_a_problem(
     gateway: Gateway, kind: type[SightloopError]
 ) -> None:
-    answer = type(gateway)(failing(kind("why")))("GET", "/fail")
+    of_a_ban = ("eve", datetime(2026, 11, 21, tzinfo=UTC), "write to us")
+    error = kind(*of_a_ban) if kind is Banned else kind("why")
+    answer = type(gateway)(failing(error))("GET", "/fail")
 
     assert answer.status == kind.status
     assert answer.type == "application/problem+json"

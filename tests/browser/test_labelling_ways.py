@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import boto3
 import pytest
@@ -155,7 +155,8 @@ def test_an_answer_becomes_a_label_of_the_dataset(desk, make_picture) -> None:
     shown_from = urlsplit(page.locator("#photo").get_attribute("src"))
     s3 = boto3.client("s3", endpoint_url=f"http://{shown_from.netloc}", config=PATHS)
     bucket = shown_from.path.split("/")[1]
-    sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()
+    bare = s3.get_object(Bucket=bucket, Key=unquote(shown_from.path.split("/", 2)[2]))["Body"]
+    sha256 = hashlib.sha256(bare.read()).hexdigest()
     kept = s3.list_objects_v2(Bucket=bucket, Prefix="models/scratch/labels/")["Contents"]
     [key] = [each["Key"] for each in kept if sha256 in each["Key"]]
     label = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode().splitlines()
