@@ -44,8 +44,9 @@ def standin(stack: Stack) -> int:
     told = f"GATEWAY_PORT={stack.aws_url.rpartition(':')[2]}".encode()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (process / "cmdline").read_bytes()
-            if b"\0ministack" in command and told in (process / "environ").read_bytes():
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            is_one = command[1:3] == [b"-m", b"ministack"]  # not the guard that watches it
+            if is_one and told in (process / "environ").read_bytes():
                 return int(process.name)
         except OSError:
             continue
@@ -84,7 +85,7 @@ def files_there(stack: Stack) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("answers", [1, 3, 5, 8])
+@pytest.mark.parametrize("answers", [1, 6])
 def test_a_stand_in_that_is_killed_costs_no_agreement(
     starting: Callable[[Path], Stack], home_folder: Path, answers: int
 ) -> None:
