@@ -178,6 +178,7 @@ def calls(bench: Bench) -> Iterator[Call]:
     yield from _trust(bench)
     yield from _review(bench)
     yield from _submissions(bench)
+    yield from _transfers(bench)
 
 
 def _models(bench: Bench) -> Iterator[Call]:
@@ -201,6 +202,18 @@ def _datasets(bench: Bench, half: int) -> Iterator[Call]:
         "GET …/dataset/clusters?leaking=true", bench.get(f"{at}/dataset/clusters?leaking=true")
     )
     yield Call("GET …/datasets", bench.get(f"{at}/datasets"))
+
+
+def _transfers(bench: Bench) -> Iterator[Call]:
+    """Ask for an import and for an export; cut a version, which reads a whole dataset."""
+    for kind, asked in (("imports", {}), ("exports", {"format": "coco", "images": "links"})):
+        path = f"/v1/models/m0/{kind}"
+        told = json.loads(bench.post(path, asked)().body)
+        yield Call(f"POST …/{kind}", bench.post(path, asked), (201,))
+        of_one = told["links"]["self"]
+        yield Call(f"GET /v1/{kind}/{{id}}", bench.get(of_one))
+    title = f"POST …/datasets, {bench.amount.each:,} images"
+    yield Call(title, bench.post("/v1/models/m0/datasets", {}), (200, 201), once=True)
 
 
 def _trust(bench: Bench) -> Iterator[Call]:
