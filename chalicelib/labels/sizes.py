@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from chalicelib.database import Database
 
-SIZES = "SELECT model, side, images FROM dataset_sizes WHERE model = ANY(%s)"
+SIZES = """
+SELECT model, side, n FROM dataset_counts WHERE model = ANY(%s) AND fact = 'images'
+"""
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,8 @@ def test_a_database_counts_its_images_by_itself(url: str) -> None:
         )
         rows.execute("""UPDATE samples s SET label_id = l.label_id FROM labels l
                         WHERE l.sample_id = s.sample_id""")
-        sizes = "SELECT side, images FROM dataset_sizes WHERE model = 'dents' ORDER BY side"
+        sizes = """SELECT side, n FROM dataset_counts
+                   WHERE model = 'dents' AND fact = 'images' ORDER BY side"""
 
         rows.execute(sizes)
         assert rows.fetchall() == [("train", 3), ("valid", 1)]
