@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,6 +32,7 @@ class Settings(BaseModel):
     identify_queue: str = Field("sightloop-local-identify", min_length=1, max_length=80)
     results_queue: str = Field("sightloop-local-results", min_length=1, max_length=80)
     jobs_queue: str = Field("sightloop-local-jobs", min_length=1, max_length=80)
+    training_queue: str = Field("sightloop-local-training", min_length=1, max_length=80)
     predictions_table: str = Field("sightloop-local-predictions", min_length=3, max_length=255)
     database_url: str = Field("", description="PostgreSQL; empty: as the secret says")
     secret_name: str = Field("sightloop-local", min_length=1, max_length=512)
@@ -47,6 +49,23 @@ class Settings(BaseModel):
 
     min_training_set_size: int = Field(80, gt=0, description="for a first training")
     min_validation_set_size: int = Field(20, gt=0, description="for a first training")
+
+    min_new_training_data: int = Field(16, gt=0, description="since the live version")
+    min_new_validation_data: int = Field(4, gt=0, description="since the live version")
+
+    launcher: Literal["", "process", "sagemaker", "cluster"] = Field(
+        "",
+        description="where trainings run; empty: nowhere, the planner only says what it would do",
+    )
+    first_training_epochs: int = Field(100, gt=0, le=10_000)
+    fine_tune_epochs: int = Field(20, gt=0, le=10_000)
+    training_batch: int = Field(16, gt=0, le=1024)
+    training_imgsz: int = Field(640, ge=32, le=4096, multiple_of=32, description="pixels")
+    training_max_seconds: int = Field(6 * 3600, ge=60, le=5 * 86_400)
+    gate_margin: float = Field(0.0, ge=0, le=1, description="of mAP50-95, to be better by")
+    gate_class_tolerance: float = Field(
+        0.05, ge=0, le=1, description="of AP50-95, that no class may fall by more than"
+    )
 
     report_list_ttl_seconds: float = Field(10.0, ge=0, le=20)
     appeal_to: str = Field(

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.errors import ConfigurationError
 from deploy.cloud import ClientOf, code_of, log
-from deploy.resources import DEAD_LETTER_SUFFIX
+from deploy.resources import DEAD_LETTER_SUFFIX, queues
 from deploy.secret import erase_secret
 from deploy.stages import FUNCTIONS, Stage
 
@@ -21,7 +21,7 @@ def erase(stage: Stage, client: ClientOf) -> None:
     settings = stage.settings
     for bucket in (settings.uploads_bucket, settings.store_bucket):
         erase_bucket(client("s3"), bucket)
-    for queue in (settings.identify_queue, settings.results_queue, settings.jobs_queue):
+    for queue in queues(settings):
         for name in (queue, f"{queue}{DEAD_LETTER_SUFFIX}"):
             erase_queue(client("sqs"), name)
     erase_table(client("dynamodb"), settings.predictions_table)

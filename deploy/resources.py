@@ -24,6 +24,7 @@ from deploy.secret import ensure_secret
 
 WORKER_TIMEOUT_SECONDS = 120
 JOB_TIMEOUT_SECONDS = 900  # no function may take longer
+REPORT_TIMEOUT_SECONDS = 60
 DAY_SECONDS = 24 * 60 * 60
 LONG_POLL_SECONDS = 10  # below the 20 s after which our clients give up on an answer
 BACKUPS_BEGIN_SECONDS = 60
@@ -50,15 +51,20 @@ def ensure(settings: Settings, client: ClientOf | None = None) -> None:
     client = client or clients(settings.region)
     ensure_uploads_bucket(client("s3"), settings)
     ensure_store_bucket(client("s3"), settings)
-    longest = {
-        settings.identify_queue: 6 * WORKER_TIMEOUT_SECONDS,
-        settings.results_queue: 60,
-        settings.jobs_queue: JOB_TIMEOUT_SECONDS + 60,  # nobody waits for a batch: it is of one
-    }
-    for queue, visibility_seconds in longest.items():
+    for queue, visibility_seconds in queues(settings).items():
         ensure_queue(client("sqs"), queue, visibility_seconds, settings.identify_max_receives)
     ensure_table(client("dynamodb"), settings)
     ensure_secret(client("secretsmanager"), settings.secret_name)
+
+
+def queues(settings: Settings) -> dict[str, int]:
+    """Return for how many seconds each of a stage's queues hides what somebody works on."""
+    return {
+        settings.identify_queue: 6 * WORKER_TIMEOUT_SECONDS,
+        settings.results_queue: 60,
+        settings.training_queue: 6 * REPORT_TIMEOUT_SECONDS,
+        settings.jobs_queue: JOB_TIMEOUT_SECONDS + 60,  # nobody waits for a batch: it is of one
+    }
 
 
 def ensure_uploads_bucket(s3: Any, settings: Settings) -> None:

@@ -29,7 +29,17 @@ FUNCTIONS = {  # memory in MB, timeout in seconds, what Lambda calls
     "reconcile": (512, 300, "chalicelib.predictions.triggers.reconcile"),
     "update_reported_list": (512, 120, "chalicelib.trust.triggers.update_reported_list"),
 }
-EVERYTHING = {"uploads", "store", "identify", "results", "jobs", "table", "secret", "logs"}
+EVERYTHING = {
+    "training",
+    "uploads",
+    "store",
+    "identify",
+    "results",
+    "jobs",
+    "table",
+    "secret",
+    "logs",
+}
 
 
 def test_up_says_where_the_service_is(deployed: Checkout, demo: Stage) -> None:
@@ -324,6 +334,7 @@ def _exist(cloud: Cloud, stage: Stage) -> set[str]:
             "store": settings.store_bucket in buckets,
             "identify": queues & {settings.identify_queue, f"{settings.identify_queue}-dlq"},
             "jobs": queues & {settings.jobs_queue, f"{settings.jobs_queue}-dlq"},
+            "training": queues & {settings.training_queue, f"{settings.training_queue}-dlq"},
             "results": queues & {settings.results_queue, f"{settings.results_queue}-dlq"},
             "table": settings.predictions_table in tables,
             "secret": settings.secret_name in secrets,

@@ -14,7 +14,7 @@ import pytest
 from chalicelib.errors import ConfigurationError
 from chalicelib.secrets import Secret
 from deploy.removal import erase, erase_bucket
-from deploy.resources import ensure, ensure_log_group
+from deploy.resources import ensure, ensure_log_group, queues
 from deploy.secret import OPERATOR, ensure_secret, keep_database_url, mint
 from deploy.stages import Stage
 
@@ -47,7 +47,7 @@ def state(client: ClientOf, stage: Stage) -> dict[str, Any]:
             ],
             "versions": s3.get_bucket_versioning(Bucket=bucket).get("Status"),
         }
-    for name in (settings.identify_queue, settings.results_queue, settings.jobs_queue):
+    for name in queues(settings):
         for queue in (name, f"{name}-dlq"):
             held[queue] = attributes(client, queue)
     table = client("dynamodb").describe_table(TableName=settings.predictions_table)["Table"]
@@ -263,7 +263,7 @@ def test_erasing_a_stage_takes_everything(client: ClientOf, made: Stage) -> None
     assert settings.predictions_table not in client("dynamodb").list_tables()["TableNames"]
     with pytest.raises(client("secretsmanager").exceptions.ResourceNotFoundException):
         secret(client, made)
-    for queue in (settings.identify_queue, settings.results_queue, settings.jobs_queue):
+    for queue in queues(settings):
         for name in (queue, f"{queue}-dlq"):
             with pytest.raises(client("sqs").exceptions.QueueDoesNotExist):
                 attributes(client, name)

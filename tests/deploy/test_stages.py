@@ -101,6 +101,7 @@ _NAMES = {
     "identify_queue",
     "jobs_queue",
     "results_queue",
+    "training_queue",
     "predictions_table",
     "secret_name",
 }
