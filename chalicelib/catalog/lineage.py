@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +11,11 @@ from chalicelib.database import Database
 TRAINED = """
 SELECT model, version, dataset_revision, promoted_at FROM model_versions
 WHERE dataset_revision IS NOT NULL ORDER BY model, version
+"""
+LEARNT = """
+SELECT v.model, v.dataset_revision
+FROM unnest(%s::text[], %s::integer[]) AS asked (model, version)
+JOIN model_versions v ON v.model = asked.model AND v.version = asked.version
 """
 
 
@@ -28,3 +34,26 @@ def trained_versions(database: Database) -> list[TrainedVersion]:
     with database.transaction() as rows:
         rows.execute(TRAINED)
         return [TrainedVersion(*row) for row in rows.fetchall()]
+
+
+def learnt_revisions(database: Database, versions: Mapping[str, int]) -> dict[str, int | None]:
+    """Return the revision of the dataset that each of some versions was trained on.
+
+    Parameters
+    ----------
+    versions : Mapping[str, int]
+        A version of each model by its name, such as those that serve.
+
+    Returns
+    -------
+    dict[str, int or None]
+        For every model that was given; None where the version came with its weights, or has no row.
+
+    Raises
+    ------
+    DatabaseUnavailable
+    """
+    with database.transaction() as rows:
+        rows.execute(LEARNT, (list(versions), list(versions.values())))
+        found: dict[str, int | None] = dict(rows.fetchall())
+    return {model: found.get(model) for model in versions}
