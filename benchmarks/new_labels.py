@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +55,7 @@ def main() -> None:
         ):
             asked: dict[str, int | None] = dict.fromkeys(models, revision)
             medians = [
-                median(lambda asked=asked, most=most: sizes.new_since(asked, most), wanted.times)
+                median(partial(sizes.new_since, asked, most), wanted.times)
                 for most in (ENOUGH, MOST_COUNTED)
             ]
             print(f"| {title} | {medians[0]:.1f} ms | {medians[1]:.1f} ms |", flush=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Self
 
 from chalice.app import Response
@@ -25,6 +27,7 @@ from chalicelib.wiring import services
 if TYPE_CHECKING:
     from chalicelib.catalog.pending import PendingModel
     from chalicelib.labels.sizes import Sizes
+    from chalicelib.settings import Settings
 
 api = Api(__name__, tag="models")
 
@@ -34,6 +37,33 @@ class DatasetSize(BaseModel):
 
     training: int = Field(examples=[412])
     validation: int = Field(examples=[103])
+
+
+class NewData(BaseModel):
+    """Labelled images that the live version has not learnt from, and how many a training wants.
+
+    An image that was labelled anew since is one of them. Counting stops at a thousand a side.
+    """
+
+    training: int = Field(description="new ones for training", examples=[11])
+    validation: int = Field(description="new ones to measure on", examples=[4])
+    min_new_training_data: int = Field(
+        description="it is trained again with so many", examples=[16]
+    )
+    min_new_validation_data: int = Field(description="and so many of these", examples=[4])
+    has_enough: bool = Field(description="of both")
+
+    @classmethod
+    def of(cls, new: Sizes, settings: Settings) -> Self:
+        """Compare what is new with what is wanted."""
+        least = settings.min_new_training_data, settings.min_new_validation_data
+        return cls(
+            training=new.training,
+            validation=new.validation,
+            min_new_training_data=least[0],
+            min_new_validation_data=least[1],
+            has_enough=new.training >= least[0] and new.validation >= least[1],
+        )
 
 
 class ModelSummary(BaseModel):
@@ -53,13 +83,20 @@ class ModelSummary(BaseModel):
         default=None,
         description="as it is now; null: no database is attached, or it does not answer",
     )
+    new_data: NewData | None = Field(
+        default=None,
+        description="what came in since the live version was trained; null: as `dataset`, or no "
+        "version is live",
+    )
 
     @classmethod
-    def of(cls, file: ModelFile, sizes: Sizes | None) -> Self:
+    def of(cls, file: ModelFile, held: Held) -> Self:
         """Show what `model.yaml` says, and what came in since."""
         told = file.model_dump(include=set(cls.model_fields))
-        if sizes:
+        if sizes := held.sizes.get(file.name):
             told["dataset"] = DatasetSize(training=sizes.training, validation=sizes.validation)
+        if new := held.new.get(file.name):
+            told["new_data"] = NewData.of(new, services().settings)
         return cls(class_names=list(file.names), **told)
 
 
@@ -96,6 +133,14 @@ class ModelDetail(ModelSummary):
     versions: list[ModelVersion]
 
 
+@dataclass(frozen=True)
+class Held:
+    """How large datasets are and how much of them is new, by model; nothing of it where unknown."""
+
+    sizes: Mapping[str, Sizes]
+    new: Mapping[str, Sizes]
+
+
 class ModelList(BaseModel):
     """All models that there are."""
 
@@ -106,8 +151,8 @@ class ModelList(BaseModel):
 def list_models() -> ModelList:
     """Return every model with its classes, live version and set sizes."""
     files = services().catalog.all()
-    sizes = _sizes([file.name for file in files])
-    return ModelList(models=[ModelSummary.of(file, sizes.get(file.name)) for file in files])
+    held = _held(files)
+    return ModelList(models=[ModelSummary.of(file, held) for file in files])
 
 
 @api.route(
@@ -123,17 +168,24 @@ def show_model(model: ModelName) -> ModelDetail:
     file = catalog.get(model)
     history = catalog.history(model)
     versions = [_version(number, history[number], file) for number in sorted(history, reverse=True)]
-    summary = ModelSummary.of(file, _sizes([model]).get(model))
+    summary = ModelSummary.of(file, _held([file]))
     return ModelDetail(**summary.model_dump(), versions=versions)
 
 
-def _sizes(models: list[str]) -> dict[str, Sizes]:
-    """Return how large datasets are; nothing where the database cannot say: models serve on."""
+def _held(files: Sequence[ModelFile]) -> Held:
+    """Ask the database of models; nothing where it cannot say: they serve on."""
+    from chalicelib.catalog.lineage import learnt_revisions  # noqa: PLC0415 - many need no database
+
     try:
-        return services().dataset_sizes.of_all(models) if services().has_database() else {}
+        if not services().has_database():
+            return Held({}, {})
+        live = {file.name: file.live_version for file in files if file.live_version}
+        counted = services().dataset_sizes
+        sizes = counted.of_all([file.name for file in files])
+        return Held(sizes, counted.new_since(learnt_revisions(services().database, live)))
     except SightloopError:
         logger.warning("models are shown without the sizes of their datasets", exc_info=True)
-        return {}
+        return Held({}, {})
 
 
 def _version(number: int, metrics: VersionMetrics, file: ModelFile) -> ModelVersion:

@@ -23,6 +23,25 @@ METRICS = json.dumps(
         "validation_set_size": 32,
     }
 ).encode()
+# Of every five images one is to measure on.
+IMAGES = """
+INSERT INTO samples (model, sha256, extension, width, height, side, bits, source_key)
+SELECT 'measured', encode(sha256(n::text::bytea), 'hex'), 'jpg', 640, 480,
+       CASE WHEN n % 5 = 0 THEN 'valid' ELSE 'train' END, decode(repeat('00', 32), 'hex'), n::text
+FROM generate_series(1, 30) n
+"""
+LABELS = """
+INSERT INTO labels (sample_id, yolo, boxes, origin) SELECT sample_id, '', 0, 'import' FROM samples
+"""
+IN_USE = """
+UPDATE samples s SET label_id = l.label_id FROM labels l
+WHERE l.sample_id = s.sample_id AND s.source_key::integer BETWEEN %s AND %s
+"""
+LEARNT = """
+UPDATE model_versions SET dataset_revision = (
+    SELECT revision FROM datasets WHERE model = 'measured')
+WHERE model = 'measured' AND version = 2
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,6 +66,13 @@ def test_models_are_listed_by_name(call: Caller) -> None:
         "training_set_size": 152,
         "validation_set_size": 32,
         "dataset": {"training": 0, "validation": 0},
+        "new_data": {
+            "training": 0,
+            "validation": 0,
+            "min_new_training_data": 16,
+            "min_new_validation_data": 4,
+            "has_enough": False,
+        },
     }
 
 
@@ -60,6 +86,33 @@ def test_models_are_listed_where_the_database_does_not_answer(call: Caller, stac
 
     assert answer.status == 200
     assert [model["dataset"] for model in answer.json["models"]] == [None, None]
+    assert [model["new_data"] for model in answer.json["models"]] == [None, None]
+
+
+def test_what_came_in_since_the_live_version_learnt_is_new(call: Caller, stack: Stack) -> None:
+    """Of 30 images in the dataset, the live version of `measured` has seen the first ten."""
+    with stack.services.database.transaction() as rows:
+        rows.execute(IMAGES)
+        rows.execute(LABELS)
+        for first, last in ((1, 10), (11, 30)):
+            rows.execute(IN_USE, (first, last))
+            if last == 10:
+                rows.execute(LEARNT)
+    try:
+        shown = call("GET", "/v1/models/measured").json
+    finally:
+        with stack.services.database.transaction() as rows:
+            rows.execute("TRUNCATE samples, labels, label_terms, datasets CASCADE")
+            rows.execute("UPDATE model_versions SET dataset_revision = NULL")
+
+    assert shown["dataset"] == {"training": 24, "validation": 6}
+    assert shown["new_data"] == {
+        "training": 16,
+        "validation": 4,
+        "min_new_training_data": 16,
+        "min_new_validation_data": 4,
+        "has_enough": True,
+    }
 
 
 def test_a_model_is_shown_with_the_precision_of_each_version_newest_first(call: Caller) -> None:

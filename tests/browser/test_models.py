@@ -6,15 +6,21 @@ import io
 import os
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
+
+from chalicelib.catalog import Catalog, Publisher
+from chalicelib.database import Database
+from chalicelib.settings import Settings
+from chalicelib.storage import ObjectStore
 
 pytestmark = pytest.mark.browser
 
@@ -146,6 +152,64 @@ def test_operators_save_a_dataset(
     answer = page.request.get(str(saved.get_attribute("href")))
     with zipfile.ZipFile(io.BytesIO(answer.body())) as archive:
         assert sum(each.startswith("images/") for each in archive.namelist()) == 5
+
+
+@pytest.fixture
+def live(site: Any, make_model: Callable[..., bytes]) -> Iterator[str]:
+    """Publish a model of its own for one test: it has learnt from none of its images."""
+    s3 = boto3.client("s3", region_name="eu-central-1", endpoint_url=site.aws)
+    store = ObjectStore(s3, Settings().store_bucket)
+    name = f"zz-{uuid.uuid4().hex[:8]}"
+    publisher = Publisher(store, Catalog(store, 0), Database(site.database))
+    publisher.publish(name, make_model(((8, 8, 24, 20, 0.9, 0),), names=("dent",)), b"{}")
+    yield name
+    store.delete(f"models/{name}/model.yaml")
+
+
+def test_a_live_model_shows_how_far_it_is_from_its_next_training(visit: Any, live: str) -> None:
+    page = visit("models")
+
+    expect(card(page, live)).to_contain_text("New images for training0 of 16")
+    expect(card(page, live)).to_contain_text("New images for validation0 of 4")
+    expect(card(page, live).get_by_role("button", name="Import")).to_have_count(0)
+
+
+def test_operators_import_a_zip_into_a_live_model_and_see_how_far_it_is(
+    visit: Any, site: Any, live: str, pack: Callable[..., Path]
+) -> None:
+    page = visit(f"models#token={site.operator}")
+    of_live = card(page, live)
+    start = of_live.get_by_role("button", name=f"Import into {live}")
+
+    start.click()
+    expect(of_live.locator(".told").first).to_have_text("Choose a ZIP first.")
+
+    of_live.get_by_label(f"ZIP for {live}").set_input_files(pack(6, without=1))
+    start.click()
+    expect(of_live.locator(".faults li")).to_have_count(1)
+    expect(of_live).to_contain_text("New images for training0 of 16")
+
+    of_live.get_by_label(f"ZIP for {live}").set_input_files(pack(30))
+    start.click()
+    expect(of_live).to_contain_text("Done:")
+    expect(of_live).to_contain_text("Its dataset now:")
+    counts = of_live.locator(".toward span").all_inner_texts()
+    assert sum(int(text.split(" of ")[0]) for text in counts) == 30
+    look(page, "imported")
+
+
+def test_operators_import_a_zip_into_a_model_that_waits(
+    visit: Any, site: Any, name: str, pack: Callable[..., Path]
+) -> None:
+    page = visit(f"models#token={site.operator}")
+    fill(page, name)
+
+    card(page, name).get_by_label(f"ZIP for {name}").set_input_files(pack(5))
+    card(page, name).get_by_role("button", name=f"Import into {name}").click()
+
+    expect(card(page, name)).to_contain_text("Done:")
+    counts = card(page, name).locator(".toward span").all_inner_texts()
+    assert sum(int(text.split(" of ")[0]) for text in counts) == 5
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

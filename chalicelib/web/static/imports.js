@@ -16,19 +16,60 @@ const DOING = {
 };
 
 /**
+ * @param {string} path of the model, such as `v1/models/scratch`
+ * @param {string} model its name
+ * @param {(act: () => Promise<void>) => void} run does what may fail, and says so
+ * @param {() => Promise<void>} after is done when the images are in the dataset
+ * @returns {HTMLElement} what an operator imports a ZIP with
+ */
+export function importing(path, model, run, after) {
+  const file = make('input', { type: 'file', accept: '.zip,application/zip', 'aria-label': `ZIP for ${model}` });
+  const told = make('div.told.soft');
+  const start = () => run(async () => {
+    const [zip] = file.files;
+    if (!zip) {
+      file.focus();
+      told.replaceChildren(make('p', { role: 'status' }, 'Choose a ZIP first.'));
+      return;
+    }
+    await whileDisabled(button, told, async () => {
+      if (!await importZip(path, zip, told, new AbortController().signal)) return;
+      file.value = '';
+      await after();
+    });
+  });
+  const button = make('button.plain', { type: 'button', 'aria-label': `Import into ${model}`, onclick: start }, 'Import');
+  return make('div.importing', null, make('p.actions', null, file, button), told);
+}
+
+/** What was under way and failed must not be shown on as if it were. */
+async function whileDisabled(button, told, act) {
+  button.disabled = true;
+  try {
+    await act();
+  } catch (problem) {
+    told.replaceChildren();
+    throw problem;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/**
  * Import a ZIP and show how far it is until it is over.
- * @param {string} model a pending one
+ * @param {string} path of the model, such as `v1/models/scratch`
  * @param {File} zip
  * @param {HTMLElement} place where to show it
  * @param {AbortSignal} signal
  * @returns {Promise<boolean>} whether it is in the dataset
  * @throws {import('./api.js').Problem}
  */
-export async function importZip(model, zip, place, signal) {
-  const path = `v1/pending-models/${encodeURIComponent(model)}/imports`;
+export async function importZip(path, zip, place, signal) {
   const tell = (step) => place.replaceChildren(make('p', { role: 'status' }, step));
   tell('Asking for a place to send the ZIP to …');
-  const offered = await (token() ? ask(path, { method: 'POST', body: {} }) : send(path, {}, signal));
+  const offered = await (token()
+    ? ask(`${path}/imports`, { method: 'POST', body: {} })
+    : send(`${path}/imports`, {}, signal));
   refuseIfTooLarge(zip, offered.upload.max_bytes);
   await sendForm(offered.upload, zip, signal, tell);
   for (;;) {

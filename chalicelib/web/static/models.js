@@ -3,9 +3,12 @@
 import { Problem, json, send } from './api.js';
 import { make } from './build.js';
 import { exporting } from './exports.js';
-import { importZip } from './imports.js';
+import { importZip, importing } from './imports.js';
 import { ask, takeFromAddress, token } from './operator.js';
 import { counted, percent } from './words.js';
+
+/** Where the API stops counting what is new. */
+const MOST_COUNTED = 1000;
 
 const byId = (id) => document.getElementById(id);
 
@@ -44,14 +47,32 @@ function liveCard(model) {
   const rows = model.class_names.map((name, id) => make('li', null, name, shown(precision.get(id))));
   const trained = `Version ${model.live_version}, trained on ${counted(model.training_set_size, 'image')} `
     + `and measured on ${model.validation_set_size}.`;
-  const { dataset } = model;
+  const sizes = make('div.sizes', null, ...liveSizes(model));
+  const path = pathOf('models', model.name);
   return make('li.card', null,
     make('h3', null, model.name),
     make('p.soft', null, trained),
     classList(model.name, rows),
     serving?.map50 != null && make('p', null, `Mean average precision (IoU 0.5): ${percent(serving.map50)}`),
-    dataset && make('p', null, `Its dataset now: ${counted(dataset.training, 'image')} for training, ${dataset.validation} for validation.`),
-    ...actions(model.name));
+    sizes,
+    ...actions(model.name, path, async () => sizes.replaceChildren(...liveSizes(await json(path)))));
+}
+
+/** How large its dataset is, and how far it is from the next training. */
+function liveSizes({ name, dataset, new_data: fresh }) {
+  const parts = [];
+  if (dataset) {
+    const now = `${counted(dataset.training, 'image')} for training, ${dataset.validation} for validation.`;
+    parts.push(make('p', null, `Its dataset now: ${now}`));
+  }
+  if (fresh) {
+    parts.push(
+      meter(name, 'New images for training', fresh.training, fresh.min_new_training_data, MOST_COUNTED),
+      meter(name, 'New images for validation', fresh.validation, fresh.min_new_validation_data, MOST_COUNTED),
+    );
+  }
+  if (fresh?.has_enough) parts.push(make('p', null, 'Enough that is new to be trained again.'));
+  return parts;
 }
 
 function shown(ap50) {
@@ -59,31 +80,46 @@ function shown(ap50) {
 }
 
 function pendingCard(model) {
+  const sizes = make('div.sizes', null, ...pendingSizes(model));
+  const path = pathOf('pending-models', model.name);
   return make('li.card', null,
     make('h3', null, model.name),
     classList(model.name, model.class_names.map((name) => make('li', null, name))),
-    meter(model.name, 'training', model.training_set_size, model.min_training_set_size),
-    meter(model.name, 'validation', model.validation_set_size, model.min_validation_set_size),
-    model.has_enough && make('p', null, 'Enough to be trained.'),
-    ...actions(model.name));
+    sizes,
+    ...actions(model.name, path, async () => sizes.replaceChildren(...pendingSizes(await json(path)))));
+}
+
+function pendingSizes(model) {
+  const parts = [
+    meter(model.name, 'Images for training', model.training_set_size, model.min_training_set_size),
+    meter(model.name, 'Images for validation', model.validation_set_size, model.min_validation_set_size),
+  ];
+  if (model.has_enough) parts.push(make('p', null, 'Enough to be trained.'));
+  return parts;
 }
 
 function classList(name, rows) {
   return make('ul.classes', { tabindex: '0', 'aria-label': `Classes of ${name}` }, ...rows);
 }
 
-function meter(name, side, size, least) {
+function meter(name, what, size, least, most = Infinity) {
+  const far = `${size >= most ? `${size} or more` : size} of ${least}`;
   return make('div.toward', null,
-    make('div', null, `Images for ${side}`, make('span', null, `${size} of ${least}`)),
-    make('progress', { max: least, value: Math.min(size, least), 'aria-label': `${name}: images for ${side}` }));
+    make('div', null, what, make('span', null, far)),
+    make('progress', { max: least, value: Math.min(size, least), 'aria-label': `${name}: ${what.toLowerCase()}` }));
 }
 
-function actions(name) {
+function pathOf(kind, name) {
+  return `v1/${kind}/${encodeURIComponent(name)}`;
+}
+
+function actions(name, path, after) {
   const model = encodeURIComponent(name);
   return [
     make('p.actions', null,
       make('a', { href: `label?model=${model}`, 'aria-label': `Contribute to ${name}` }, 'Contribute'),
       make('a', { href: `dataset?model=${model}`, 'aria-label': `Dataset of ${name}` }, 'Dataset')),
+    token() && importing(path, name, run, after),
     token() && exporting(name, run),
   ];
 }
@@ -99,7 +135,7 @@ async function askForModel() {
     await (token() ? ask('v1/pending-models', { method: 'POST', body }) : send('v1/pending-models', body));
     told.textContent = `${name} now waits for images.`;
     await loadPending();
-    if (zip && await importZip(name, zip, told, new AbortController().signal)) byId('zip').value = '';
+    if (zip && await importZip(pathOf('pending-models', name), zip, told, new AbortController().signal)) byId('zip').value = '';
     if (!zip) byId('ask').reset();
   } catch (problem) {
     told.textContent = '';
