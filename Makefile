@@ -7,13 +7,15 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 STAGE ?= dev
 export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-training lint bench drill deploy destroy vendor clean
+.PHONY: help run training test test-training lint bench drill deploy destroy vendor clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: .venv/local.stamp ## start everything on this machine: http://127.0.0.1:8000 (PORT= to change)
 	@exec .venv/bin/python -m local
+
+training: .venv-training/training.stamp ## install what training on this machine needs (6 GB with CUDA)
 
 test: .venv/dev.stamp ## run the tests that need no torch
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)

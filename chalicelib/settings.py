@@ -62,6 +62,13 @@ class Settings(BaseModel):
     training_batch: int = Field(16, gt=0, le=1024)
     training_imgsz: int = Field(640, ge=32, le=4096, multiple_of=32, description="pixels")
     training_max_seconds: int = Field(6 * 3600, ge=60, le=5 * 86_400)
+    training_python: str = Field(
+        ".venv-training/bin/python", description="trains on this machine; below the checkout"
+    )
+    training_restarts: int = Field(
+        20, ge=0, le=1000, description="after interruptions on this machine"
+    )
+    home: str = Field(".sightloop", description="what `make run` keeps; below the checkout")
     gate_margin: float = Field(0.0, ge=0, le=1, description="of mAP50-95, to be better by")
     gate_class_tolerance: float = Field(
         0.05, ge=0, le=1, description="of AP50-95, that no class may fall by more than"

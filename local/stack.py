@@ -6,11 +6,13 @@ import functools
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from local.children import Child
 from local.home import ROOT, Home, listen
 from local.postgres import Postgres
 from local.standin import CREDENTIALS, REGION, StandIn
@@ -58,7 +60,7 @@ class Stack:
             standin = StandIn(home)
             self._running.callback(standin.stop)
         self.aws_url = standin.url
-        _set_environment(postgres.url, standin.url)
+        _set_environment(home, postgres.url, standin.url)
         _send_logs_to(home)
         with _step("buckets, queues, tables"):
             _prepare()
@@ -66,6 +68,8 @@ class Stack:
         with _step("bundled model"):
             _register_models()
         with _step("HTTP server and dispatcher"):
+            trainers = Child(home, "trainers", [sys.executable, "-m", "local.trainers"])
+            self._running.callback(trainers.stop)
             self._serve(home, listening)
 
     def _serve(self, home: Home, listening: socket.socket) -> None:
@@ -103,8 +107,9 @@ def _step(what: str) -> Iterator[None]:
     print(f" {time.monotonic() - started:.1f} s", flush=True)
 
 
-def _set_environment(database_url: str, aws_url: str) -> None:
+def _set_environment(home: Home, database_url: str, aws_url: str) -> None:
     """Set what the Lambda's environment would hold; nothing of a real account is left in it."""
+    os.environ.setdefault("SIGHTLOOP_LAUNCHER", "process")
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
         os.environ.pop(name, None)
     os.environ |= {
@@ -117,6 +122,7 @@ def _set_environment(database_url: str, aws_url: str) -> None:
         "SIGHTLOOP_STAGE": "local",
         "SIGHTLOOP_REGION": REGION,
         "SIGHTLOOP_DATABASE_URL": database_url,
+        "SIGHTLOOP_HOME": str(home.path),
     }
 
 

@@ -2,13 +2,25 @@
 
 A launcher has the one entry point in `sagemaker/training/` run for a job, which finds all it needs
 in the store bucket. It keeps no state here: what it calls a job is stored in the job's row.
+
+The entry point ends with status 0 once its output is in the store (at once, where it is there
+already), with `START_AGAIN` where another start may fare better, and with any other where none
+would. A launcher starts it again after `START_AGAIN`, a signal, or the loss of its machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import UUID
+
+from chalicelib.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from chalicelib.settings import Settings
+
+START_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 
 @dataclass(frozen=True)
@@ -80,3 +92,26 @@ class Launcher(Protocol):
         ------
         Unavailable
         """
+
+
+def make(settings: Settings, client: Callable[[str], Any]) -> Launcher | None:
+    """Return the launcher that the settings name; none where they name none.
+
+    Parameters
+    ----------
+    settings : Settings
+    client : callable
+        From a service's name to a boto3 client.
+
+    Raises
+    ------
+    ConfigurationError
+        This service has none of that name.
+    """
+    if not settings.launcher:
+        return None
+    if settings.launcher == "process":
+        from chalicelib.retrain.launchers.process import of_settings  # noqa: PLC0415 - the chosen
+
+        return of_settings(settings)
+    raise ConfigurationError(f"SIGHTLOOP_LAUNCHER={settings.launcher} is not there yet")
