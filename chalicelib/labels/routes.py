@@ -181,9 +181,8 @@ def bring_image(model: ModelName) -> Response:
     """Keep an image as a prediction of version 0, in which nothing is found, to be labelled."""
     if media_type(api.request) not in RAW_TYPES:
         raise UnsupportedMediaType(f"send the image itself, as one of {', '.join(RAW_TYPES)}")
-    names = services().pending_models.get(model).class_names
-    data = raw_body(api.request)
-    kept = services().keeper.keep_unseen(model, names, data, correlation_id())
+    services().pending_models.get(model)
+    kept = services().keeper.keep_unseen(model, raw_body(api.request), correlation_id())
     answer = json_response(BroughtImage(prediction_id=kept.prediction_id, model=model), 201)
     answer.headers["Location"] = prediction_path(api.request, kept.prediction_id)
     return answer

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from chalicelib.inference import Answer, Look
+from chalicelib.inference import Look
 from chalicelib.inference.options import Options
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import keys
 from chalicelib.predictions.leavings import leave
 from chalicelib.predictions.model import Prediction, epoch, utc_now
 from chalicelib.predictions.table import PredictionTable
+from chalicelib.predictions.unseen import unseen
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
-from chalicelib.vision import Detections, Timing, decode_image
-
-UNSEEN = 0  # the version of a prediction that no model made
 
 
 class Keeper:
@@ -84,9 +81,7 @@ class Keeper:
         logger.info("prediction kept", prediction_id=prediction_id, model=kept.model)
         return kept
 
-    def keep_unseen(
-        self, model: str, class_names: Sequence[str], data: bytes, correlation_id: str
-    ) -> Prediction:
+    def keep_unseen(self, model: str, data: bytes, correlation_id: str) -> Prediction:
         """Keep a picture for a model that cannot look at it yet: version 0, nothing detected.
 
         Raises
@@ -94,9 +89,4 @@ class Keeper:
         InvalidImage
             As ``decode_image``; or a side is longer than a JPEG can have.
         """
-        started = time.perf_counter()
-        picture = decode_image(data, max_pixels=self._settings.max_pixels)
-        decode = (time.perf_counter() - started) * 1000
-        nothing = Detections.empty(class_names, picture.size)
-        answer = Answer(model, UNSEEN, nothing, Timing(decode, 0, 0, 0))
-        return self.keep(Look(answer, picture), data, correlation_id)
+        return self.keep(unseen(model, data, self._settings.max_pixels), data, correlation_id)

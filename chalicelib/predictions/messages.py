@@ -46,6 +46,7 @@ class IdentifyMessage(Message):
     file_name: str
     content_type: str = ""
     options: Options = Options()
+    unseen: bool = False
     uploaded_at: AwareDatetime
 
     @classmethod
@@ -59,6 +60,7 @@ class IdentifyMessage(Message):
             file_name=prediction.file_name,
             content_type=prediction.content_type,
             options=prediction.options,
+            unseen=prediction.unseen,
             uploaded_at=uploaded_at,
         )
 

@@ -60,6 +60,7 @@ class Prediction(BaseModel):
     file_name: str
     content_type: str = ""
     options: Options = Options()
+    unseen: bool = Field(default=False, description="no model looks at it: it has no version yet")
     correlation_id: str
 
     state: State = State.WAITING

@@ -25,12 +25,13 @@ WAITS_LONGER_THAN_ITS_FORM = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that somebody wants to upload."""
+    """A file that somebody wants to upload; ``unseen``: for a model that has no version yet."""
 
     model: str
     file_name: str
     content_type: str
     options: Options = field(default_factory=Options)
+    unseen: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,12 @@ class UploadDesk:
     def offer(self, upload: Upload, correlation_id: str) -> UploadTicket:
         """Make a prediction that waits for its file, and the form to send that file with.
 
+        That a model without a version is asked for has to be seen to before.
+
         Raises
         ------
         ModelNotFound
-            No such model serves.
+            No such model serves, and one is to look at the file.
         UnsupportedMediaType
             The file is not of a type that we read.
         """
@@ -85,7 +88,8 @@ class UploadDesk:
             raise UnsupportedMediaType(
                 f"cannot read {upload.content_type!r}: upload one of {allowed}"
             )
-        self._catalog.require(upload.model)
+        if not upload.unseen:
+            self._catalog.require(upload.model)
         form_expires = self._now() + timedelta(seconds=self._settings.upload_expires_seconds)
         prediction = self._waiting(upload, correlation_id, form_expires)
         ticket = UploadTicket(
@@ -106,6 +110,7 @@ class UploadDesk:
             file_name=upload.file_name,
             content_type=upload.content_type,
             options=upload.options,
+            unseen=upload.unseen,
             correlation_id=correlation_id,
             created_at=now,
             updated_at=now,

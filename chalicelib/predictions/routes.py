@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from chalice.app import Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
@@ -54,16 +54,21 @@ class UploadOptions(Options):
         return given
 
 
-class UploadRequest(BaseModel):
+class UploadedFile(BaseModel):
     """A file that is to be uploaded."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: ModelName = Field(description="that is to look at it", examples=["scratch"])
     file_name: str = Field(
         min_length=1, max_length=255, description="comes back in the answer", examples=["tag.jpg"]
     )
     content_type: Literal["image/jpeg", "image/png", "image/webp", "image/bmp"]
+
+
+class UploadRequest(UploadedFile):
+    """A file that is to be uploaded, and who is to look at it."""
+
+    model: ModelName = Field(description="that is to look at it", examples=["scratch"])
     options: UploadOptions = UploadOptions()
 
 
@@ -111,23 +116,26 @@ class PredictionAnswer(BaseModel):
     )
     created_at: AwareDatetime
     updated_at: AwareDatetime
-    version: int | None = Field(description="of the model that looked at it")
+    version: int | None = Field(description="that looked at it; 0: the model had none")
     result: DetectionAnswer | None
     problem: Problem | None
     links: PredictionLinks
+
+
+OFFERED: dict[int, Any] = {
+    201: Media(
+        {"application/json": UploadAnswer},
+        headers={"Location": "the prediction's path"},
+        links={"prediction": GO_ON},
+    )
+}
 
 
 @api.route(
     "POST",
     "/v1/uploads",
     "Ask for a form to upload an image with",
-    {
-        201: Media(
-            {"application/json": UploadAnswer},
-            headers={"Location": "the prediction's path"},
-            links={"prediction": GO_ON},
-        )
-    },
+    OFFERED,
     body=UploadRequest,
     errors=(ModelNotFound, ModelUnavailable, StorageUnavailable, DatabaseUnavailable),
 )
@@ -135,10 +143,22 @@ def offer_upload(body: UploadRequest) -> Response:
     """Make a prediction and a form to send its image with, for images too large for one call."""
     options = Options(**body.options.model_dump())
     upload = Upload(body.model, body.file_name, body.content_type, options)
-    ticket = services().upload_desk.offer(upload, correlation_id())
-    answer = json_response(_upload_answer(ticket), 201)
-    answer.headers["Location"] = _link(ticket.prediction.prediction_id)
-    return answer
+    return _offered(services().upload_desk.offer(upload, correlation_id()))
+
+
+@api.route(
+    "POST",
+    "/v1/pending-models/{model}/uploads",
+    "Ask for a form to bring a large image with, for a model that has no version yet",
+    OFFERED,
+    body=UploadedFile,
+    errors=(ModelNotFound, StorageUnavailable, DatabaseUnavailable),
+)
+def offer_pending_upload(model: ModelName, body: UploadedFile) -> Response:
+    """Make a prediction and a form to send its image with; once it is there, it can be labelled."""
+    services().pending_models.get(model)
+    upload = Upload(model, body.file_name, body.content_type, unseen=True)
+    return _offered(services().upload_desk.offer(upload, correlation_id()))
 
 
 @api.route(
@@ -159,6 +179,12 @@ def show_prediction(prediction_id: PredictionId) -> Response:
     answer = json_response(_prediction_answer(view))
     if not view.prediction.has_answer:
         answer.headers["Retry-After"] = ASK_AGAIN_SECONDS
+    return answer
+
+
+def _offered(ticket: UploadTicket) -> Response:
+    answer = json_response(_upload_answer(ticket), 201)
+    answer.headers["Location"] = _link(ticket.prediction.prediction_id)
     return answer
 
 

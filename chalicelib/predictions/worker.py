@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.errors import MalformedMessage, PayloadTooLarge, SightloopError
-from chalicelib.inference import Inference
+from chalicelib.inference import Inference, Look
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.predictions.announce import Announcer
 from chalicelib.predictions.leavings import Leavings, leave
 from chalicelib.predictions.messages import IdentifyMessage, prediction_named_in
 from chalicelib.predictions.model import Prediction, Problem, epoch, utc_now
 from chalicelib.predictions.table import PredictionTable
+from chalicelib.predictions.unseen import unseen
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
 
@@ -105,9 +106,15 @@ class Worker:
     def _detect(self, message: IdentifyMessage) -> Leavings:
         """Download, detect, and store both pictures."""
         image = self._download(message.key)
-        options = message.options.for_detector(self._settings.max_pixels)
-        look = self._inference.look(message.model, image, options)
+        look = self._look(message, image)
         return leave(self._stores.store, message.prediction_id, look, image)
+
+    def _look(self, message: IdentifyMessage, image: bytes) -> Look:
+        """Have the model look at a picture, if it has a version that can."""
+        if message.unseen:
+            return unseen(message.model, image, self._settings.max_pixels)
+        options = message.options.for_detector(self._settings.max_pixels)
+        return self._inference.look(message.model, image, options)
 
     def _download(self, key: str) -> bytes:
         """Read an upload, unless it is larger than the form allowed: not every S3 checks that."""

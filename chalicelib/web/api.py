@@ -300,7 +300,7 @@ def check_body_size(request: Request) -> None:
     if sent > most:
         raise PayloadTooLarge(
             f"the body has {sent} bytes and a synchronous call carries {most}: "
-            "ask POST /v1/uploads for a form and send the image with it"
+            "ask POST /v1/uploads, or …/uploads of a pending model, for a form to send it with"
         )
 
 

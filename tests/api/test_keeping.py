@@ -110,14 +110,14 @@ def test_a_bad_image_leaves_nothing(gateway: Gateway, stack: Stack) -> None:
 def test_an_image_for_a_model_without_a_version_is_kept_unseen(
     gateway: Gateway, stack: Stack, make_picture: MakePicture
 ) -> None:
-    kept = stack.services.keeper.keep_unseen("bolts", ("bolt",), make_picture((90, 70)), "a-call")
+    kept = stack.services.keeper.keep_unseen("bolts", make_picture((90, 70)), "a-call")
     told = gateway("GET", f"/v1/predictions/{kept.prediction_id}").json
 
     assert (told["model"], told["version"], told["state"]) == ("bolts", 0, "done")
     assert told["result"]["detections"] == []
     assert told["result"]["image"] == {"width": 90, "height": 70}
     with pytest.raises(InvalidImage):
-        stack.services.keeper.keep_unseen("bolts", ("bolt",), b"no image", "a-call")
+        stack.services.keeper.keep_unseen("bolts", b"no image", "a-call")
 
 
 def test_a_result_too_long_for_a_record_is_kept_beside_it(

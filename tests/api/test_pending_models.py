@@ -117,6 +117,50 @@ def test_an_image_that_was_brought_can_be_labelled(call: Caller, name: str, samp
     assert held["training_set_size"] + held["validation_set_size"] == 1
 
 
+def offer(call: Caller, name: str, **changed: Any) -> Any:
+    wanted = {"file_name": "tag.jpg", "content_type": "image/jpeg", **changed}
+    body = json.dumps(wanted).encode()
+    return call("POST", f"{PATH}/{name}/uploads", body, content_type="application/json")
+
+
+def test_a_large_image_gets_a_form(call: Caller, name: str) -> None:
+    ask(call, name)
+    answer = offer(call, name, file_name="Ölfleck 1.jpg")
+
+    assert answer.status == 201
+    told = answer.json
+    assert (told["model"], told["state"]) == (name, "waiting")
+    assert told["upload"]["max_bytes"] == 50 * 1024 * 1024
+    key = told["upload"]["fields"]["key"]
+    assert key == f"uploads/{name}/{told['prediction_id']}/Olfleck-1.jpg"
+    assert answer.headers["location"] == told["links"]["prediction"]
+    waiting = call("GET", f"/v1/predictions/{told['prediction_id']}").json
+    assert (waiting["state"], waiting["file_name"]) == ("waiting", "Ölfleck 1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"content_type": "image/heic"}, "body.content_type"),
+        ({"file_name": ""}, "body.file_name"),
+        ({"options": {"confidence": 0.5}}, "body.options"),
+    ],
+)
+def test_a_form_for_what_cannot_be_labelled_is_refused(
+    call: Caller, name: str, wrong: Any, where: str
+) -> None:
+    ask(call, name)
+    answer = offer(call, name, **wrong)
+
+    assert answer.status == 400
+    assert answer.json["faults"][0]["where"] == where
+
+
+def test_forms_are_for_models_that_wait(call: Caller) -> None:
+    for model in ("scratch", "nothing"):
+        assert offer(call, model).status == 404
+
+
 def test_images_are_for_models_that_wait(call: Caller, sample: bytes) -> None:
     for model in ("scratch", "nothing"):
         answer = call("POST", f"{PATH}/{model}/images", sample, content_type="image/jpeg")

@@ -174,6 +174,63 @@ def test_another_answer_takes_the_place_of_the_first(desk, make_picture) -> None
     expect(page.locator("#outcome-changes")).to_contain_text("takes the place of your earlier")
 
 
+def test_a_large_photo_for_a_model_that_is_to_come_goes_through_the_bucket(
+    visit, site, make_picture
+) -> None:
+    name = f"tags-{uuid.uuid4().hex[:8]}"
+    wanted = {"name": name, "classes": ["dent"]}
+    requests.post(f"{site.url}/v1/pending-models", json=wanted, timeout=30).raise_for_status()
+    page = visit(f"label?model={name}")
+    expect(page.locator("#model")).to_have_value(name)
+    photo = make_picture("large.bmp", sample=3, size=(1600, 1100))
+    assert photo.stat().st_size > 4_500_000
+    page.add(photo)
+
+    expect(page.locator("#nothing")).to_be_visible()
+    assert page.posts(f"/v1/pending-models/{name}/uploads")
+    assert not page.posts("/images")
+    page.get_by_role("button", name="Nothing to see here").click()
+    expect(page.locator("#outcome-title")).to_have_text("Taken")
+    shown = requests.get(f"{site.url}/v1/pending-models/{name}", timeout=30).json()
+    assert shown["training_set_size"] + shown["validation_set_size"] == 1
+
+
+def test_a_large_file_that_is_no_photo_after_all_is_told_in_words(visit, site, tmp_path) -> None:
+    name = f"tags-{uuid.uuid4().hex[:8]}"
+    wanted = {"name": name, "classes": ["dent"]}
+    requests.post(f"{site.url}/v1/pending-models", json=wanted, timeout=30).raise_for_status()
+    page = visit(f"label?model={name}")
+    expect(page.locator("#model")).to_have_value(name)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0" + bytes(5_000_000))
+    page.add(broken)
+
+    expect(page.get_by_role("alert")).to_contain_text("no JPEG, PNG")
+    page.get_by_role("button", name="Another photo").click()
+    expect(page.locator("#choose")).to_be_visible()
+
+
+def test_an_answer_for_a_model_that_got_its_version_meanwhile_goes_there(
+    visit, site, make_picture
+) -> None:
+    name = f"tags-{uuid.uuid4().hex[:8]}"
+    wanted = {"name": name, "classes": ["dent"]}
+    requests.post(f"{site.url}/v1/pending-models", json=wanted, timeout=30).raise_for_status()
+    page = visit(f"label?model={name}")
+    expect(page.locator("#model")).to_have_value(name)
+    page.add(make_picture("small.jpg", sample=3, size=(160, 110)))
+    expect(page.locator("#nothing")).to_be_visible()
+    gone = {"type": "urn:sightloop:problem:model-not-found", "title": "No", "detail": "It serves"}
+    page.route(
+        f"**/v1/pending-models/{name}/submissions",
+        lambda route: route.fulfill(status=404, json=gone),
+    )
+    page.get_by_role("button", name="Nothing to see here").click()
+    expect(page.locator("#outcome-title")).to_be_visible()
+    assert page.posts(f"/v1/models/{name}/submissions")
+    page.forgive("404")
+
+
 def test_a_model_that_is_to_come_gets_its_photos_by_the_same_tool(visit, site, sample) -> None:
     name = f"tags-{uuid.uuid4().hex[:8]}"
     wanted = {"name": name, "classes": ["small dent", "large dent", "Ölfleck"]}

@@ -187,7 +187,7 @@ class Story:
         """Boxes of a model that serves and of one that is asked for: in, out and in again."""
         services = self._services()
         services.pending_models.ask("bolts", ["bolt"], "ann")
-        unseen = services.keeper.keep_unseen("bolts", ("bolt",), self._photo, "a-call")
+        unseen = services.keeper.keep_unseen("bolts", self._photo, "a-call")
         self.unseen = unseen.prediction_id
         self._review(self._submit("scratch", self.kept, "empty"), "accepted")
         for model, prediction_id in (("scratch", self.kept), ("bolts", unseen.prediction_id)):

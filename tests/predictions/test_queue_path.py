@@ -76,6 +76,63 @@ def test_other_formats_are_kept_as_jpeg(
     assert Image.open(io.BytesIO(path.stored(image_key(prediction_id)))).format == "JPEG"
 
 
+def test_a_picture_for_a_model_without_a_version_is_kept_to_be_labelled(
+    path: QueuePath, make_picture: Callable[..., bytes]
+) -> None:
+    prediction_id = path.send(make_picture((90, 60), orientation=6), model="bolts", unseen=True)
+    assert path.work() == []
+
+    view = path.services.predictions.read(prediction_id)
+    assert (view.prediction.state, view.prediction.version) == (State.DONE, 0)
+    assert (view.result["detections"], view.result["version"]) == ([], 0)
+    assert view.result["image"] == {"width": 60, "height": 90}
+    assert Image.open(io.BytesIO(path.stored(image_key(prediction_id)))).size == (60, 90)
+    assert path.inference.calls == 0
+    assert path.results[0]["state"] == "done"
+
+
+HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(500)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        (HEIC, "not-an-image"),
+        (b"<script>alert(1)</script>", "not-an-image"),
+        (b"\xff\xd8\xff\xe0" + bytes(200), "not-an-image"),
+        (b"PK\x03\x04" + bytes(100), "not-an-image"),
+    ],
+)
+def test_what_cannot_be_labelled_fails_in_words(path: QueuePath, file: bytes, kind: str) -> None:
+    prediction_id = path.send(file, model="bolts", unseen=True)
+    assert path.work() == []
+
+    held = path.record(prediction_id)
+    assert held.state is State.FAILED
+    assert held.problem.type.endswith(kind)
+    assert "image" in held.problem.detail
+    assert not held.problem.retry
+
+
+def test_a_picture_that_breaks_off_fails_in_words(
+    path: QueuePath, make_picture: Callable[..., bytes]
+) -> None:
+    prediction_id = path.send(make_picture((90, 60))[:-200], model="bolts", unseen=True)
+    path.work()
+
+    assert path.record(prediction_id).problem.type.endswith("truncated-image")
+
+
+def test_a_bomb_for_a_model_without_a_version_fails_by_its_header(
+    path: QueuePath, make_picture: Callable[..., bytes]
+) -> None:
+    path.services.worker._settings = path.settings.model_copy(update={"max_pixels": 1000})
+    prediction_id = path.send(make_picture((90, 60)), model="bolts", unseen=True)
+    path.work()
+
+    assert "90x60 pixels" in path.record(prediction_id).problem.detail
+
+
 def test_the_options_reach_the_detector(path: QueuePath) -> None:
     prediction_id = path.send(options=Options(confidence=0.05, max_detections=1))
     path.work()

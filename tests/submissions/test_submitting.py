@@ -46,7 +46,7 @@ def test_a_correction_becomes_the_label_of_its_image(desk: Desk) -> None:
 
 def test_nothing_to_see_here_is_a_valid_negative(desk: Desk, make_picture: MakePicture) -> None:
     desk.services.pending_models.ask("bolts", ["bolt"], "ann")
-    kept = desk.services.keeper.keep_unseen("bolts", ("bolt",), make_picture(), "a-call")
+    kept = desk.services.keeper.keep_unseen("bolts", make_picture(), "a-call")
     told = desk.submit(kept.prediction_id, answer="empty", model="bolts")
 
     assert (told.state, told.version, told.score) == ("accepted", 0, 0.0)
@@ -59,7 +59,7 @@ def test_boxes_for_a_model_without_a_version_wait_for_nobody(
     desk: Desk, make_picture: MakePicture
 ) -> None:
     desk.services.pending_models.ask("bolts", ["bolt"], "ann")
-    kept = desk.services.keeper.keep_unseen("bolts", ("bolt",), make_picture(), "a-call")
+    kept = desk.services.keeper.keep_unseen("bolts", make_picture(), "a-call")
     box = GivenBox(1, 2, 30, 40, class_name="bolt")
     told = desk.submit(kept.prediction_id, answer="corrected", boxes=[box], model="bolts")
 

@@ -2,7 +2,7 @@
 
 import { Problem, json, send } from './api.js';
 import { photoType } from './files.js';
-import { INLINE_BYTES, settledPrediction, upload } from './upload.js';
+import { INLINE_BYTES, settledPrediction, upload, uploadForPending } from './upload.js';
 
 /**
  * @typedef {import('./api.js').Model} Model
@@ -64,17 +64,21 @@ export async function nextPhoto(model) {
 export async function keepPhoto(model, photo, options, tell, signal) {
   const type = await photoType(photo);
   const name = encodeURIComponent(model.name);
-  if (model.live_version === null) return post(`v1/pending-models/${name}/images`, photo, type, signal);
-  tell('Looking …');
+  const isPending = model.live_version === null;
   if (photo.size <= INLINE_BYTES) {
+    if (!isPending) tell('Looking …');
     const query = new URLSearchParams({ ...options, keep: true });
+    const path = isPending ? `v1/pending-models/${name}/images` : `v1/models/${name}/detections?${query}`;
     try {
-      return await post(`v1/models/${name}/detections?${query}`, photo, type, signal);
+      return await post(path, photo, type, signal);
     } catch (problem) {
       if (problem.status !== 413) throw problem;
     }
   }
-  return (await upload(model.name, photo, type, options, signal, tell)).prediction_id;
+  const uploaded = isPending
+    ? uploadForPending(model.name, photo, type, signal, tell)
+    : upload(model.name, photo, type, options, signal, tell);
+  return (await uploaded).prediction_id;
 }
 
 async function post(path, photo, type, signal) {
@@ -107,15 +111,20 @@ export async function fetchTask(id, signal) {
 }
 
 async function classesOf(model, version) {
-  const kinds = version ? ['models'] : ['pending-models', 'models'];
-  for (const kind of kinds) {
+  return (await ofModel(model, version, json)).class_names;
+}
+
+/** Ask of a model that had no version, and of that it is by now: it may have got one meanwhile. */
+async function ofModel(model, version, act) {
+  const name = encodeURIComponent(model);
+  if (!version) {
     try {
-      return (await json(`v1/${kind}/${encodeURIComponent(model)}`)).class_names;
+      return await act(`v1/pending-models/${name}`);
     } catch (problem) {
-      if (problem.status !== 404 || kind === kinds.at(-1)) throw problem;
+      if (problem.kind !== 'model-not-found') throw problem;
     }
   }
-  throw new Problem({ title: 'No classes', detail: `Nothing is known of the model ${model}.` });
+  return act(`v1/models/${name}`);
 }
 
 /**
@@ -137,12 +146,11 @@ export async function imageLink(id) {
  * @throws {Problem}
  */
 export function submit(task, answer, boxes) {
-  const kind = task.version ? 'models' : 'pending-models';
-  return send(`v1/${kind}/${encodeURIComponent(task.model)}/submissions`, {
+  return ofModel(task.model, task.version, (path) => send(`${path}/submissions`, {
     prediction_id: task.id,
     answer,
     boxes: answer === 'corrected' ? boxes.map(sent) : [],
-  });
+  }));
 }
 
 function sent({ classId, className, x1, y1, x2, y2 }) {

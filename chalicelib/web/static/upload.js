@@ -37,8 +37,31 @@ export async function detectByUpload(model, photo, type, signal, tell) {
  */
 export async function upload(model, photo, type, options, signal, tell) {
   tell('Asking for a place to upload to …');
-  const wanted = { model, file_name: photo.name.slice(-255), content_type: type, options };
-  const ticket = await sendJson('v1/uploads', wanted, signal);
+  const wanted = { model, ...told(photo, type), options };
+  return throughForm(await sendJson('v1/uploads', wanted, signal), photo, signal, tell);
+}
+
+/**
+ * Upload a photo for a model that has no version yet, and wait until it can be labelled.
+ * @param {string} model
+ * @param {File} photo
+ * @param {string} type its media type
+ * @param {AbortSignal} signal
+ * @param {(step: string) => void} tell is told what is being done
+ * @returns {Promise<object>} the prediction, in which nothing is found
+ * @throws {Problem}
+ */
+export async function uploadForPending(model, photo, type, signal, tell) {
+  tell('Asking for a place to upload to …');
+  const path = `v1/pending-models/${encodeURIComponent(model)}/uploads`;
+  return throughForm(await sendJson(path, told(photo, type), signal), photo, signal, tell);
+}
+
+function told(photo, type) {
+  return { file_name: photo.name.slice(-255), content_type: type };
+}
+
+async function throughForm(ticket, photo, signal, tell) {
   refuseIfTooLarge(photo, ticket.upload.max_bytes);
   await sendForm(ticket.upload, photo, signal, tell);
   tell('Uploaded. In the queue …');
