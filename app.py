@@ -10,6 +10,7 @@ from chalicelib.labels.transfers import routes as transfers
 from chalicelib.labels.transfers import triggers as transfer_triggers
 from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
+from chalicelib.retrain import routes as retrain
 from chalicelib.review import routes as review
 from chalicelib.trust import routes as trust
 from chalicelib.trust import triggers as trust_triggers
@@ -25,6 +26,7 @@ for api in (
     predictions.api,
     labels.api,
     datasets.api,
+    retrain.api,
     review.api,
     transfers.api,
     trust.api,

@@ -20,6 +20,7 @@
     │   ├── ImageNotFound                  not in this dataset
     │   ├── DatasetVersionNotFound
     │   ├── NoTask                        nothing needs another look at the moment
+    │   ├── TrainingJobNotFound
     │   └── ObjectNotFound                no such key in the bucket
     ├── Unauthorized                 401  a token is wanted, or the one sent is not good
     ├── Forbidden                    403  the caller may not do this
@@ -202,6 +203,12 @@ class NoTask(NotFound):
     """Nothing of this model needs another look at the moment."""
 
     title = "No task"
+
+
+class TrainingJobNotFound(NotFound):
+    """No training job has that id."""
+
+    title = "Training job not found"
 
 
 class ObjectNotFound(NotFound):

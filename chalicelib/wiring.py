@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from chalicelib.predictions.keeper import Keeper
     from chalicelib.predictions.worker import Worker
     from chalicelib.queues import Queue
+    from chalicelib.retrain.parts import Training
     from chalicelib.review.assessor import Assessor
     from chalicelib.review.people import People
     from chalicelib.review.queue import Review
@@ -369,6 +370,13 @@ class Services:
         candidates = Candidates(Pool(self.database), Opinions(self.database), book, chance)
         looking = Looking(self.inference, self.store, self.keeper, self.settings.max_pixels)
         return Tasks(self.catalog, self.ledger, book, candidates, looking, chance)
+
+    @functools.cached_property
+    def training(self) -> Training:
+        """What trains models."""
+        from chalicelib.retrain.parts import Training
+
+        return Training(self)
 
     def queue(self, name: str) -> Queue:
         """Return an SQS queue by its name."""

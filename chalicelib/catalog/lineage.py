@@ -17,6 +17,29 @@ SELECT v.model, v.dataset_revision
 FROM unnest(%s::text[], %s::integer[]) AS asked (model, version)
 JOIN model_versions v ON v.model = asked.model AND v.version = asked.version
 """
+STANDINGS = """
+SELECT m.name, m.live_version, v.dataset_revision
+FROM models m LEFT JOIN model_versions v ON v.model = m.name AND v.version = m.live_version
+ORDER BY m.name
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model, and what its live version was trained on.
+
+    Attributes
+    ----------
+    model : str
+    live_version : int or None
+        None: it has no version yet.
+    dataset_revision : int or None
+        None: it has none, or one that came with its weights.
+    """
+
+    model: str
+    live_version: int | None
+    dataset_revision: int | None
 
 
 @dataclass(frozen=True)
@@ -57,3 +80,15 @@ def learnt_revisions(database: Database, versions: Mapping[str, int]) -> dict[st
         rows.execute(LEARNT, (list(versions), list(versions.values())))
         found: dict[str, int | None] = dict(rows.fetchall())
     return {model: found.get(model) for model in versions}
+
+
+def standings(database: Database) -> list[Standing]:
+    """Return every model, pending ones included, by name.
+
+    Raises
+    ------
+    DatabaseUnavailable
+    """
+    with database.transaction() as rows:
+        rows.execute(STANDINGS)
+        return [Standing(*row) for row in rows.fetchall()]

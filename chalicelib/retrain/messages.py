@@ -50,7 +50,9 @@ class EpochDone(_Report):
     kind: Literal["epoch"] = "epoch"
     epoch: int = Field(ge=1, description="counted from 1")
     epochs: int = Field(ge=1)
-    losses: dict[str, float] = Field(description="such as train/box_loss, val/cls_loss")
+    losses: dict[str, float | None] = Field(
+        description="such as train/box_loss, val/cls_loss; null: not finite"
+    )
     map50: float | None = None
     map50_95: float | None = None
     seconds: float = Field(ge=0, description="that the epoch took")
@@ -71,7 +73,16 @@ class Stopped(_Report):
     reason: str
 
 
-Report = Annotated[Started | EpochDone | Finished | Stopped, Field(discriminator="kind")]
+class Due(BaseModel):
+    """Of this service itself: somebody has reason to think that a job can be brought on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["due"] = "due"
+    job_id: UUID
+
+
+Report = Annotated[Started | EpochDone | Finished | Stopped | Due, Field(discriminator="kind")]
 _REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 
 

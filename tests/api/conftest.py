@@ -191,7 +191,7 @@ def stack(
     """The model `scratch`, which finds a scratch and a dent on every picture."""
     with mock_aws():
         url = new_database(template=migrated)
-        made = make_stack(live_version_ttl_seconds=0, database_url=url)
+        made = make_stack(live_version_ttl_seconds=0, database_url=url, launcher="process")
         made.publish(make_model())
         yield made
         made.services.database.close()

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance, unsupported_method
 
+from chalicelib.retrain.job import Terms
 from chalicelib.trust.ledger import Request
 from chalicelib.web.routes import documented
 
@@ -71,6 +72,7 @@ def known(
         "user": "eve",
         "sha256": image,
         "version": version.json["sha256"],
+        "job_id": _training(stack),
         **_waiting(stack, make_picture()),
     }
 
@@ -79,6 +81,17 @@ def _kept(gateway: Gateway, picture: bytes) -> str:
     """Have a detection that can be corrected."""
     told = gateway("POST", f"{DETECTIONS}?keep=true", picture, content_type="image/jpeg")
     return str(told.json["prediction_id"])
+
+
+def _training(stack: Any) -> str:
+    """Have a training job of one model, and something to train another on."""
+    terms = Terms.of(None, stack.services.settings)
+    with stack.services.database.transaction() as rows:
+        rows.execute(SETTLED, ("ef" * 32, "valid", bytes(32)))
+        [(label, sample)] = rows.fetchall()
+        rows.execute("UPDATE samples SET label_id = %s WHERE sample_id = %s", (label, sample))
+    made = stack.services.training.jobs.create("pending", terms, "process", "planner", "so be it")
+    return str(made.job_id)
 
 
 def _waiting(stack: Any, picture: bytes) -> dict[str, str]:
@@ -91,7 +104,7 @@ def _waiting(stack: Any, picture: bytes) -> dict[str, str]:
     number = stack.services.ledger.record(request).request_id
     [recorded] = stack.services.ledger.of_user("eve")
     with stack.services.database.transaction() as rows:
-        rows.execute(SETTLED, ("ab" * 32, bytes(32)))
+        rows.execute(SETTLED, ("ab" * 32, "train", bytes(32)))
         [(label, sample)] = rows.fetchall()
         rows.execute("UPDATE samples SET label_id = %s WHERE sample_id = %s", (label, sample))
     seen = recorded.updated_at.isoformat()
@@ -101,7 +114,7 @@ def _waiting(stack: Any, picture: bytes) -> dict[str, str]:
 SETTLED = """
 WITH sample AS (
     INSERT INTO samples (model, sha256, extension, width, height, side, bits, source_key)
-    VALUES ('scratch', %s, 'jpg', 64, 64, 'train', %s, 'models/scratch/images/train/a.jpg')
+    VALUES ('scratch', %s, 'jpg', 64, 64, %s, %s, 'models/scratch/images/train/a.jpg')
     RETURNING sample_id),
 label AS (
     INSERT INTO labels (sample_id, yolo, boxes, origin)
@@ -117,6 +130,8 @@ SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was giv
     "/v1/review",
     "/v1/review/{submission_id}",
     "/v1/contributors",
+    "/v1/training-jobs",
+    "/v1/models/{model}/training-jobs",
 }
 OPERATIONS = [each for each in documented if each.documented]
 FOR_OPERATORS = {(each.path, each.method) for each in OPERATIONS if each.operators_only}

@@ -1,0 +1,85 @@
+"""What the planner thinks of each model, in words, and where that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from chalicelib.database import Database
+
+Decision = Literal["launch", "wait", "running"]
+
+KEEP = """
+INSERT INTO training_plans AS p
+    (model, decision, reason, new_train, new_valid, needs_train, needs_valid, considered_at)
+SELECT *, now() FROM unnest(
+    %(model)s::text[], %(decision)s::text[], %(reason)s::text[], %(new_train)s::bigint[],
+    %(new_valid)s::bigint[], %(needs_train)s::bigint[], %(needs_valid)s::bigint[])
+ON CONFLICT (model) DO UPDATE SET
+    decision = excluded.decision, reason = excluded.reason,
+    new_train = excluded.new_train, new_valid = excluded.new_valid,
+    needs_train = excluded.needs_train, needs_valid = excluded.needs_valid,
+    considered_at = excluded.considered_at
+"""
+FORGET = "DELETE FROM training_plans WHERE NOT model = ANY (%(model)s)"
+ALL = """
+SELECT model, decision, reason, new_train, new_valid, needs_train, needs_valid, considered_at
+FROM training_plans ORDER BY model
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided for a model.
+
+    Attributes
+    ----------
+    decision : str
+        `launch`, `wait`, or `running`: it has a job already.
+    reason : str
+        In words.
+    new_train, new_valid : int
+        Images that the model has not learnt from; counting stops where it is enough by far.
+    needs_train, needs_valid : int
+        With how many of them it is trained.
+    considered_at : datetime or None
+        None: just now.
+    """
+
+    model: str
+    decision: Decision
+    reason: str
+    new_train: int
+    new_valid: int
+    needs_train: int
+    needs_valid: int
+    considered_at: datetime | None = None
+
+
+class Plans:
+    """The table of plans.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keep(self, plans: Iterable[Plan]) -> None:
+        """Write down what was decided for every model; what there was of others goes."""
+        # In the order of their names, or two planners at once would wait for each other's rows.
+        rows_of = sorted((vars(plan) for plan in plans), key=lambda row: str(row["model"]))
+        columns = {name: [row[name] for row in rows_of] for name in Plan.__dataclass_fields__}
+        with self._database.transaction() as rows:
+            rows.execute(FORGET, columns)
+            rows.execute(KEEP, columns)
+
+    def all(self) -> list[Plan]:
+        """Return what was decided last, by model."""
+        with self._database.transaction() as rows:
+            rows.execute(ALL)
+            return [Plan(*row) for row in rows.fetchall()]
