@@ -34,6 +34,7 @@ PAGES = {
     "/label": "Label",
     "/models": "Models",
     "/dataset": "Dataset",
+    "/training": "Training",
     "/trust": "Trust",
 }
 """Address of a page to its name in the header; the file is static/<address>.html, index.html for /.

@@ -21,42 +21,54 @@ export function plates(item, marks) {
 function plate(item, marks, side, title) {
   const boxes = item[side];
   const count = boxes.length ? counted(boxes.length, 'box') : 'no boxes';
+  const shapes = marks.filter((mark) => mark.change[side] != null).map((mark) => ({
+    box: boxes[mark.change[side]].box, kind: mark.kind, tag: tagOf(mark), number: mark.number,
+  }));
   return make('figure.plate', null,
     make('figcaption', null, make('strong', null, title), ` ${count}`),
-    item.image ? photo(item, marks, side, `${title}: ${count}`) : make('p.no-photo', null, 'No picture was kept.'));
+    item.image ? photo(item.image, `${title}: ${count}`, shapes) : make('p.no-photo', null, 'No picture was kept.'));
 }
 
-function photo(item, marks, side, title) {
-  const { width, height, url } = item.image;
+/**
+ * A photo with boxes drawn over it.
+ * @param {{url: string, width: number, height: number}} image
+ * @param {string} title what it shows, for who does not see it
+ * @param {Shape[]} shapes
+ * @returns {HTMLElement}
+ *
+ * @typedef {{box: import('./api.js').Box, kind: string, tag: string, number?: ?number}} Shape
+ *   `kind` names the way to draw it; `number` is what `bringOut` knows it by
+ */
+export function photo(image, title, shapes) {
+  const { width, height, url } = image;
   const frame = make('div.photo');
   frame.style.aspectRatio = `${width} / ${height}`;
   frame.style.setProperty('--ratio', width / height);
-  const shown = marks.filter((mark) => mark.change[side] != null);
   const layer = drawn('svg.drawing', {
     viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', 'aria-hidden': 'true',
-  }, ...shown.flatMap((mark) => lines(mark, item[side][mark.change[side]].box)));
-  const tags = shown.map((mark) => tag(mark, item[side][mark.change[side]].box, item.image));
-  const image = make('img', { src: url, alt: title, width, height, decoding: 'async' });
-  image.addEventListener('error', () => frame.classList.add('blind'));
-  frame.append(image, layer, ...tags);
+  }, ...shapes.flatMap(lines));
+  const tags = shapes.map((shape) => tag(shape, image));
+  const shown = make('img', { src: url, alt: title, width, height, decoding: 'async', loading: 'lazy' });
+  shown.addEventListener('error', () => frame.classList.add('blind'));
+  frame.append(shown, layer, ...tags);
   return frame;
 }
 
 /** A box twice: a dark halo, so that it is seen on any photo, and its line. */
-function lines(mark, { x1, y1, x2, y2 }) {
+function lines({ box: { x1, y1, x2, y2 }, kind, number }) {
   const at = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, 'vector-effect': 'non-scaling-stroke' };
-  const made = [drawn('rect.halo', at), drawn(`rect.mark.${mark.kind}`, at)];
-  if (mark.kind === 'removed') {
+  const made = [drawn('rect.halo', at), drawn(`rect.mark.${kind}`, at)];
+  if (kind === 'removed') {
     const ends = { x1, y1, x2, y2, 'vector-effect': 'non-scaling-stroke' };
     made.push(drawn('line.mark.removed', ends));
   }
-  for (const line of made) line.dataset.mark = String(mark.number);
+  for (const line of made) line.dataset.mark = String(number);
   return made;
 }
 
-function tag(mark, box, { width, height }) {
-  const made = make(`span.tag.${mark.kind}`, { 'aria-hidden': 'true' }, tagOf(mark));
-  made.dataset.mark = String(mark.number);
+function tag({ box, kind, tag: text, number }, { width, height }) {
+  const made = make(`span.tag.${kind}`, { 'aria-hidden': 'true' }, text);
+  made.dataset.mark = String(number);
   const inside = box.y1 / height < TAG_ROOM;
   made.style.left = `${Math.min(Math.max(box.x1 / width, 0), 0.94) * 100}%`;
   made.style.top = `${Math.min(Math.max(box.y1 / height, 0), 0.95) * 100}%`;

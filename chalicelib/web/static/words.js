@@ -2,6 +2,7 @@
 
 const SIBILANT = /(s|x|z|ch|sh)$/i;
 const CONSONANT_Y = /[^aeiou]y$/i;
+const MINUTE = 60;
 
 /**
  * Put a class name into the plural, as English mostly does it.
@@ -74,6 +75,22 @@ export function percent(share) {
 export function duration(ms) {
   if (ms >= 1000) return `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
   return `${ms < 9.95 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
+/**
+ * How long something takes, in the two largest units that matter.
+ * @param {number} seconds
+ * @returns {string}
+ */
+export function lapse(seconds) {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 1.5 * MINUTE) return `${Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / MINUTE);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  const days = Math.floor(hours / 24);
+  return hours % 24 ? `${days} days ${hours % 24} h` : `${days} days`;
 }
 
 /**
