@@ -172,5 +172,5 @@ export function epochTable(epochs) {
         make('th', { scope: 'row' }, epoch.epoch, epoch.times > 1 && make('span.soft', null, ` ${epoch.times} times`)),
         make('td', null, figure(epoch['mAP50-95'])), make('td', null, figure(epoch.mAP50)),
         ...names.map((name) => make('td', null, figure(epoch.losses[name]))),
-        make('td', null, lapse(epoch.seconds))))))));
+        make('td', null, epoch.seconds == null ? '–' : lapse(epoch.seconds))))))));
 }

@@ -69,7 +69,7 @@ export function howFar(job) {
  * @returns {boolean} whether anything changed
  */
 export function showJob(sheet, job, acts) {
-  const { epochs_done: done, log, epoch, eta_seconds: eta, ...still } = job;
+  const { history: done, log, epoch, eta_seconds: eta, ...still } = job;
   const parts = [
     ['head', [job.state, job.cancel_requested, job.version, acts.may], () => heading(job, acts)],
     ['progress', [job.state, epoch, eta, job.starts, job.epochs, job.trouble], () => progress(job)],
@@ -87,7 +87,9 @@ function heading(job, { may, cancel, open }) {
   const can = may && !hasEnded(job) && !job.cancel_requested;
   return make('header.case-head', null,
     make('h2', null, titleOf(job), ' ', stateBadge(job)),
-    make('p.soft', null, 'asked for by ', job.requested_by, ', ', when(job.created_at), ': ', job.reason),
+    make('p.soft', null, ...(job.requested_by === 'planner'
+      ? ['Planned, ', when(job.created_at), `: ${job.reason}`]
+      : [`${job.reason}, `, when(job.created_at)])),
     make('p.actions', null,
       can && make('button.plain', { type: 'button', onclick: () => cancel(job) }, 'Cancel …'),
       make('button.link', { type: 'button', onclick: () => open(job.model) }, `The model ${job.model} and its versions`)));
@@ -145,12 +147,12 @@ function inWords(value) {
 }
 
 function curves(job) {
-  if (!job.epochs_done.length) {
+  if (!job.history.length) {
     return make('section', null, make('h3', null, 'How it goes'),
       make('p.soft', null, hasEnded(job) ? 'No epoch was finished.' : 'Curves are drawn here once the first epoch is done.'));
   }
   return make('section', null, make('h3', null, hasEnded(job) ? 'How it went' : 'How it goes'),
-    charts(job.epochs_done, job.epochs), epochTable(job.epochs_done));
+    charts(job.history, job.epochs), epochTable(job.history));
 }
 
 function figures(job) {

@@ -186,7 +186,7 @@ function retrain(name, live) {
       ? 'A first version is trained on the whole dataset, without waiting for the schedule.'
       : `A new version is trained from version ${live} on the whole dataset, without waiting for the schedule. It serves only if it is better.`,
     verb: 'Train it',
-    act: () => act(`${pathOf(name)}/training-jobs`, {}, (made) => {
+    act: () => act(`${pathOf(name)}/training-jobs`, undefined, (made) => {
       choose({ job: made.job_id });
       return `${titleOf(made)}: it waits to be launched.`;
     }),
