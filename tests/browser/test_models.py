@@ -172,6 +172,8 @@ def test_a_live_model_shows_how_far_it_is_from_its_next_training(visit: Any, liv
     expect(card(page, live)).to_contain_text("New images for training0 of 16")
     expect(card(page, live)).to_contain_text("New images for validation0 of 4")
     expect(card(page, live).get_by_role("button", name="Import")).to_have_count(0)
+    training = card(page, live).get_by_role("link", name=f"Training of {live}")
+    expect(training).to_have_attribute("href", f"training?model={live}")
 
 
 def test_operators_import_a_zip_into_a_live_model_and_see_how_far_it_is(

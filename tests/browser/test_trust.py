@@ -320,6 +320,22 @@ def test_a_contributor_is_shown_with_how_they_answer(
     expect(page.locator("#persons .entry-title").first).to_contain_text("user:")
 
 
+def test_versions_that_learnt_from_somebody_are_linked(operate: Any, send: Any) -> None:
+    send("user:finn")
+    page = operate()
+    learnt = {"model": "scratch", "version": 7, "training_labels": 3, "validation_labels": 1}
+
+    def with_versions(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "versions": [learnt]})
+
+    page.route("**/v1/contributors/*", with_versions)
+    page.locator(".case-head .link").click()
+
+    link = page.locator("#portrait").get_by_role("link", name="scratch 7")
+    expect(link).to_have_attribute("href", "training?model=scratch")
+
+
 def test_everything_can_be_reached_with_the_keyboard(operate: Any, send: Any) -> None:
     send()
     page = operate()

@@ -118,7 +118,8 @@ function actions(name, path, after) {
   return [
     make('p.actions', null,
       make('a', { href: `label?model=${model}`, 'aria-label': `Contribute to ${name}` }, 'Contribute'),
-      make('a', { href: `dataset?model=${model}`, 'aria-label': `Dataset of ${name}` }, 'Dataset')),
+      make('a', { href: `dataset?model=${model}`, 'aria-label': `Dataset of ${name}` }, 'Dataset'),
+      make('a', { href: `training?model=${model}`, 'aria-label': `Training of ${name}` }, 'Training')),
     token() && importing(path, name, run, after),
     token() && exporting(name, run),
   ];

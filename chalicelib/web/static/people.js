@@ -140,7 +140,7 @@ function trainedOn(who) {
   return make('section', null, make('h3', null, 'Versions trained on their labels'),
     who.versions.length
       ? make('ul.versions', null, ...who.versions.map((each) => make('li', null,
-        make('strong', null, `${each.model} ${each.version}`),
+        make('a', { href: `training?model=${encodeURIComponent(each.model)}` }, `${each.model} ${each.version}`),
         ` ${counted(each.training_labels, 'label')} to train, ${each.validation_labels} to validate`)))
       : make('p.soft', null, 'None.'));
 }
