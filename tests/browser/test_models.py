@@ -194,6 +194,7 @@ def test_operators_import_a_zip_into_a_live_model_and_see_how_far_it_is(
     of_live.get_by_label(f"ZIP for {live}").set_input_files(pack(30))
     start.click()
     expect(of_live).to_contain_text("Done:")
+    expect(start).to_be_enabled()
     expect(of_live).to_contain_text("Its dataset now:")
     counts = of_live.locator(".toward span").all_inner_texts()
     assert sum(int(text.split(" of ")[0]) for text in counts) == 30
@@ -207,9 +208,11 @@ def test_operators_import_a_zip_into_a_model_that_waits(
     fill(page, name)
 
     card(page, name).get_by_label(f"ZIP for {name}").set_input_files(pack(5))
-    card(page, name).get_by_role("button", name=f"Import into {name}").click()
+    start = card(page, name).get_by_role("button", name=f"Import into {name}")
+    start.click()
 
     expect(card(page, name)).to_contain_text("Done:")
+    expect(start).to_be_enabled()
     counts = card(page, name).locator(".toward span").all_inner_texts()
     assert sum(int(text.split(" of ")[0]) for text in counts) == 5
 
