@@ -144,7 +144,7 @@ async function askForModel() {
   } finally {
     byId('send').disabled = false;
   }
-  await loadPending();
+  if (zip) await loadPending();
 }
 
 function start() {
