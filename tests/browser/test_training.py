@@ -61,7 +61,21 @@ def rejected() -> dict[str, Any]:
         version=3,
         ended_at=EARLIER,
         outcome="the class <b>dent</b> fell from 0.41 to 0.29",
-        verdict={"map50_95": {"live": 0.312, "new": 0.330}},
+        verdict={
+            "live_version": 2,
+            "images": 32,
+            "margin": 0.0,
+            "class_tolerance": 0.05,
+            "mAP50-95": {"new": 0.330, "live": 0.312},
+            "mAP50": {"new": 0.6, "live": 0.55},
+            "classes": [
+                {"class_id": 0, "class_name": "scratch", "new": 0.4, "live": 0.2, "boxes": 30},
+                {"class_id": 1, "class_name": "dent", "new": 0.29, "live": 0.41, "boxes": 7},
+                {"class_id": 2, "class_name": "stain", "new": None, "live": None, "boxes": 0},
+            ],
+            "not_measured": ["stain"],
+            "parity": {"largest_difference": 0.000123, "mAP50": 0.6, "mAP50-95": 0.33},
+        },
     )
 
 
@@ -441,6 +455,12 @@ def test_a_model_shows_its_versions_and_how_fast_corrections_serve(opened: Any) 
     page.get_by_role("button", name="a training").click()
     expect(page.locator("#job h2")).to_contain_text("rejected")
     expect(page.locator(".outcome")).to_contain_text("the class <b>dent</b> fell")
+    page.get_by_text("What the gate measured").click()
+    rows = page.locator(".outcome tbody tr")
+    expect(rows.nth(0)).to_have_text("mAP50-950.3120.330+0.018")
+    expect(rows.nth(3)).to_have_text("dent0.4100.290−0.1207")
+    expect(rows.nth(4)).to_have_text("stainnot measurednot measured–0")
+    expect(page.locator(".outcome .facts")).to_contain_text("0.00012")
     assert page.url.endswith(f"?job={REJECTED}")
     page.go_back()
     expect(page.locator("#model h2")).to_have_text("tags")

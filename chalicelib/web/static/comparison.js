@@ -2,6 +2,7 @@
 
 import { make } from './build.js';
 import { photo } from './plates.js';
+import { change } from './verdict.js';
 import { bytes, counted, duration } from './words.js';
 
 const LEAST_OVERLAP = 0.5;
@@ -43,20 +44,14 @@ function table(a, b) {
 /** Classes, the one that lost most first. */
 function classRows(a, b) {
   const before = new Map(a.classes.map((each) => [each.class_id, each]));
-  const change = ({ class_id: id, ap50_95: now }) => (now ?? 0) - (before.get(id)?.ap50_95 ?? 0);
-  return [...b.classes].sort((one, other) => change(one) - change(other))
+  const rise = ({ class_id: id, ap50_95: now }) => (now ?? 0) - (before.get(id)?.ap50_95 ?? 0);
+  return [...b.classes].sort((one, other) => rise(one) - rise(other))
     .map((each) => row(`${each.class_name}, AP50-95`, before.get(each.class_id)?.ap50_95, each.ap50_95));
 }
 
 function row(title, was, now) {
-  const known = was != null && now != null;
-  const by = known ? Math.round((now - was) * 1000) / 1000 : 0;
-  const sign = by > 0 ? '+' : '−';
-  const change = by ? `${sign}${Math.abs(by).toFixed(3)}` : 'none';
-  const looks = by > 0 ? '.good' : '.bad';
   return make('tr', null, make('th', { scope: 'row' }, title),
-    make('td', null, share(was)), make('td', null, share(now)),
-    make(`td${by ? looks : ''}`, null, known ? change : '–'));
+    make('td', null, share(was)), make('td', null, share(now)), change(was, now));
 }
 
 function share(value) {

@@ -3,6 +3,7 @@
 import { facts, make, when } from './build.js';
 import { charts, epochTable, figure } from './charts.js';
 import { refill } from './refill.js';
+import { verdictOf } from './verdict.js';
 import { counted, lapse, percent } from './words.js';
 
 const STEPS = ['queued', 'launched', 'training', 'finishing'];
@@ -124,26 +125,7 @@ function outcome(job) {
   const version = job.version == null ? '' : ` Version ${job.version}.`;
   return make('section.outcome', null, make('h3', null, 'What became of it'),
     make(`p.proposal.${LOOKS[job.state] ?? 'over'}`, null, make('strong', null, `${capitalised(STATE[job.state])}.${version} `), job.outcome),
-    job.verdict && verdict(job.verdict));
-}
-
-/** The gate's figures: those beneath a name as a row of their own. */
-function verdict(told) {
-  return make('details', null, make('summary', null, 'What the gate measured'), facts(flat(told)));
-}
-
-function flat(told, before = '') {
-  return Object.entries(told).flatMap(([name, value]) => {
-    const named = [before, name.replaceAll('_', ' ')].filter(Boolean).join(' · ');
-    if (value && typeof value === 'object') return flat(value, named);
-    return [[named, inWords(value)]];
-  });
-}
-
-function inWords(value) {
-  if (value == null) return '–';
-  if (typeof value === 'boolean') return value ? 'yes' : 'no';
-  return typeof value === 'number' && !Number.isInteger(value) ? value.toFixed(4) : String(value);
+    job.verdict && verdictOf(job.verdict));
 }
 
 function curves(job) {
