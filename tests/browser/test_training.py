@@ -233,7 +233,6 @@ class Service:
                 "launcher": self.launcher,
             },
             r"models/tags/versions": HISTORY,
-            r"models/cars/versions": {"status": 404, "title": "Not found", "detail": "no version"},
             r"models/tags/comparison": COMPARISON,
             r"pending-models": {"models": [{"name": "cars"}]},
             r"models$": {"models": [{"name": "tags"}, {"name": "zebras"}]},
@@ -421,7 +420,6 @@ def test_without_a_database_it_says_so_and_lists_the_models(opened: Any, service
     expect(page.locator("#problem")).to_have_text("No database. This deployment detects only.")
     expect(page.locator("#plan-list .entry-title").first).to_have_text("cars")
     page.forgive("503")
-    page.forgive("404")
 
 
 def test_where_training_is_not_set_up_the_plans_are_told(opened: Any, service: Service) -> None:
@@ -433,7 +431,6 @@ def test_where_training_is_not_set_up_the_plans_are_told(opened: Any, service: S
     expect(page.locator("#jobs-none")).to_contain_text("Nothing was trained yet")
     page.get_by_role("tab", name="Models").click()
     expect(page.locator("#plan-list")).to_contain_text("needs 12 more validation images")
-    page.forgive("404")
 
 
 def test_a_model_tells_what_its_next_training_waits_for(opened: Any) -> None:
@@ -442,7 +439,6 @@ def test_a_model_tells_what_its_next_training_waits_for(opened: Any) -> None:
     expect(page.locator("#model")).to_contain_text("needs 12 more validation images")
     expect(page.locator("#model")).to_contain_text("Images for validation8 of 20")
     expect(page.locator("#model")).to_contain_text("it waits for its first training")
-    page.forgive("404")
 
 
 def test_a_model_shows_its_versions_and_how_fast_corrections_serve(opened: Any) -> None:

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from chalicelib.catalog import Catalog, Publisher
 from chalicelib.database import Database
-from chalicelib.retrain.job import Job, Settled, State, Terms
+from chalicelib.retrain.job import OPEN, Job, Settled, State, Terms
 from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.keys import log_key
 from chalicelib.retrain.messages import EpochDone, Started
@@ -45,7 +45,7 @@ def jobs(database: Database) -> Iterator[TrainingJobs]:
     jobs = TrainingJobs(database)
     yield jobs
     for job_id in jobs.open_ids():
-        jobs.end(job_id, State.FAILED, "the test is over")
+        jobs.end(job_id, OPEN, State.FAILED, "the test is over")
 
 
 @pytest.fixture

@@ -85,16 +85,13 @@ async function lookAtModel(name) {
   return draw();
 }
 
-/** A model without versions is known to the planner alone. */
+/** A model without versions may have one by now. */
 async function versionsOf(name) {
   unknown = 'They cannot be told now.';
-  try {
-    return await json(`${pathOf(name)}/versions`);
-  } catch (problem) {
-    if (problem.status !== 404) throw problem;
-    unknown = 'None yet: it waits for its first training.';
-    return null;
-  }
+  if (!plans.live.has(name)) await plans.start();
+  if (plans.live.has(name)) return json(`${pathOf(name)}/versions`);
+  unknown = 'None yet: it waits for its first training.';
+  return null;
 }
 
 /** Where nothing was chosen, the newest job is what one came for. */
