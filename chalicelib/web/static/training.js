@@ -89,7 +89,7 @@ async function lookAtModel(name) {
 async function versionsOf(name) {
   unknown = 'They cannot be told now.';
   if (!plans.live.has(name)) await plans.start();
-  if (plans.live.has(name)) return json(`${pathOf(name)}/versions`);
+  if (plans.live.has(name)) return json(pathOf(name));
   unknown = 'None yet: it waits for its first training.';
   return null;
 }
