@@ -15,8 +15,9 @@ from psycopg2.extras import execute_values
 
 from chalicelib.database import Database
 from chalicelib.labels.fingerprint import Fingerprint
+from chalicelib.labels.keys import parked_key
 from chalicelib.labels.placing import Placing
-from chalicelib.labels.projection import Projection, parked_key
+from chalicelib.labels.projection import Projection
 from chalicelib.labels.split import Arrival, Decision, Reason, Side
 from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detections

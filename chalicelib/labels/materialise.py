@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from chalicelib.errors import InvalidManifest, ObjectNotFound
+from chalicelib.labels.keys import parked_key
 from chalicelib.labels.manifest import Entry, Manifest
 from chalicelib.storage import ObjectStore
 
@@ -81,7 +82,6 @@ def from_store(store: ObjectStore, model: str) -> Fetch:
     They are in its dataset's folder, pending or live; one whose label was withdrawn since the
     version was written down, or that is not there yet, is among those that are parked.
     """
-    from chalicelib.labels.projection import parked_key  # noqa: PLC0415 - loads psycopg2
 
     def fetch(entry: Entry) -> bytes:
         in_folder = f"{model}/images/{entry.side}/{entry.file_name}"

@@ -21,11 +21,11 @@ from psycopg2.extras import execute_values
 
 from chalicelib.database import Database
 from chalicelib.errors import ObjectNotFound, SightloopError
+from chalicelib.labels.keys import PARKED, parked_key
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.storage import ObjectStore
 
 PENDING = "pending_models/"
-PARKED = "parked/"
 LOCK_SPACE = 5_110_005  # of advisory locks with two keys, of which the second is the sample's
 AT_ONCE = 100
 S3_CALLS_AT_ONCE = 8
@@ -60,11 +60,6 @@ WHERE model = ANY(%s) AND source_key LIKE 'pending_models/%%' AND published
 ORDER BY sample_id FOR NO KEY UPDATE
 """
 MAKE_ANEW = "UPDATE samples SET published = false WHERE sample_id = ANY(%s)"
-
-
-def parked_key(model: str, sha256: str, extension: str) -> str:
-    """Return where an image is that has no label in force."""
-    return f"{PARKED}{model}/{sha256}.{extension}"
 
 
 @dataclass(frozen=True)

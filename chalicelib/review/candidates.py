@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from chalicelib.labels.keys import parked_key
 from chalicelib.labels.pool import LabelledImage, Pool
-from chalicelib.labels.projection import parked_key
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import Opinions
 from chalicelib.trust.task_book import TaskBook

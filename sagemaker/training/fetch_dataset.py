@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))  # run as a file, this finds its own folder only
 
 from chalicelib import settings
-from chalicelib.labels.datasets.versions import manifest_key
+from chalicelib.labels.keys import manifest_key
 from chalicelib.labels.manifest import Manifest
 from chalicelib.labels.materialise import Materialised, from_store, materialise
 from chalicelib.storage import ObjectStore

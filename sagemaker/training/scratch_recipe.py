@@ -33,10 +33,12 @@ if not __package__:  # run as a script: the repository's root is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sagemaker.training import drawn_tags, make_dataset
-from sagemaker.training.train import Hyperparameters, Places, evaluate, export, train
+from sagemaker.training.hyperparameters import Hyperparameters
+from sagemaker.training.train import Places, evaluate, export, train
 
 PRETRAINING = Hyperparameters(
     epochs=9,
+    nbs=64,
     imgsz=480,  # the photos have 450 pixels …
     rect=True,  # … by 300: 480 x 320 wastes none
     lr0=0.002,

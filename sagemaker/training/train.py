@@ -22,10 +22,10 @@ import argparse
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,71 +34,26 @@ import torch
 import ultralytics
 from ultralytics import YOLO
 from ultralytics.data.utils import IMG_FORMATS, check_det_dataset
-from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.torch_utils import strip_optimizer
+
+if not __package__:  # run as a script: the repository's root is not on the path then
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from sagemaker.training.hyperparameters import Hyperparameters
+from sagemaker.training.team import ALONE, Team
+from sagemaker.training.trainer import (
+    Epoch,
+    Trainer,
+    Wishes,
+    cpu_computes_bfloat16,
+    read_checkpoint,
+    restore_files,
+)
 
 KEPT = ("best", "last")
+PRECISIONS = ("auto", "fp32", "bf16")
 PREFIX_VARIABLE = "SIGHTLOOP_ML_PREFIX"
 DEFAULT_PREFIX = "/opt/ml"
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """What shapes a training run; every field is also a flag and a SageMaker hyperparameter."""
-
-    model: str = "yolov8n.yaml"  # architecture, where no starting weights are given
-    epochs: int = 100  # 100 for a first training, 20 for a fine-tune
-    batch: int = 16  # images a step
-    imgsz: int = 640  # longest side the network sees, in pixels
-    rect: bool = False  # keep the photos' aspect ratio; takes mosaic away
-    seed: int = 0  # same seed, same data, one process: same weights
-    patience: int = 50  # epochs without improvement before it stops
-    optimizer: str = "AdamW"
-    lr0: float = 0.002  # first learning rate; falls along a cosine …
-    lrf: float = 0.01  # … to this fraction of it
-    warmup_epochs: float = 3.0
-    weight_decay: float = 0.0005
-    mosaic: float = 1.0  # chance of a picture made of four
-    close_mosaic: int = 10  # last epochs without mosaic
-    mixup: float = 0.0  # chance of two pictures laid over each other
-    fliplr: float = 0.5  # chance of mirroring left-right
-    flipud: float = 0.0  # chance of mirroring up-down: right where up means nothing
-    degrees: float = 0.0  # rotation by up to ±
-    translate: float = 0.1  # shift by up to ± this share of the picture
-    scale: float = 0.5  # zoom by up to ±
-    hsv_h: float = 0.015  # hue by up to ±
-    hsv_s: float = 0.7  # saturation by up to ±
-    hsv_v: float = 0.4  # brightness by up to ±
-    keep: str = "best"  # best: the epoch that validated best; last: the last epoch, unselected
-    workers: int = 2  # processes that load pictures
-    threads: int = 0  # of the network; 0: as many as torch likes
-    precision: str = "auto"  # auto, fp32 or bf16
-
-    @classmethod
-    def from_strings(cls, given: dict[str, str]) -> Hyperparameters:
-        """Read hyperparameters as SageMaker hands them over; unknown ones are refused.
-
-        Raises
-        ------
-        ValueError
-            A name is unknown or a value does not fit; the message names it.
-        """
-        kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
-        unknown = sorted(set(given) - set(kinds))
-        if unknown:
-            raise ValueError(f"unknown hyperparameters {unknown}; known are {sorted(kinds)}")
-        return cls(**{name: _parse(name, text, kinds[name]) for name, text in given.items()})
-
-
-def _parse(name: str, text: str, kind: type) -> Any:
-    if kind is bool:
-        if text.lower() not in {"true", "false", "1", "0"}:
-            raise ValueError(f"{name} must be true or false, got {text!r}")
-        return text.lower() in {"true", "1"}
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{name} must be {kind.__name__}, got {text!r}") from None
 
 
 @dataclass(frozen=True)
@@ -130,59 +85,18 @@ class Places:
 
     @property
     def resumable(self) -> Path:
-        """The last whole checkpoint: ultralytics' own is torn if it dies while writing it."""
+        """The last checkpoint, always a whole one."""
         return self.checkpoints / "resumable.pt"
 
+    @property
+    def best(self) -> Path:
+        """The weights that came out."""
+        return self.out / "best.pt"
 
-def cpu_computes_bfloat16() -> bool:
-    """Tell whether this is a CPU run on a CPU with bfloat16 matrix instructions."""
-    if torch.cuda.is_available():
-        return False
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
-    return "amx_bf16" in flags or "avx512_bf16" in flags
-
-
-class Bfloat16Model(DetectionModel):
-    """A detection model whose forward pass runs in bfloat16 on the CPU, its loss in float32."""
-
-    def loss(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ultralytics' loss and its parts for a batch of images and labels."""
-        if preds is None:
-            with torch.autocast("cpu", torch.bfloat16):
-                preds = self.forward(batch["img"].to(memory_format=torch.channels_last))
-        loss: tuple[torch.Tensor, torch.Tensor] = super().loss(batch, _float32(preds))
-        return loss
-
-
-class Bfloat16Trainer(DetectionTrainer):
-    """Ultralytics' trainer, which has mixed precision on GPUs only, with bfloat16 on the CPU.
-
-    The class of the trained model is changed and that of its moving average is not, so that
-    checkpoints hold a plain ``DetectionModel`` that any ultralytics can load.
-    """
-
-    def _setup_train(self) -> None:
-        super()._setup_train()
-        self.model.to(memory_format=torch.channels_last)
-        self.model.__class__ = Bfloat16Model
-
-
-def _float32(tree: Any) -> Any:
-    """Return nested dicts, lists and tuples of tensors with every tensor in float32."""
-    if isinstance(tree, torch.Tensor):
-        return tree.float()
-    if isinstance(tree, dict):
-        return {key: _float32(value) for key, value in tree.items()}
-    return type(tree)(_float32(value) for value in tree)
-
-
-def _trainer(precision: str) -> type[DetectionTrainer]:
-    """Return the trainer for a precision: auto, fp32 or bf16."""
-    if precision not in {"auto", "fp32", "bf16"}:
-        raise ValueError(f"precision must be auto, fp32 or bf16, got {precision!r}")
-    wanted = precision == "bf16" or (precision == "auto" and cpu_computes_bfloat16())
-    return Bfloat16Trainer if wanted and not torch.cuda.is_available() else DetectionTrainer
+    @property
+    def results(self) -> Path:
+        """Losses and metrics by epoch."""
+        return self.records / "results.csv"
 
 
 def train(settings: Hyperparameters, places: Places) -> dict[str, Any]:
@@ -194,55 +108,89 @@ def train(settings: Hyperparameters, places: Places) -> dict[str, Any]:
         The dataset or the starting weights are not there.
     """
     started = time.monotonic()
+    fit(settings, places)
+    metrics = evaluate(places.best, settings, places)
+    export(places.best, settings)
+    metrics["seconds"] = round(time.monotonic() - started, 1)
+    written = json.dumps(metrics, indent=2, allow_nan=False)
+    (places.out / "metrics.json").write_text(written + "\n", encoding="utf-8")
+    places.resumable.unlink()
+    return metrics
+
+
+def fit(
+    settings: Hyperparameters,
+    places: Places,
+    team: Team = ALONE,
+    after_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> None:
+    """Run the epochs, or those that an interrupted run in the same place still lacks.
+
+    All of a team have to call it; at its leader there are then ``best.pt`` and ``results.csv``,
+    and a checkpoint that says that there is nothing left to run.
+
+    Parameters
+    ----------
+    team : Team
+    after_epoch : callable
+        Told, at the leader, of an epoch once ``places.resumable`` holds it.
+
+    Raises
+    ------
+    ValueError
+        A setting does not fit.
+    FileNotFoundError
+        The dataset is not there.
+    """
+    _check(settings, places, team)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    places.checkpoints.mkdir(parents=True, exist_ok=True)
+    if not _has_ended(settings, places):
+        bfloat16 = _computes_in_bfloat16(settings)
+        wishes = Wishes(places.resumable, settings.keep, bfloat16, after_epoch)
+        Trainer(_training_arguments(settings, places, team), team, wishes).train()
+    if team.leads:
+        state = read_checkpoint(places.resumable)
+        assert state is not None, "a training that ends leaves a checkpoint"
+        restore_files(state, places.best, places.results)
+        strip_optimizer(places.best)
+
+
+def _check(settings: Hyperparameters, places: Places, team: Team) -> None:
     if not places.data.is_file():
         raise FileNotFoundError(f"no dataset at {places.data}: expected a YOLO data.yaml")
     if settings.keep not in KEPT:
         raise ValueError(f"keep must be one of {KEPT}, got {settings.keep!r}")
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    fit(settings, places)
-    for folder in (places.out, places.records):
-        folder.mkdir(parents=True, exist_ok=True)
-    weights = shutil.copy2(places.run / f"weights/{settings.keep}.pt", places.out / "best.pt")
-    shutil.copy2(places.run / "results.csv", places.records / "results.csv")
-    metrics = evaluate(Path(weights), settings, places)
-    export(Path(weights), settings)
-    metrics["seconds"] = round(time.monotonic() - started, 1)
-    written = json.dumps(metrics, indent=2, allow_nan=False)
-    (places.out / "metrics.json").write_text(written + "\n", encoding="utf-8")
-    return metrics
+    if settings.precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, got {settings.precision!r}")
+    if settings.batch < team.size:
+        raise ValueError(f"a batch of {settings.batch} cannot be divided among {team.size}")
 
 
-def fit(settings: Hyperparameters, places: Places) -> None:
-    """Run the epochs, or those that an interrupted run in the same place still lacks."""
-    trainer = _trainer(settings.precision)
-    resuming = places.resumable.exists() and _unfinished(places.resumable)
-    model = YOLO(places.resumable if resuming else places.weights or settings.model)
-    model.add_callback("on_model_save", lambda trainer: _keep(trainer.last, places.resumable))
-    if resuming:
-        model.train(trainer=trainer, resume=True, data=str(places.data))
-    else:
-        model.train(trainer=trainer, **_training_arguments(settings, places))
-    places.resumable.unlink(missing_ok=True)
+def _computes_in_bfloat16(settings: Hyperparameters) -> bool:
+    """Tell whether to do by ourselves what ultralytics does on GPUs only."""
+    if torch.cuda.is_available():
+        return False
+    return settings.precision == "bf16" or (
+        settings.precision == "auto" and cpu_computes_bfloat16()
+    )
 
 
-def _keep(checkpoint: Path, kept: Path) -> None:
-    """Copy a checkpoint so that there is always a whole one under the second name."""
-    copied = shutil.copy2(checkpoint, kept.with_suffix(".tmp"))
-    Path(copied).replace(kept)
+def _has_ended(settings: Hyperparameters, places: Places) -> bool:
+    """Tell whether all epochs were run before, or as many as early stopping lets run."""
+    state = read_checkpoint(places.resumable)
+    return state is not None and (state["ended"] or state["epoch"] + 1 >= settings.epochs)
 
 
-def _unfinished(last: Path) -> bool:
-    """Tell whether a checkpoint was left by a run that did not end (a finished one says -1)."""
-    checkpoint = torch.load(last, map_location="cpu", weights_only=False)
-    return int(checkpoint["epoch"]) >= 0
-
-
-def _training_arguments(settings: Hyperparameters, places: Places) -> dict[str, Any]:
+def _training_arguments(settings: Hyperparameters, places: Places, team: Team) -> dict[str, Any]:
     ours = {"model", "threads", "precision", "keep"}
     passed = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ours}
     return passed | {
+        "model": str(places.weights or settings.model),
         "data": str(places.data),
+        "nbs": settings.nbs or settings.batch,
+        "rect": settings.rect and team.size == 1,  # unequal shares of such batches would not meet
         "project": str(places.checkpoints.resolve()),
         "name": "run",
         "exist_ok": True,

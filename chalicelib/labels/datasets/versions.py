@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.database import Database
 from chalicelib.errors import DatasetVersionNotFound, ObjectNotFound
+from chalicelib.labels.keys import manifest_key
 from chalicelib.labels.manifest import Entry, Summary, write
 from chalicelib.storage import ObjectStore
 
@@ -78,11 +79,6 @@ class DatasetVersion:
     def key(self) -> str:
         """Where the manifest is in the store bucket."""
         return manifest_key(self.model, self.sha256)
-
-
-def manifest_key(model: str, sha256: str) -> str:
-    """Return where a dataset version's manifest is in the store bucket."""
-    return f"datasets/{model}/{sha256}.jsonl.gz"
 
 
 class DatasetVersions:
