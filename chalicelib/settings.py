@@ -68,6 +68,22 @@ class Settings(BaseModel):
     training_restarts: int = Field(
         20, ge=0, le=1000, description="after interruptions on this machine"
     )
+    training_processes: int = Field(
+        1, ge=1, le=64, description="on each machine of SageMaker or a cluster: one for each GPU"
+    )
+    training_image: str = Field("", description="of the trainer, on SageMaker and on a cluster")
+    training_role: str = Field("", description="that SageMaker trains as")
+    training_instance: str = Field("ml.g4dn.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
+    training_volume_gb: int = Field(50, ge=1, le=16_384)
+    training_spot: bool = True
+    training_kms_key: str = Field("", description="for SageMaker's volumes and output; optional")
+    cluster_name: str = Field("", description="of EKS, or for which its authenticator takes tokens")
+    cluster_url: str = Field("", description="of the Kubernetes API; empty: EKS knows it")
+    cluster_ca: str = Field("", description="who signed for it: PEM in base64; empty: EKS knows")
+    cluster_namespace: str = Field("sightloop", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    cluster_nodes: int = Field(1, ge=1, le=64, description="on which a training runs at most")
+    cluster_uses_gpus: bool = True
+    cluster_node_selector: str = Field("", description="key=value, more behind commas")
     home: str = Field(".sightloop", description="what `make run` keeps; below the checkout")
     gate_margin: float = Field(0.0, ge=0, le=1, description="of mAP50-95, to be better by")
     gate_class_tolerance: float = Field(

@@ -13,7 +13,17 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from chalicelib.errors import ConfigurationError
 from chalicelib.settings import PREFIX, Settings
 from chalicelib.wiring import Services
-from deploy import bundled, configure, database, gateway, package, removal, resources, triggers
+from deploy import (
+    bundled,
+    configure,
+    database,
+    gateway,
+    package,
+    removal,
+    resources,
+    training_role,
+    triggers,
+)
 from deploy import stages as stages_
 from deploy.cloud import ClientOf, clients, log
 from deploy.record import Record
@@ -98,7 +108,8 @@ def deploy(project: Project, stage: Stage) -> str:
 
 
 def make_resources(stage: Stage, client: ClientOf) -> None:
-    """Make a stage's buckets, queues, table and secret, and the log groups of its functions."""
+    """Make a stage's buckets, queues, table and secret, log groups, and its trainers' role."""
+    training_role.ensure(client("iam"), stage)
     log.info("buckets, queues, table and secret of %s", stage.name)
     resources.ensure(stage.settings, client)
     for function in FUNCTIONS:
@@ -127,6 +138,7 @@ def destroy(project: Project, stage: Stage, erase_data: bool) -> None:
             record.keep()
     else:
         log.info("nothing is deployed in %s", stage.name)
+    training_role.remove(client("iam"), stage)
     if erase_data:
         removal.erase(stage, client)
 

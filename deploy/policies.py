@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from chalicelib.retrain.launchers.sagemaker import name_prefix
 from deploy.resources import DEAD_LETTER_SUFFIX
 from deploy.stages import Stage
 
@@ -131,6 +132,31 @@ def _reconcile(stage: Stage) -> list[Statement]:
             [stage.arn("sqs", dead_letters)],
         ),
         *_follow_bans(stage),
+    ]
+
+
+def launching(stage: Stage) -> list[Statement]:
+    """Let a function have models trained, look at how that goes, and stop it.
+
+    Where the stage's settings name no launcher, that is nothing.
+    """
+    settings = stage.settings
+    if settings.launcher == "sagemaker":
+        return _train_on_sagemaker(stage)
+    if settings.launcher == "cluster" and not (settings.cluster_url and settings.cluster_ca):
+        cluster = stage.arn("eks", f"cluster/{settings.cluster_name}")
+        return [_allow("FindCluster", ["eks:DescribeCluster"], [cluster])]
+    return []
+
+
+def _train_on_sagemaker(stage: Stage) -> list[Statement]:
+    jobs = stage.arn("sagemaker", f"training-job/{name_prefix(stage.settings)}*")
+    actions = ("CreateTrainingJob", "AddTags", "DescribeTrainingJob", "StopTrainingJob")
+    hand_over = _allow("HandRoleOver", ["iam:PassRole"], [stage.settings.training_role])
+    to = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    return [
+        _allow("Train", [f"sagemaker:{action}" for action in actions], [jobs]),
+        {**hand_over, "Condition": to},
     ]
 
 

@@ -53,6 +53,13 @@ FUNCTIONS = {
 CHANGEABLE = frozenset(
     {
         "appeal_to",
+        "cluster_ca",
+        "cluster_name",
+        "cluster_namespace",
+        "cluster_node_selector",
+        "cluster_nodes",
+        "cluster_url",
+        "cluster_uses_gpus",
         "detector_cache_size",
         "fine_tune_epochs",
         "first_training_epochs",
@@ -75,11 +82,23 @@ CHANGEABLE = frozenset(
         "report_list_ttl_seconds",
         "secret_ttl_seconds",
         "training_batch",
+        "training_image",
         "training_imgsz",
+        "training_instance",
+        "training_kms_key",
         "training_max_seconds",
+        "training_processes",
+        "training_restarts",
+        "training_role",
+        "training_spot",
+        "training_volume_gb",
         "upload_expires_seconds",
     }
 )
+
+
+# What the roles of trainers are called, behind the stage, by the launcher that needs one.
+ROLES = {"sagemaker": "training", "cluster": "training-pods"}
 
 
 class Stage(BaseModel):
@@ -112,6 +131,7 @@ class Stage(BaseModel):
         of_stage = f"{self.prefix}-{self.name}"
         return Settings.model_validate(
             {
+                **self._of_sagemaker,
                 **self.changed,
                 "stage": self.name,
                 "region": self.region,
@@ -125,6 +145,20 @@ class Stage(BaseModel):
                 "secret_name": of_stage,
             }
         )
+
+    @property
+    def training_role(self) -> str | None:
+        """What the role of the stage's trainers is called; none: its launcher needs none."""
+        role = ROLES.get(self.changed.get("launcher", ""))
+        return role and f"{APP}-{self.name}-{role}"
+
+    @property
+    def _of_sagemaker(self) -> dict[str, str]:
+        """The settings that follow from the launcher, unless another role is named."""
+        if self.changed.get("launcher") != "sagemaker":
+            return {}
+        role = f"role/{APP}-{self.name}-{ROLES['sagemaker']}"
+        return {"training_role": f"arn:{self.partition}:iam::{self.account}:{role}"}
 
     @property
     def environment(self) -> dict[str, str]:

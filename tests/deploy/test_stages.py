@@ -198,7 +198,7 @@ def test_a_setting_of_a_stage_reaches_its_functions(project: Path) -> None:
     [
         ("max_pixels=many", "max_pixels cannot be 'many': "),
         ("max_pixels=-1", "max_pixels cannot be '-1': "),
-        ("colour=red", "colour cannot be set: appeal_to, detector_cache_size, "),
+        ("colour=red", "colour cannot be set: appeal_to, cluster_ca, "),
         ("store_bucket=mine", "store_bucket cannot be set: "),
         ("database_url=postgresql://me:secret@host/db", "database_url cannot be set: "),
         ("max_pixels", "say --set NAME=VALUE, not 'max_pixels'"),
@@ -215,7 +215,7 @@ def test_a_setting_that_cannot_be_is_refused(
 
 def test_every_setting_is_either_the_stages_own_or_can_be_changed() -> None:
     own = _NAMES | {"stage", "region", "database_url"}
-    of_one_machine = {"home", "training_python", "training_restarts"}
+    of_one_machine = {"home", "training_python"}
 
     assert set(Settings.model_fields) == CHANGEABLE | own | of_one_machine
     assert not CHANGEABLE & (own | of_one_machine)

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import UUID
 
-from chalicelib.errors import ConfigurationError
-
 if TYPE_CHECKING:
     from chalicelib.settings import Settings
 
@@ -102,16 +100,17 @@ def make(settings: Settings, client: Callable[[str], Any]) -> Launcher | None:
     settings : Settings
     client : callable
         From a service's name to a boto3 client.
-
-    Raises
-    ------
-    ConfigurationError
-        This service has none of that name.
     """
-    if not settings.launcher:
-        return None
     if settings.launcher == "process":
-        from chalicelib.retrain.launchers.process import of_settings  # noqa: PLC0415 - the chosen
+        from chalicelib.retrain.launchers.process import of_settings
 
         return of_settings(settings)
-    raise ConfigurationError(f"SIGHTLOOP_LAUNCHER={settings.launcher} is not there yet")
+    if settings.launcher == "sagemaker":
+        from chalicelib.retrain.launchers.sagemaker import SageMakerLauncher
+
+        return SageMakerLauncher(client("sagemaker"), settings)
+    if settings.launcher == "cluster":
+        from chalicelib.retrain.launchers.cluster import of_settings as of_cluster
+
+        return of_cluster(settings, client)
+    return None
