@@ -14,6 +14,8 @@ from deploy.stages import DEFAULTS, FUNCTIONS
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
+ON_ONE_LINE = re.sub(r"\s*\\\n\s*", " ", PAGE)
+COMMAND = r"python -m deploy ((?!\.)[^`\n]+)"
 Row = list[str]
 
 
@@ -69,7 +71,7 @@ def test_every_metric_is_explained() -> None:
     assert told == sent
 
 
-@pytest.mark.parametrize("line", sorted(set(re.findall(r"python -m deploy ((?!\.)[^`\n]+)", PAGE))))
+@pytest.mark.parametrize("line", sorted(set(re.findall(COMMAND, ON_ONE_LINE))))
 def test_every_command_is_one(line: str) -> None:
     parsed = command.parser().parse_args(line.split(" #", maxsplit=1)[0].split())
 

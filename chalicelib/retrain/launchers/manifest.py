@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib.errors import ConfigurationError
 from chalicelib.retrain.launchers import START_AGAIN, Launch
-from chalicelib.retrain.launchers.command import variables, on_each_of, on_one_machine
+from chalicelib.retrain.launchers.command import on_each_of, on_one_machine, variables
 from chalicelib.settings import Settings
 
 SERVICE = "sightloop-training"  # also the service account's name, and the value of LABEL

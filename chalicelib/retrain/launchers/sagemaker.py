@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.errors import ConfigurationError, SightloopError, Unavailable
 from chalicelib.retrain.keys import PREFIX
 from chalicelib.retrain.launchers import Launch, Status
-from chalicelib.retrain.launchers.command import variables, on_one_machine, until_done
+from chalicelib.retrain.launchers.command import on_one_machine, until_done, variables
 from chalicelib.settings import Settings
 
 EVENT_SOURCE = "aws.sagemaker"
