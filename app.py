@@ -11,6 +11,7 @@ from chalicelib.labels.transfers import triggers as transfer_triggers
 from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
 from chalicelib.retrain import routes as retrain
+from chalicelib.retrain import triggers as retrain_triggers
 from chalicelib.review import routes as review
 from chalicelib.trust import routes as trust
 from chalicelib.trust import triggers as trust_triggers
@@ -37,3 +38,4 @@ for api in (
 app.register_blueprint(triggers.blueprint)
 app.register_blueprint(trust_triggers.blueprint)
 app.register_blueprint(transfer_triggers.blueprint)
+app.register_blueprint(retrain_triggers.blueprint)

@@ -15,6 +15,8 @@ from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.messages import Due
 from chalicelib.settings import Settings
 
+REMINDER_SECONDS = 30
+
 
 class TrainingDesk:
     """Takes what people and the schedule want of trainings.
@@ -101,6 +103,10 @@ class TrainingDesk:
             self._queue.send(Due(job_id=job_id))
         return len(ids)
 
+    def remind(self, job_id: UUID) -> None:
+        """Have a job looked at in a moment; where that cannot be said, the schedule comes to it."""
+        self._tell(job_id, REMINDER_SECONDS)
+
     def _live_version(self, model: str) -> int | None:
         try:
             return self._catalog.get(model).live_version
@@ -118,9 +124,9 @@ class TrainingDesk:
                 f"{has.validation} to measure on: it takes one of each at least"
             )
 
-    def _tell(self, job_id: UUID) -> None:
-        """Have a job looked at at once; where that cannot be said, the schedule comes to it."""
+    def _tell(self, job_id: UUID, seconds: int = 0) -> None:
+        """Have a job looked at; where that cannot be said, the schedule comes to it."""
         try:
-            self._queue.send(Due(job_id=job_id))
+            self._queue.send(Due(job_id=job_id), seconds)
         except QueueUnavailable:
             logger.warning("a job waits for the schedule", exc_info=True, job_id=str(job_id))

@@ -76,13 +76,13 @@ WHERE j.job_id = %(job_id)s AND j.state = 'queued' RETURNING {COLUMNS}
 STARTED = f"""
 UPDATE training_jobs j SET state = CASE j.state WHEN 'launched' THEN 'training' ELSE j.state END,
     starts = greatest(j.starts, %(start)s), epochs = %(epochs)s,
-    epoch = greatest(j.epoch, %(done)s), heard_at = now()
+    epoch = greatest(j.epoch, %(done)s), heard_at = now(), trouble = NULL
 WHERE j.job_id = %(job_id)s RETURNING {COLUMNS}
 """
 REACHED = """
 UPDATE training_jobs j SET state = CASE j.state WHEN 'launched' THEN 'training' ELSE j.state END,
     starts = greatest(j.starts, %(start)s), epochs = %(epochs)s,
-    epoch = greatest(j.epoch, %(epoch)s), heard_at = now(),
+    epoch = greatest(j.epoch, %(epoch)s), heard_at = now(), trouble = NULL,
     eta_seconds = CASE WHEN j.ended_at IS NULL AND (%(start)s, %(epoch)s) >= (j.starts, j.epoch)
                        THEN %(eta)s ELSE j.eta_seconds END
 WHERE j.job_id = %(job_id)s RETURNING true
@@ -97,7 +97,8 @@ ON CONFLICT (job_id, epoch) DO UPDATE SET
 WHERE NOT excluded.start = ANY (e.seen)
 """
 FINISHING = f"""
-UPDATE training_jobs j SET state = 'finishing', heard_at = now(), eta_seconds = NULL
+UPDATE training_jobs j SET state = 'finishing', heard_at = now(), eta_seconds = NULL,
+    trouble = NULL
 WHERE j.job_id = %(job_id)s AND j.state = ANY (%(from)s) AND NOT j.cancel_requested
 RETURNING {COLUMNS}
 """

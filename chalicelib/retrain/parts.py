@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from chalicelib.errors import ConfigurationError
 from chalicelib.retrain.desk import TrainingDesk
 from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.planner import Planner
 
 if TYPE_CHECKING:
+    from chalicelib.retrain.course import Course
+    from chalicelib.retrain.job import Settler
+    from chalicelib.retrain.launchers import Launcher
     from chalicelib.wiring import Services
 
 
@@ -43,3 +47,43 @@ class Training:
         return TrainingDesk(
             self.jobs, queue, every.catalog, every.pending_models, every.dataset_sizes, settings
         )
+
+    @functools.cached_property
+    def course(self) -> Course:
+        """Who brings trainings on."""
+        from chalicelib.retrain.course import Course, Parts  # noqa: PLC0415 - no route needs it
+        from chalicelib.retrain.orders import Orders  # noqa: PLC0415
+
+        every, settings = self._all, self._all.settings
+        known, versions = every.known_models, every.dataset_versions
+        orders = Orders(self.jobs, every.store, every.catalog, known, versions, settings)
+        parts = Parts(
+            jobs=self.jobs,
+            store=every.store,
+            orders=orders,
+            launcher=self.launcher,
+            settler=self._settler,
+            remind=self.desk.remind,
+            max_seconds=settings.training_max_seconds,
+            now=every.now,
+        )
+        return Course(parts)
+
+    def launcher(self, name: str) -> Launcher:
+        """Return the launcher of that name, which need not be the one for new trainings.
+
+        Raises
+        ------
+        ConfigurationError
+            It cannot work as this service is set up.
+        """
+        from chalicelib.retrain import launchers  # noqa: PLC0415 - what trains is asked rarely
+
+        chosen = self._all.settings.model_copy(update={"launcher": name})
+        made = launchers.make(chosen, self._all.client)
+        if made is None:
+            raise ConfigurationError(f"there is no launcher {name!r}")
+        return made
+
+    def _settler(self) -> Settler:
+        raise ConfigurationError("there is no gate in this version: it cannot be judged yet")

@@ -69,7 +69,8 @@ def queued(stack: Stack) -> list[str]:
     sqs = stack.services.client("sqs")
     url = sqs.get_queue_url(QueueName=stack.services.settings.training_queue)["QueueUrl"]
     ids = []
-    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+    at_once = {"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0}
+    while messages := sqs.receive_message(**at_once).get("Messages"):
         for message in messages:
             ids.append(str(parse_report(message["Body"]).job_id))
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])

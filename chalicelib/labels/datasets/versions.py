@@ -125,6 +125,16 @@ class DatasetVersions:
             rows.execute(ONE, given)
             return DatasetVersion(*rows.fetchall()[0]), is_new
 
+    def revision(self, model: str) -> int:
+        """Return the revision of a dataset's last change; 0: there was none.
+
+        Raises
+        ------
+        DatabaseUnavailable
+        """
+        found = self._all(REVISION, model=model)
+        return int(found[0][0]) if found else 0
+
     def one(self, model: str, sha256: str) -> DatasetVersion:
         """Return one version.
 

@@ -7,12 +7,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
+from chalicelib import wiring
 from chalicelib.database import Database
 from chalicelib.retrain.job import Job, Terms
 from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.settings import Settings
+from deploy.resources import ensure
 
 ADD_IMAGES = """
 WITH sample AS (
@@ -41,6 +45,28 @@ def database(new_database: Callable[..., str], migrated: str) -> Iterator[Databa
     made = Database(new_database(template=migrated))
     yield made
     made.close()
+
+
+@pytest.fixture
+def services(
+    database: Database, make_model: Callable[..., bytes], add_images: Callable[..., None]
+) -> Iterator[wiring.Services]:
+    """Return the services over stand-ins, with a model `scratch` that serves and has images."""
+    with mock_aws():
+        settings = Settings(launcher="process", database_url=database.require())
+        names = ("s3", "sqs", "dynamodb", "secretsmanager")
+        clients = {name: boto3.client(name, region_name=settings.region) for name in names}
+        ensure(settings, clients.__getitem__)
+        for bucket in (settings.uploads_bucket, settings.store_bucket):
+            clients["s3"].delete_bucket_policy(Bucket=bucket)  # moto overlooks its condition
+        made = wiring.Services(settings, clients)
+        made.publisher.publish("scratch", make_model(names=("scratch", "dent")), b"{}")
+        add_images("scratch", "train", 3)
+        add_images("scratch", "valid", 2)
+        wiring.provide(made)
+        yield made
+        made.database.close()
+    wiring.provide(wiring.Services(Settings()))
 
 
 @pytest.fixture
