@@ -38,6 +38,8 @@ IMPORTS = "imports/*"  # in both buckets
 EXPORTS = "exports/*"
 REQUESTS = "pending_models/*/model.yaml"
 DATASETS = "datasets/*"
+TRAINING = "training/*"
+ORDERS = "training/*/order.json"
 
 
 def policy(stage: Stage, function: str) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def _api_handler(stage: Stage) -> list[Statement]:
         _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
         _write_objects(stage, "KeepResults", settings.store_bucket, PREDICTIONS),
         _read_objects(stage, "ReadBans", settings.store_bucket, REPORT_LIST),
-        _read_objects(stage, "ReadDatasets", settings.store_bucket, DATASETS),
+        _read_objects(stage, "ReadDatasets", settings.store_bucket, DATASETS, TRAINING),
         _write_objects(stage, "WriteDatasets", settings.store_bucket, DATASETS),
         _list_keys(
             stage,
@@ -65,13 +67,14 @@ def _api_handler(stage: Stage) -> list[Statement]:
             PREDICTIONS,
             REPORT_LIST,
             DATASETS,
+            TRAINING,
         ),
         _write_objects(stage, "Quarantine", settings.store_bucket, QUARANTINE),
         *_keep_datasets(stage),
         _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
         _write_objects(stage, "AskForModels", settings.store_bucket, REQUESTS),
         _read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
-        _send(stage, "SendJobs", settings.jobs_queue),
+        _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue),
         _keep_records(stage),
         _read_secret(stage),
     ]
@@ -132,6 +135,23 @@ def _reconcile(stage: Stage) -> list[Statement]:
             [stage.arn("sqs", dead_letters)],
         ),
         *_follow_bans(stage),
+    ]
+
+
+def _plan(stage: Stage) -> list[Statement]:
+    return [_send(stage, "HaveLookedAt", stage.settings.training_queue), _read_secret(stage)]
+
+
+def _on_training_report(stage: Stage) -> list[Statement]:
+    settings, store = stage.settings, stage.settings.store_bucket
+    return [
+        _take(stage, settings.training_queue),
+        _send(stage, "LookAgain", settings.training_queue),
+        _read_secret(stage),
+        _read_objects(stage, "ReadModels", store, MODELS, DATASETS, TRAINING),
+        _list_keys(stage, "TellMissingModels", store, MODELS, DATASETS, TRAINING),
+        _write_objects(stage, "Order", store, DATASETS, ORDERS),
+        *launching(stage),
     ]
 
 
@@ -197,6 +217,9 @@ _OF_FUNCTION: dict[str, Callable[[Stage], list[Statement]]] = {
     "on_import": _on_import,
     "work_jobs": _work_jobs,
     "reconcile": _reconcile,
+    "plan": _plan,
+    "on_training_report": _on_training_report,
+    "on_training_event": _plan,
     "update_reported_list": _follow_bans,
 }
 

@@ -17,7 +17,11 @@ from deploy.cloud import code_of, log
 from deploy.stages import Stage
 
 NOT_THERE = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
-WORKERS = {"identify": "identify_queue", "work_jobs": "jobs_queue"}  # and what they are fed from
+WORKERS = {  # and what they are fed from
+    "identify": "identify_queue",
+    "work_jobs": "jobs_queue",
+    "on_training_report": "training_queue",
+}
 
 Resources = dict[str, dict[str, Any]]
 

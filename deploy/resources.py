@@ -24,7 +24,7 @@ from deploy.secret import ensure_secret
 
 WORKER_TIMEOUT_SECONDS = 120
 JOB_TIMEOUT_SECONDS = 900  # no function may take longer
-REPORT_TIMEOUT_SECONDS = 60
+REPORT_TIMEOUT_SECONDS = 900  # it cuts datasets, and has the gate judge
 DAY_SECONDS = 24 * 60 * 60
 LONG_POLL_SECONDS = 10  # below the 20 s after which our clients give up on an answer
 BACKUPS_BEGIN_SECONDS = 60
@@ -62,7 +62,7 @@ def queues(settings: Settings) -> dict[str, int]:
     return {
         settings.identify_queue: 6 * WORKER_TIMEOUT_SECONDS,
         settings.results_queue: 60,
-        settings.training_queue: 6 * REPORT_TIMEOUT_SECONDS,
+        settings.training_queue: REPORT_TIMEOUT_SECONDS + 60,
         settings.jobs_queue: JOB_TIMEOUT_SECONDS + 60,  # nobody waits for a batch: it is of one
     }
 

@@ -10,7 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chalicelib.errors import ConfigurationError
 from chalicelib.settings import Settings
-from deploy.resources import JOB_TIMEOUT_SECONDS, WORKER_TIMEOUT_SECONDS
+from deploy.resources import (
+    JOB_TIMEOUT_SECONDS,
+    REPORT_TIMEOUT_SECONDS,
+    WORKER_TIMEOUT_SECONDS,
+)
 
 APP = "sightloop"
 EXAMPLE_ACCOUNT = "123456789012"
@@ -46,6 +50,11 @@ FUNCTIONS = {
     "on_import": Size(memory_mb=512, timeout_seconds=30, uses_database=True),
     "work_jobs": Size(memory_mb=3008, timeout_seconds=JOB_TIMEOUT_SECONDS, uses_database=True),
     "reconcile": Size(memory_mb=512, timeout_seconds=300, uses_database=True),
+    "plan": Size(memory_mb=512, timeout_seconds=300, uses_database=True),
+    "on_training_report": Size(
+        memory_mb=3008, timeout_seconds=REPORT_TIMEOUT_SECONDS, uses_database=True
+    ),
+    "on_training_event": Size(memory_mb=512, timeout_seconds=30, uses_database=True),
     "update_reported_list": Size(memory_mb=512, timeout_seconds=120, uses_database=True),
 }
 

@@ -22,7 +22,7 @@ from chalicelib.retrain.job import AWAY, Epoch, Job, Settled, State, Terms
 from chalicelib.retrain.messages import EpochDone, Started
 
 LONGEST_TEXT = 2_000
-LEASE_SECONDS = 300
+LEASE_SECONDS = 900  # as long as a function may take
 
 COLUMNS = """
     j.job_id::text, j.model, j.kind, j.state, j.launcher, j.external_id, j.base_version,

@@ -27,6 +27,9 @@ FUNCTIONS = {  # memory in MB, timeout in seconds, what Lambda calls
     "work_jobs": (3008, 900, "chalicelib.labels.transfers.triggers.work_jobs"),
     "identify": (3008, 120, "chalicelib.predictions.triggers.identify"),
     "reconcile": (512, 300, "chalicelib.predictions.triggers.reconcile"),
+    "plan": (512, 300, "chalicelib.retrain.triggers.plan"),
+    "on_training_report": (3008, 900, "chalicelib.retrain.triggers.on_training_report"),
+    "on_training_event": (512, 30, "chalicelib.retrain.triggers.on_training_event"),
     "update_reported_list": (512, 120, "chalicelib.trust.triggers.update_reported_list"),
 }
 EVERYTHING = {
@@ -118,16 +121,44 @@ def test_a_new_file_calls_the_function_that_awaits_it(
     assert may["Condition"]["ArnLike"]["AWS:SourceArn"] == f"arn:aws:s3:::{bucket}"
 
 
-def test_reconcile_is_called_every_half_hour(cloud: Cloud, demo: Stage) -> None:
+@pytest.mark.parametrize("name", ["reconcile", "plan"])
+def test_what_is_looked_after_is_so_every_half_hour(cloud: Cloud, demo: Stage, name: str) -> None:
     events = cloud.client("events")
-    function = demo.arn("lambda", f"function:{demo.function('reconcile')}")
+    function = demo.arn("lambda", f"function:{demo.function(name)}")
 
     (rule,) = events.list_rule_names_by_target(TargetArn=function)["RuleNames"]
 
     made = events.describe_rule(Name=rule)
     assert (made["ScheduleExpression"], made["State"]) == ("rate(30 minutes)", "ENABLED")
-    (may,) = _may_call(cloud, demo, "reconcile")
+    (may,) = _may_call(cloud, demo, name)
     assert may["Condition"]["ArnLike"]["AWS:SourceArn"] == made["Arn"]
+
+
+def test_sagemaker_tells_of_its_training_jobs(cloud: Cloud, demo: Stage) -> None:
+    events = cloud.client("events")
+    function = demo.arn("lambda", f"function:{demo.function('on_training_event')}")
+
+    (rule,) = events.list_rule_names_by_target(TargetArn=function)["RuleNames"]
+
+    made = events.describe_rule(Name=rule)
+    assert json.loads(made["EventPattern"]) == {
+        "source": ["aws.sagemaker"],
+        "detail-type": ["SageMaker Training Job State Change"],
+    }
+    (may,) = _may_call(cloud, demo, "on_training_event")
+    assert may["Condition"]["ArnLike"]["AWS:SourceArn"] == made["Arn"]
+
+
+def test_reports_of_trainers_come_one_at_a_time(cloud: Cloud, demo: Stage) -> None:
+    queue = demo.arn("sqs", demo.settings.training_queue)
+
+    (made,) = cloud.client("lambda").list_event_source_mappings(EventSourceArn=queue)[
+        "EventSourceMappings"
+    ]
+
+    function = demo.function("on_training_report")
+    assert made["FunctionArn"] == demo.arn("lambda", f"function:{function}")
+    assert (made["BatchSize"], made["State"]) == (1, "Enabled")
 
 
 def _may_call(cloud: Cloud, stage: Stage, function: str) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ from app import app
 from chalicelib import wiring
 from chalicelib.errors import Conflict
 from chalicelib.predictions.model import State
+from chalicelib.retrain.job import Terms
+from chalicelib.retrain.messages import Finished, parse_report
 from chalicelib.wiring import Services
 from deploy.policies import policy
 from deploy.record import WORKERS, queue_of
@@ -48,9 +50,27 @@ ASKED_AS = {
 KEEPERS = ("api_handler", "reconcile", "update_reported_list", "work_jobs")
 FOLDERS = (
     *("uploads", "models", "pending_models", "predictions", "datasets"),
-    *("quarantine", "parked", "imports", "exports"),
+    *("quarantine", "parked", "imports", "exports", "training"),
 )
+PATH_PARAMETERS = ("model", "prediction_id", "export_id", "job_id")
 SERVICES = ("s3", "sqs", "dynamodb", "secretsmanager")
+
+SCHEDULED = {
+    **dict.fromkeys(("version", "account", "time", "region", "source", "id"), ""),
+    "detail-type": "Scheduled Event",
+    "resources": [],
+    "detail": {},
+}
+ADD_LABELLED = """
+WITH sample AS (
+    INSERT INTO samples (model, sha256, extension, width, height, side, bits, source_key, published)
+    VALUES ('trained', %s, 'jpg', 64, 64, %s, decode(repeat('00', 32), 'hex'), 'gone', true)
+    RETURNING sample_id),
+label AS (
+    INSERT INTO labels (sample_id, yolo, boxes, origin)
+    SELECT sample_id, '', 0, 'import' FROM sample RETURNING label_id, sample_id)
+SELECT label_id, sample_id FROM label
+"""
 
 
 @dataclass(frozen=True)
@@ -146,6 +166,7 @@ class Story:
         self._files_arrive()
         self._results_are_read()
         self._somebody_is_banned()
+        self._a_model_is_trained()
         self._much_is_lost()
         for source in ("quarantine", "predictions"):
             self._images_are_gone(f"{source}/gone.jpg")
@@ -325,12 +346,7 @@ class Story:
         self._services().ledger.ban("announced-and-lost", "ada", "spam")
         self._services().store.delete("trust/report_list.txt")
         self._datasets_are_behind()
-        event = {
-            **dict.fromkeys(("version", "account", "time", "region", "source", "id"), ""),
-            "detail-type": "Scheduled Event",
-            "resources": [],
-            "detail": {},
-        }
+        event = SCHEDULED
         done = self._call("reconcile", event)
         assert done == {"driven": 2, "given_up": 1, "banned": 3, "published": 2, "transfers": 1}
         self._labels(lambda rows, dataset, ids: dataset.restore(rows, ids))
@@ -342,6 +358,51 @@ class Story:
     def _datasets_are_behind(self) -> None:
         """Labels were taken back, and their files are there still."""
         self._labels(lambda rows, dataset, ids: dataset.withdraw(rows, ids, "rejected"))
+
+    def _a_model_is_trained(self) -> None:
+        """Asked for, ordered, launched as far as this stage can, cancelled, reported."""
+        services, queue = self._services(), self.stage.settings.training_queue
+        services.pending_models.ask("trained", ["dent"], "ann")
+        for number, side in enumerate(("train", "valid")):
+            with services.database.transaction() as rows:
+                rows.execute(ADD_LABELLED, (str(number) * 64, side))
+                [pair] = rows.fetchall()
+                rows.execute("UPDATE samples SET label_id = %s WHERE sample_id = %s", pair)
+        terms = Terms.of(None, self.stage.settings)
+        made = services.training.jobs.create("trained", terms, "sagemaker", "ada", "test")
+        assert made
+        here = {"job_id": str(made.job_id)}
+        shown = self._ask("GET", "/v1/training-jobs/{job_id}", **here)
+        assert shown["statusCode"] == 200, _body(shown)
+        assert self._call("plan", SCHEDULED)["jobs"] == 1
+        [waits] = self._take_reports()
+        assert (waits.state, bool(waits.dataset_sha256), bool(waits.trouble)) == (
+            "queued",
+            True,
+            True,
+        )
+        services.training.jobs.launched(made.job_id, "sightloop-1")
+        told = {**SCHEDULED, "detail": {"TrainingJobName": "sightloop-1"}}
+        assert self._call("on_training_event", told) == {"jobs": 1}
+        assert len(self._sqs_records(queue)) == 1  # what SageMaker would be asked has its own test
+        finished = Finished(job_id=made.job_id, start=1, at=datetime.now(UTC))
+        self._send(queue, finished.model_dump_json())
+        assert {job.state for job in self._take_reports()} == {"launched"}
+        token = services.secrets.read().operators["operator"]
+        as_operator = {"headers": {"Authorization": f"Bearer {token}"}}
+        path = "/v1/training-jobs/{job_id}/cancel"
+        assert self._ask("POST", path, **here, **as_operator)["statusCode"] == 200
+        services.training.desk.remind(made.job_id)
+        self.did["on_training_report"] += self._witness.calls
+
+    def _take_reports(self) -> list[Any]:
+        """Take what waits on the queue, and return what the jobs have become."""
+        jobs = []
+        for record in self._sqs_records(self.stage.settings.training_queue):
+            self._call("on_training_report", {"Records": [record]})
+            job_id = parse_report(record["body"]).job_id
+            jobs.append(self._services().training.jobs.get(job_id))
+        return jobs
 
     def _labels(self, act: Callable[[Any, Any, list[int]], object]) -> None:
         services = self._services()
@@ -367,7 +428,7 @@ class Story:
             rows.execute("UPDATE transfers SET updated_at = now() - interval '1 hour'")
 
     def _ask(self, method: str, resource: str, **given: Any) -> dict[str, Any]:
-        path = {k: given.pop(k) for k in ("model", "prediction_id", "export_id") if k in given}
+        path = {k: given.pop(k) for k in PATH_PARAMETERS if k in given}
         event = self._api_event(method, resource, pathParameters=path or None, **given)
         return dict(self._call("api_handler", event))
 
@@ -519,7 +580,7 @@ def test_nothing_is_allowed_on_everything(stage: Stage, function: str) -> None:
         for resource in statement["Resource"]:
             name, star, rest = resource.partition("*")
             assert f"{stage.prefix}-{stage.name}" in name
-            assert rest in ("", "/model.yaml", "/images/*", "/labels/*")
+            assert rest in ("", "/model.yaml", "/images/*", "/labels/*", "/order.json")
             assert not star or name.endswith((":", *(f"/{each}/" for each in FOLDERS)))
 
 
