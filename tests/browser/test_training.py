@@ -492,7 +492,7 @@ def test_a_comparison_that_fails_says_why(opened: Any, service: Service) -> None
     page = opened("?model=tags")
     page.get_by_role("button", name="Compare").click()
 
-    expect(page.locator("#model")).to_contain_text("version 1 has no weights any more")
+    expect(page.locator("#model")).to_contain_text("Version 1 has no weights any more.")
     page.forgive("404")
 
 
@@ -540,7 +540,7 @@ def test_what_the_service_refuses_is_told_in_the_question(opened: Any, service: 
     page.get_by_role("button", name="Train it now …").click()
     page.get_by_role("button", name="Train it", exact=True).click()
 
-    expect(page.locator("#sure-problem")).to_have_text("Conflict. a training of tags runs")
+    expect(page.locator("#sure-problem")).to_have_text("Conflict. A training of tags runs.")
     page.forgive("409")
 
 
@@ -550,7 +550,7 @@ def test_a_token_that_is_not_good_is_asked_for_anew(opened: Any, service: Servic
     page.get_by_role("button", name="Cancel …").click()
     page.get_by_role("button", name="Cancel it").click()
 
-    expect(page.locator("#pass-why")).to_have_text("Unauthorized. the token is not good")
+    expect(page.locator("#pass-why")).to_have_text("Unauthorized. The token is not good.")
     expect(page.locator("#sure")).to_be_hidden()
     page.forgive("401")
 

@@ -1,6 +1,7 @@
 /** Showing an operator's token on a page that anybody may read. */
 
 import { remember, takeFromAddress, token } from './operator.js';
+import { sentence } from './words.js';
 
 const byId = (id) => document.getElementById(id);
 
@@ -37,7 +38,7 @@ export class Pass extends EventTarget {
   /** Forget a token that the service refuses, and ask for another. */
   refuse(problem) {
     this.keep('');
-    this.open(`${problem.title}. ${problem.detail}`);
+    this.open(`${problem.title}. ${sentence(problem.detail)}`);
   }
 
   take() {

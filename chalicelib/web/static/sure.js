@@ -1,5 +1,7 @@
 /** The dialog that asks whether somebody is sure, before what cannot simply be undone. */
 
+import { sentence } from './words.js';
+
 const byId = (id) => document.getElementById(id);
 
 /**
@@ -39,7 +41,7 @@ export class Sure {
       await this.question.act(byId('sure-why').value.trim());
       byId('sure').close();
     } catch (problem) {
-      byId('sure-problem').textContent = problem.title ? `${problem.title}. ${problem.detail}` : String(problem);
+      byId('sure-problem').textContent = problem.title ? `${problem.title}. ${sentence(problem.detail)}` : String(problem);
     }
     byId('sure-do').disabled = false;
   }

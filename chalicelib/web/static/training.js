@@ -9,6 +9,7 @@ import { PlanList } from './planlist.js';
 import { Poll } from './polling.js';
 import { Sure } from './sure.js';
 import { showModel } from './versions.js';
+import { sentence } from './words.js';
 
 const BUSY = { least: 2_000, most: 15_000 };
 const QUIET = { least: 10_000, most: 60_000 };
@@ -38,11 +39,6 @@ function failed(problem) {
   if (!problem.title) throw problem;
   byId('problem').textContent = `${problem.title}. ${sentence(problem.detail)}`;
   byId('problem').hidden = false;
-}
-
-function sentence(text) {
-  const start = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(start) ? start : `${start}.`;
 }
 
 function tell(text) {

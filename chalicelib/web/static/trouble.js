@@ -1,5 +1,7 @@
 /** A problem, told over the photo with what can be done about it. */
 
+import { sentence } from './words.js';
+
 const ADVICE = {
   401: 'Your answer is kept in this browser. Sign in again, then send it once more.',
   403: 'Your answer is kept in this browser.',
@@ -57,9 +59,4 @@ export function faultsByBox(problem) {
     found.set(Number(index), before ? `${before}; ${what}` : what);
   }
   return found;
-}
-
-function sentence(text) {
-  const start = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(start) ? start : `${start}.`;
 }

@@ -5,7 +5,7 @@ import { make, when } from './build.js';
 import { figure } from './charts.js';
 import { comparison } from './comparison.js';
 import { refill } from './refill.js';
-import { counted, lapse } from './words.js';
+import { counted, lapse, sentence } from './words.js';
 
 const DECISION = { launch: 'to be trained', wait: 'waits', running: 'training' };
 
@@ -136,7 +136,7 @@ async function fetchInto(result, name, a, b) {
     result.replaceChildren(comparison(await json(path)));
   } catch (problem) {
     if (!problem.title) throw problem;
-    result.replaceChildren(make('p.distrust', null, `${problem.title}. ${problem.detail}`));
+    result.replaceChildren(make('p.distrust', null, `${problem.title}. ${sentence(problem.detail)}`));
   }
 }
 

@@ -26,6 +26,16 @@ export function counted(count, name) {
 }
 
 /**
+ * Make a whole sentence of what a problem says.
+ * @param {string} text
+ * @returns {string}
+ */
+export function sentence(text) {
+  const start = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(start) ? start : `${start}.`;
+}
+
+/**
  * Join names with commas and a last word.
  * @param {string[]} names
  * @param {string} [last]
