@@ -12,6 +12,7 @@ from chalicelib.predictions import routes as predictions
 from chalicelib.predictions import triggers
 from chalicelib.retrain import routes as retrain
 from chalicelib.retrain import triggers as retrain_triggers
+from chalicelib.retrain.comparing import routes as comparing
 from chalicelib.review import routes as review
 from chalicelib.trust import routes as trust
 from chalicelib.trust import triggers as trust_triggers
@@ -28,6 +29,7 @@ for api in (
     labels.api,
     datasets.api,
     retrain.api,
+    comparing.api,
     review.api,
     transfers.api,
     trust.api,

@@ -11,6 +11,7 @@ from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.planner import Planner
 
 if TYPE_CHECKING:
+    from chalicelib.retrain.comparing.comparison import Comparer
     from chalicelib.retrain.course import Course
     from chalicelib.retrain.job import Settler
     from chalicelib.retrain.launchers import Launcher
@@ -87,3 +88,14 @@ class Training:
 
     def _settler(self) -> Settler:
         raise ConfigurationError("there is no gate in this version: it cannot be judged yet")
+
+    @functools.cached_property
+    def comparer(self) -> Comparer:
+        """Who puts two versions side by side."""
+        from chalicelib.retrain.comparing.comparison import Comparer  # noqa: PLC0415 - loads onnxruntime
+        from chalicelib.vision import DetectionOptions  # noqa: PLC0415
+
+        every, settings = self._all, self._all.settings
+        options = DetectionOptions(max_pixels=settings.max_pixels)
+        threads = settings.inference_threads
+        return Comparer(every.store, every.catalog, every.dataset_images, options, threads)

@@ -132,6 +132,7 @@ SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was giv
     "/v1/contributors",
     "/v1/training-jobs",
     "/v1/models/{model}/training-jobs",
+    "/v1/models/{model}/comparison",
 }
 OPERATIONS = [each for each in documented if each.documented]
 FOR_OPERATORS = {(each.path, each.method) for each in OPERATIONS if each.operators_only}
@@ -188,6 +189,8 @@ def test_answers_are_as_the_document_says(
             if path.endswith("/submissions") and is_positive:
                 kept = "brought" if path.startswith("/v1/pending-models/") else "kept"
                 case.body |= {"prediction_id": known[kept]}
+            if path.endswith("/comparison") and is_positive:
+                case.query |= {"a": 1, "b": 1}
             if path == "/v1/uploads" and is_positive:
                 case.body["model"] = known["model"]
         statuses.add(case.call_and_validate(excluded_checks=excluded).status_code)

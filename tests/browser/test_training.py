@@ -463,7 +463,7 @@ def test_a_model_shows_its_versions_and_how_fast_corrections_serve(opened: Any) 
 
 
 def test_two_versions_are_compared_in_figures_and_on_images(opened: Any) -> None:
-    page = opened("?model=tags")
+    page = opened("?model=tags", operator=True)
     page.get_by_role("button", name="Compare").click()
 
     rows = page.locator(".comparison tbody tr")
@@ -489,7 +489,7 @@ def test_a_comparison_that_fails_says_why(opened: Any, service: Service) -> None
     whole = service.told
     gone = {"status": 404, "title": "Not found", "detail": "version 1 has no weights any more"}
     service.told = lambda path: gone if "comparison" in path else whole(path)  # type: ignore[method-assign]
-    page = opened("?model=tags")
+    page = opened("?model=tags", operator=True)
     page.get_by_role("button", name="Compare").click()
 
     expect(page.locator("#model")).to_contain_text("Version 1 has no weights any more.")
@@ -503,7 +503,7 @@ def test_who_is_no_operator_sees_no_buttons(opened: Any) -> None:
     page.get_by_role("tab", name="Models").click()
     page.locator("#plan-list").get_by_text("tags").click()
     expect(page.locator("#model tbody tr")).to_have_count(3)
-    assert page.get_by_role("button", name=re.compile("…$|Promote")).count() == 0
+    assert page.get_by_role("button", name=re.compile("…$|Promote|Compare")).count() == 0
 
 
 def test_an_operator_cancels_after_a_question(opened: Any, service: Service) -> None:

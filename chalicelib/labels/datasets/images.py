@@ -43,6 +43,13 @@ ORDER BY s.sample_id LIMIT %(limit)s
 ONE = (
     f"SELECT {COLUMNS} FROM samples s {JOINED} WHERE s.model = %(model)s AND s.sha256 = %(sha256)s"
 )
+# Names by content are in no order of time or kind, so the first ones are a sample that stays.
+TO_MEASURE_ON = f"""
+SELECT {COLUMNS}, l.yolo FROM samples s {JOINED}
+WHERE s.model = %(model)s AND s.side = 'valid' AND s.label_id IS NOT NULL
+  AND coalesce(c.train, 0) = 0
+ORDER BY s.sha256 LIMIT %(limit)s
+"""
 HISTORY = """
 SELECT l.label_id, l.yolo, l.origin, l.user_address, l.request_id, l.import_id::text, l.created_at,
        l.withdrawn_at, l.withdrawn_why, coalesce(l.label_id = s.label_id, false),
@@ -201,6 +208,20 @@ class DatasetImages:
         image = DatasetImage(*found[0])
         labels = self._all(HISTORY, sample_id=image.sample_id, most=MOST_LABELS)
         return image, [PastLabel(*row) for row in labels]
+
+    def to_measure_on(self, model: str, limit: int) -> list[tuple[DatasetImage, str]]:
+        """Return a sample of the validation images that are not leaking, with their labels.
+
+        The sample is the same from call to call, but for images that came, went or were labelled
+        anew meanwhile.
+
+        Returns
+        -------
+        list of (DatasetImage, str)
+            The label in YOLO, ``class cx cy w h`` a line, normalised.
+        """
+        found = self._all(TO_MEASURE_ON, model=model, limit=limit)
+        return [(DatasetImage(*row[:-1]), row[-1]) for row in found]
 
     def clusters(self, model: str, leaking: bool, after: int, limit: int) -> list[Cluster]:
         """Return clusters of several images, oldest first.

@@ -1,9 +1,9 @@
 /** One model: what its next training waits for, its versions, and what each was worth. */
 
-import { json } from './api.js';
 import { make, when } from './build.js';
 import { figure } from './charts.js';
 import { comparison } from './comparison.js';
+import { ask } from './operator.js';
 import { refill } from './refill.js';
 import { counted, lapse, sentence } from './words.js';
 
@@ -35,7 +35,7 @@ export function showModel(sheet, model, acts) {
     ['plan', [plan, live], () => planned(model, live)],
     ['speed', history, () => speed(history)],
     ['versions', [history, acts.may, unknown], () => versions(model, acts)],
-    ['compare', history?.versions.map(({ version }) => version), () => comparing(model)],
+    ['compare', [history?.versions.map(({ version }) => version), acts.may], () => comparing(model, acts.may)],
     ['past', history?.promotions, () => past(history)],
   ].map(([part, told, draw]) => ({ key: `${name} ${part}`, facts: told ?? null, draw })));
 }
@@ -104,9 +104,11 @@ function versions({ name, history, unknown }, { may, promote, openJob }) {
       make('tbody', null, ...history.versions.map(row)))));
 }
 
-function comparing({ name, history }) {
+function comparing({ name, history }, may) {
   const numbers = history?.versions.map(({ version }) => version) ?? [];
-  if (numbers.length < 2 || !history.promotions) return make('div', { hidden: true });
+  if (numbers.length < 2) return make('div', { hidden: true });
+  const title = make('h3', null, 'Two versions side by side');
+  if (!may) return make('section', null, title, make('p.soft', null, 'For operators: it shows images of the dataset.'));
   const choice = (label, chosen) => make('label', null, label, ' ', make('select', null,
     ...numbers.map((each) => make('option', { value: each, selected: each === chosen }, `version ${each}`))));
   const live = history.live_version ?? numbers[0];
@@ -123,7 +125,7 @@ function comparing({ name, history }) {
     await fetchInto(result, name, a, b);
     button.disabled = false;
   });
-  return make('section', null, make('h3', null, 'Two versions side by side'), form, result);
+  return make('section', null, title, form, result);
 }
 
 async function fetchInto(result, name, a, b) {
@@ -133,7 +135,7 @@ async function fetchInto(result, name, a, b) {
   }
   const path = `v1/models/${encodeURIComponent(name)}/comparison?${new URLSearchParams({ a, b })}`;
   try {
-    result.replaceChildren(comparison(await json(path)));
+    result.replaceChildren(comparison(await ask(path)));
   } catch (problem) {
     if (!problem.title) throw problem;
     result.replaceChildren(make('p.distrust', null, `${problem.title}. ${sentence(problem.detail)}`));

@@ -1,0 +1,1 @@
+"""Two versions of a model side by side: what each measured, and images on which they differ."""
