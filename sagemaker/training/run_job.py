@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ if not __package__:  # run as a script: the repository's root is not on the path
 
 from chalicelib import settings
 from chalicelib.aws import client
+from chalicelib.catalog.model import version_key
 from chalicelib.errors import SightloopError, Unavailable
 from chalicelib.queues import Queue
 from chalicelib.retrain.keys import order_key, output_key
@@ -189,7 +191,10 @@ def _train(job: Job, team: Team, checkpoints: Checkpoints, reporter: Reporter) -
     course = Course(checkpoints, reporter, places.resumable)
     train.fit(chosen, places, team, course.after_epoch)
     if team.leads:
-        _measure(job, chosen, places)
+        if team.size == 1:
+            measure(job)
+        else:
+            _measure_alone(job)
         _upload(job, places)
         checkpoints.clear()
 
@@ -210,13 +215,29 @@ def _fetch(job: Job, places: Places, checkpoints: Checkpoints) -> None:
         start_weights.fetch(job.store, order.model, order.base_version, photos, places.weights)
 
 
-def _measure(job: Job, chosen: Hyperparameters, places: Places) -> None:
-    """Export what came out, and write down how good it is."""
+def measure(job: Job) -> None:
+    """Export what came out, and write down how good it is, and the live version beside it."""
     from sagemaker.training import train  # noqa: PLC0415 - seconds, with torch
+    from sagemaker.training.evaluate import Photo, evaluate  # noqa: PLC0415
 
-    metrics = train.evaluate(places.best, chosen, places)
-    train.export(places.best, chosen)
-    (places.out / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+    chosen, places, order = job.hyperparameters, job.places(), job.order
+    exported = train.export(places.best, chosen)
+    live = None
+    if order.base_version:
+        key = version_key(order.model, order.base_version, "model.onnx")
+        live = order.base_version, job.store.get(key).body
+    photos = Photo.all_of(places.data, order.class_names)
+    metrics = evaluate(exported, places.best, live, photos) | train.about(chosen, places)
+    written = json.dumps(metrics, indent=2, allow_nan=False)
+    (places.out / "metrics.json").write_text(f"{written}\n", encoding="utf-8")
+
+
+def _measure_alone(job: Job) -> None:
+    """Measure in a process that is of no team: in one, ultralytics would wait for the others."""
+    alone = {name: value for name, value in os.environ.items() if name not in teams.VARIABLES}
+    work = str(job.work.parent.resolve())
+    command = [__file__, "--job", str(job.order.job_id), "--work", work, "--measure"]
+    subprocess.run([sys.executable, *command], env=alone, check=True)
 
 
 def _upload(job: Job, places: Places) -> None:
@@ -268,6 +289,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--job", type=UUID, required=True, help="the job's id")
     parser.add_argument("--work", type=Path, default=Path.cwd(), help="folder to work in")
+    parser.add_argument("--measure", action="store_true", help="only what was trained there")
     return parser.parse_args(argv)
 
 
@@ -278,14 +300,18 @@ def main(argv: list[str] | None = None) -> int:
     for name, value in ULTRALYTICS.items():
         os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, _end)
-    team = teams.ALONE
+    team = teams.of_environment()
     try:
-        with teams.joined() as team:
+        with teams.joined(team):
             loaded = settings.load()
             store = ObjectStore(client("s3", loaded.region), loaded.store_bucket)
             queue = Queue(client("sqs", loaded.region), loaded.training_queue)
             order = TrainingOrder.model_validate_json(store.get(order_key(given.job)).body)
-            run(Job(order, store, given.work / str(given.job)), team, queue)
+            job = Job(order, store, given.work / str(given.job))
+            if given.measure:
+                measure(job)
+            else:
+                run(job, team, queue)
     except (Interrupted, KeyboardInterrupt) as asked:
         logger.info("%s", in_words(asked))
         return START_AGAIN

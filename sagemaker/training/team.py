@@ -15,6 +15,7 @@ from typing import Any
 
 PATIENCE = timedelta(hours=1)  # with a member that is busy, as the leader of a node with its images
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")  # by torchrun
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,25 @@ class Team:
 ALONE = Team()
 
 
-@contextmanager
-def joined() -> Iterator[Team]:
-    """Give the team that the environment names, with its members connected.
+def of_environment() -> Team:
+    """Return the team that torchrun made this process a member of, or that of one alone."""
+    if "RANK" not in os.environ:
+        return ALONE
+    return Team(*(int(os.environ[name]) for name in VARIABLES))
 
-    To be entered before torch has looked for GPUs.
+
+@contextmanager
+def joined(team: Team) -> Iterator[None]:
+    """Have the members of a team connected; to be entered before torch has looked for GPUs.
+
+    Raises
+    ------
+    RuntimeError
+        They do not find each other.
     """
     if "RANK" not in os.environ:
-        yield ALONE
+        yield
         return
-    team = Team(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
     _claim_gpu(team)
     import torch  # noqa: PLC0415 - the GPU has to be claimed before
     from torch import distributed  # noqa: PLC0415
@@ -80,7 +90,7 @@ def joined() -> Iterator[Team]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield team
+        yield
     finally:
         distributed.destroy_process_group()
 

@@ -232,7 +232,13 @@ def evaluate(weights: Path, settings: Hyperparameters, places: Places) -> dict[s
             }
             for class_id, name in model.names.items()
         ],
-        **_about_the_dataset(places.data),
+        **about(settings, places),
+    }
+
+
+def about(settings: Hyperparameters, places: Places) -> dict[str, Any]:
+    """Return what a training was made of: its dataset, its settings, and whose work it rests on."""
+    return _about_the_dataset(places.data) | {
         "settings": dataclasses.asdict(settings),
         "versions": {"torch": torch.__version__, "ultralytics": ultralytics.__version__},
     }

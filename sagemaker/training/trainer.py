@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
@@ -129,6 +130,22 @@ class Trainer(DetectionTrainer):
             # The class of the moving average stays, so that what is saved is a plain
             # ``DetectionModel`` that any ultralytics can load.
             unwrap_model(self.model).__class__ = Bfloat16Model
+
+    def validate(self) -> tuple[dict[str, float] | None, float | None]:
+        """Measure on the validation images, of which each of a team has a share."""
+        found: tuple[dict[str, float] | None, float | None] = super().validate()
+        metrics, fitness = found
+        if self.team.size == 1:
+            return found
+        # Ultralytics means the members' losses, though the last may have had fewer batches or none.
+        sums = torch.stack([*self.validator.loss.values()]).double().flatten()
+        batches = torch.tensor([len(self.test_loader)], dtype=torch.float64, device=self.device)
+        total = torch.cat([sums, batches])
+        distributed.all_reduce(total)
+        if metrics is not None:
+            means = dict(zip(self.validator.loss, total[:-1] / total[-1], strict=True))
+            metrics |= self.label_loss_items(means, prefix="val")
+        return metrics, fitness
 
     def _begin_epoch(self) -> None:
         """Start chance anew, so that an epoch does not depend on how many ran before it here."""
