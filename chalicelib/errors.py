@@ -15,6 +15,7 @@
     │   └── InvalidSubmission        422  an answer with faults: each is named by its box
     ├── NotFound                     404
     │   ├── ModelNotFound
+    │   ├── ModelVersionNotFound
     │   ├── PredictionNotFound
     │   ├── BanNotFound
     │   ├── ImageNotFound                  not in this dataset
@@ -173,6 +174,12 @@ class ModelNotFound(NotFound):
     """No model of that name, or no live version of it."""
 
     title = "Model not found"
+
+
+class ModelVersionNotFound(NotFound):
+    """The model has no version of that number."""
+
+    title = "Model version not found"
 
 
 class PredictionNotFound(NotFound):

@@ -43,6 +43,12 @@ class ModelFile(BaseModel):
         (), description="AP at IoU 0.5 by class id; null where there was no validation box"
     )
     promoted_at: AwareDatetime | None = None
+    promoted_by: str | None = None
+    promoted_why: str | None = None
+    replaced: int | None = Field(default=None, description="the version that served until then")
+    served_before: tuple[int, ...] = Field(
+        default=(), description="versions to fall back on, the last one first to be taken back"
+    )
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
@@ -82,6 +88,7 @@ class ClassMetrics(BaseModel):
     class_name: str
     ap50: Share | None = Field(None, alias="AP50")
     ap50_95: Share | None = Field(None, alias="AP50-95")
+    boxes: int | None = Field(None, ge=0, description="that its validation images have")
 
 
 class VersionMetrics(BaseModel):
@@ -94,6 +101,12 @@ class VersionMetrics(BaseModel):
     per_class: tuple[ClassMetrics, ...] = ()
     training_set_size: int = Field(0, ge=0)
     validation_set_size: int = Field(0, ge=0)
+    precision: Share | None = Field(None, description="where F1 is highest, mean of the classes")
+    recall: Share | None = None
+    f1: Share | None = None
+    confidence: Share | None = Field(None, description="at which F1 is highest")
+    ms_per_image: float | None = Field(None, ge=0, description="without decoding the picture")
+    size_bytes: int | None = Field(None, ge=0, alias="bytes", description="of model.onnx")
 
     @classmethod
     def parse(cls, text: bytes, origin: str) -> Self:

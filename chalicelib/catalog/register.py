@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from psycopg2.extras import Json
@@ -18,7 +19,9 @@ from chalicelib.catalog.model import (
     pending_key,
     version_key,
 )
+from chalicelib.catalog.promoting import Promoter
 from chalicelib.catalog.proof import prove
+from chalicelib.catalog.version_records import Origin, VersionRecords
 from chalicelib.database import Database
 from chalicelib.errors import (
     Conflict,
@@ -26,6 +29,7 @@ from chalicelib.errors import (
     InvalidRequest,
     ModelNotFound,
     ModelUnavailable,
+    NoDatabase,
     ObjectNotFound,
 )
 from chalicelib.storage import ObjectStore
@@ -47,6 +51,25 @@ VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (model, version) DO UPDATE SET
     sha256 = excluded.sha256, metrics = excluded.metrics, promoted_at = excluded.promoted_at
 """
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training brought: a version in the making.
+
+    Attributes
+    ----------
+    onnx, metrics : bytes
+        `model.onnx` and `metrics.json`.
+    weights_key : str
+        Where in the store bucket `best.pt` is.
+    origin : Origin
+    """
+
+    onnx: bytes
+    metrics: bytes
+    weights_key: str
+    origin: Origin
 
 
 class Publisher:
@@ -76,6 +99,7 @@ class Publisher:
         self._database = database
         self._now = now
         self._went_live = went_live
+        self.promoter = Promoter(store, catalog, database, now, went_live)
 
     def publish(self, name: str, onnx: bytes, metrics: bytes) -> ModelFile:
         """Make weights the version of a model that serves.
@@ -112,10 +136,68 @@ class Publisher:
         described = _described(name, detector.class_names, measured, self._now())
         made = self._put_files(described, onnx, metrics, sha256)
         serves = self._promote(made)
-        if serves is not made:
+        if serves.live_version != made.live_version:
             made = made.model_copy(update={"promoted_at": None})
         self._record(made, sha256, measured, was_pending)
         return serves
+
+    def add_version(self, name: str, made: Trained) -> int:
+        """Keep what a training made as a version that does not serve; return its number.
+
+        A training has one version, however often this is called and wherever it broke off.
+
+        Parameters
+        ----------
+        name : str
+            A model that serves or was asked for.
+
+        Raises
+        ------
+        InvalidModel
+            The weights cannot be served, the metrics cannot be read, or they are of other classes.
+        ModelNotFound
+        NoDatabase, DatabaseUnavailable, StorageUnavailable
+        """
+        if self._database is None:
+            raise NoDatabase("versions of trainings are kept where a database is attached")
+        records, file = VersionRecords(self._database), self._known(name)
+        detector = Detector(made.onnx, threads=1)
+        prove(detector)
+        _refuse_others(file, detector.class_names)
+        measured = VersionMetrics.parse(made.metrics, "metrics.json")
+        _described(name, file.names, measured, self._now())
+        sha256 = hashlib.sha256(made.onnx).hexdigest()
+        while True:
+            least = self._catalog.next_version(name)
+            version = records.claim(file, made.origin, sha256, measured, least)
+            if self._put_trained(name, version, made, sha256):
+                return version
+            records.give_up(made.origin.job_id)
+
+    def _put_trained(self, name: str, version: int, made: Trained, sha256: str) -> bool:
+        """Write a version's files, `metrics.json` last; refuse where the number is another's."""
+        marks = {"sha256": sha256, "job": str(made.origin.job_id)}
+        weights = version_key(name, version, "model.onnx")
+        try:
+            self._store.put_over(weights, made.onnx, "application/octet-stream", marks, etag=None)
+        except Conflict:
+            if self._store.get(weights).metadata.get("job") != marks["job"]:
+                return False
+        self._store.copy(made.weights_key, version_key(name, version, "best.pt"))
+        key = version_key(name, version, "metrics.json")
+        self._store.put(key, made.metrics, "application/json", marks)
+        return True
+
+    def _known(self, name: str) -> ModelFile:
+        """Return what a model is as it serves, or as it was asked for."""
+        held, _ = self.promoter.serving(name)
+        if held:
+            return held
+        try:
+            asked = self._store.get(pending_key(name))
+        except ObjectNotFound:
+            raise ModelNotFound(f"there is no model {name!r}, nor was one asked for") from None
+        return ModelFile.parse(asked.body, pending_key(name))
 
     def _was_pending(self, name: str, class_names: tuple[str, ...]) -> bool:
         """Say whether a model was asked for and had no version; its labels are by class id."""
@@ -123,12 +205,7 @@ class Publisher:
             asked = self._store.get(pending_key(name))
         except ObjectNotFound:
             return False
-        names = ModelFile.parse(asked.body, pending_key(name)).names
-        if names != class_names:
-            raise InvalidModel(
-                f"the model was asked for with the classes {dict(enumerate(names))}, "
-                f"the weights have {dict(enumerate(class_names))}"
-            )
+        _refuse_others(ModelFile.parse(asked.body, pending_key(name)), class_names)
         return True
 
     def _put_files(self, made: ModelFile, onnx: bytes, metrics: bytes, sha256: str) -> ModelFile:
@@ -147,9 +224,12 @@ class Publisher:
     def _promote(self, made: ModelFile) -> ModelFile:
         """Make a version serve, unless a later one was quicker; return what serves."""
         assert made.live_version is not None
-        held, etag = self._held(made.name)
-        if held and held.live_version and held.live_version > made.live_version:
-            return held
+        held, etag = self.promoter.serving(made.name)
+        if held and held.live_version:
+            if held.live_version > made.live_version:
+                return held
+            before = (*held.served_before, held.live_version)
+            made = made.model_copy(update={"replaced": before[-1], "served_before": before})
         try:
             key = model_key(made.name)
             self._store.put_over(key, made.to_yaml(), "application/yaml", etag=etag)
@@ -157,17 +237,6 @@ class Publisher:
             return self._promote(made)
         self._catalog.forget(made.name)
         return made
-
-    def _held(self, name: str) -> tuple[ModelFile | None, str | None]:
-        """Return what `model.yaml` says now, if it can be read, and its ETag, if it is there."""
-        try:
-            found = self._store.get(model_key(name))
-        except ObjectNotFound:
-            return None, None
-        try:
-            return ModelFile.parse(found.body, model_key(name)), found.etag
-        except InvalidModel:
-            return None, found.etag
 
     def _serving(self, name: str, sha256: str) -> ModelFile | None:
         """Return the model if exactly these weights serve already."""
@@ -192,9 +261,19 @@ class Publisher:
             rows.execute(
                 INSERT_VERSION, (file.name, file.live_version, sha256, told, file.promoted_at)
             )
+        self.promoter.note_serving(file.name)
         if was_pending:
             self._went_live(file.name)
             self._store.delete(pending_key(file.name))
+
+
+def _refuse_others(file: ModelFile, class_names: tuple[str, ...]) -> None:
+    if file.names != class_names:
+        what = "has" if file.live_version else "was asked for with"
+        raise InvalidModel(
+            f"the model {what} the classes {dict(enumerate(file.names))}, "
+            f"the weights have {dict(enumerate(class_names))}"
+        )
 
 
 def _described(

@@ -12,6 +12,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.catalog import Catalog, Publisher
+from chalicelib.database import Database
 from chalicelib.storage import ObjectStore
 
 REGION = "eu-central-1"
@@ -68,3 +69,39 @@ def put_model(store: ObjectStore) -> Callable[..., None]:
         store.put(f"models/{name}/model.yaml", body, "application/yaml")
 
     return put
+
+
+@pytest.fixture
+def database(new_database: Callable[..., str], migrated: str) -> Iterator[Database]:
+    database = Database(new_database(template=migrated))
+    yield database
+    database.close()
+
+
+class OrderedStore(ObjectStore):
+    """The real seam, which lets a test step in before a key is written, copied or deleted."""
+
+    def __init__(self, like: ObjectStore) -> None:
+        super().__init__(like._s3, like.bucket)
+        self.before: dict[str, Callable[[], Any]] = {}
+
+    def put(self, key: str, *args: Any, **kwargs: Any) -> None:
+        self.before.pop(key, lambda: None)()
+        super().put(key, *args, **kwargs)
+
+    def put_over(self, key: str, *args: Any, **kwargs: Any) -> None:
+        self.before.pop(key, lambda: None)()
+        super().put_over(key, *args, **kwargs)
+
+    def copy(self, source: str, target: str) -> None:
+        self.before.pop(target, lambda: None)()
+        super().copy(source, target)
+
+    def delete(self, key: str) -> None:
+        self.before.pop(key, lambda: None)()
+        super().delete(key)
+
+
+@pytest.fixture
+def ordered(store: ObjectStore) -> OrderedStore:
+    return OrderedStore(store)

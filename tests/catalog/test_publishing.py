@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,6 @@ from chalicelib.catalog import Catalog, Publisher
 from chalicelib.database import Database
 from chalicelib.errors import InvalidModel, InvalidRequest, StorageUnavailable
 from chalicelib.storage import ObjectStore
-from deploy.migrate import migrate
 
 MakeModel = Callable[..., bytes]
 METRICS = json.dumps(
@@ -192,15 +191,6 @@ def test_a_garbled_model_yaml_is_mended_by_the_next_version(
     put_model("a: [unclosed")
 
     assert publisher.publish("scratch", weights(make_model), METRICS).live_version == 1
-
-
-@pytest.fixture
-def database(new_database: Callable[..., str]) -> Iterator[Database]:
-    url = new_database()
-    migrate(url)
-    database = Database(url)
-    yield database
-    database.close()
 
 
 @pytest.mark.stack

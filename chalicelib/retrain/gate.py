@@ -1,0 +1,237 @@
+"""The gate: whether what a training made is to serve. Pure; its reasons are read by operators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from chalicelib.catalog.model import ClassMetrics, VersionMetrics
+from chalicelib.retrain.measured import LiveMetrics, Parity, TrainingMetrics
+from chalicelib.settings import Settings
+
+LARGEST_DIFFERENCE = 0.01  # of raw outputs; exports of sound networks stay below 0.001
+MOST_NAMED = 5  # classes in a reason; the figures have all
+LARGEST_AP_DIFFERENCE = 0.005  # between the ONNX file's mAP50-95 and that of the weights
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a version must hold to be promoted.
+
+    Attributes
+    ----------
+    margin : float
+        By more than this its mAP50-95 has to be better, 0..1.
+    class_tolerance : float
+        By no more than this may the AP50-95 of a class fall, 0..1.
+    """
+
+    margin: float = 0.0
+    class_tolerance: float = 0.05
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Take the terms that are set."""
+        return cls(settings.gate_margin, settings.gate_class_tolerance)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate found.
+
+    Attributes
+    ----------
+    promote : bool
+    reason : str
+        In words, for operators.
+    figures : dict
+        What it rests on: `live_version`, `images`, `margin`, `class_tolerance`, `mAP50-95` and
+        `mAP50` (new, live), `classes` (class_name, new, live, change, boxes), `not_measured`
+        (names of classes), `parity`.
+    """
+
+    promote: bool
+    reason: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def judge(measured: TrainingMetrics, terms: Terms, serving: int | None) -> Verdict:
+    """Decide whether a version is better than the one that serves.
+
+    Both were measured on the same validation images; of these, the ones whose like is in training
+    were left out before. A class without a validation box can neither gain nor lose.
+
+    Parameters
+    ----------
+    measured : TrainingMetrics
+    terms : Terms
+    serving : int or None
+        The version that serves at this moment; None: none does.
+
+    Examples
+    --------
+    >>> row = {"class_id": 0, "class_name": "dent", "AP50-95": 0.4, "boxes": 12}
+    >>> found = {"mAP50-95": 0.4, "per_class": [row], "validation_set_size": 20}
+    >>> found["parity"] = {"largest_difference": 0.0001, "mAP50-95": 0.4}
+    >>> judge(TrainingMetrics.model_validate(found), Terms(), serving=None).reason
+    'the first version: its mAP50-95 is 0.4000 on 20 validation images'
+    """
+    figures = _figures(measured, terms)
+    faults = list(_faults(measured, terms, serving))
+    if faults:
+        return Verdict(False, "; ".join(faults), figures)
+    return Verdict(True, _praise(measured) + _unjudged(measured), figures)
+
+
+def _faults(measured: TrainingMetrics, terms: Terms, serving: int | None) -> Iterator[str]:
+    """Yield why a version is not to serve; of the first three kinds one is enough."""
+    live = measured.live
+    if measured.map50_95 is None or not _found_classes(measured):
+        yield (
+            f"it cannot be measured: none of the {measured.validation_set_size} validation images "
+            "that may be measured on has a box"
+        )
+    elif fault := _disparity(measured.map50_95, measured.parity):
+        yield fault
+    elif serving != (live.version if live else None):
+        yield _other_serves(live, serving)
+    else:
+        yield from _losses(measured.map50_95, measured, terms)
+
+
+def _disparity(map50_95: float, parity: Parity | None) -> str:
+    """Say how the exported file differs from the weights, if it does."""
+    if parity is None or parity.map50_95 is None:
+        return "nobody compared the exported ONNX file with the weights"
+    if not parity.largest_difference <= LARGEST_DIFFERENCE:
+        return (
+            "the exported ONNX file does not agree with the weights: their outputs differ by up "
+            f"to {parity.largest_difference:.4g}, and {LARGEST_DIFFERENCE} is the most allowed"
+        )
+    if abs(map50_95 - parity.map50_95) > LARGEST_AP_DIFFERENCE:
+        return (
+            f"the exported ONNX file does not agree with the weights: its mAP50-95 is "
+            f"{map50_95:.4f}, theirs {parity.map50_95:.4f}"
+        )
+    return ""
+
+
+def _other_serves(live: LiveMetrics | None, serving: int | None) -> str:
+    beside = f"beside version {live.version}" if live else "when no version served"
+    now = f"version {serving} serves" if serving else "no version serves"
+    return f"it was measured {beside}, and {now} now"
+
+
+def _losses(map50_95: float, measured: TrainingMetrics, terms: Terms) -> Iterator[str]:
+    """Yield how a version is not better than the live one."""
+    live = measured.live
+    before = live.map50_95 if live else 0.0
+    if before is None:
+        yield "the live version has no mAP50-95 on these validation images"
+        return
+    if not map50_95 - before > terms.margin:
+        yield _no_better(map50_95, before, live, terms.margin)
+    falls = [
+        (old.ap50_95 - new.ap50_95, new, old)
+        for new, old in _pairs(measured)
+        if new.ap50_95 is not None and old.ap50_95 is not None
+    ]
+    forgotten = sorted(
+        (fall for fall in falls if fall[0] > terms.class_tolerance), key=lambda fall: -fall[0]
+    )
+    for _, new, old in forgotten[:MOST_NAMED]:
+        yield (
+            f"the class {new.class_name!r}{_boxes(new)} fell from {old.ap50_95:.4f} to "
+            f"{new.ap50_95:.4f} AP50-95, by more than the {terms.class_tolerance:g} allowed"
+        )
+    if len(forgotten) > MOST_NAMED:
+        yield f"{len(forgotten) - MOST_NAMED} more classes fell by more than that"
+
+
+def _no_better(new: float, before: float, live: LiveMetrics | None, margin: float) -> str:
+    if live is None:
+        return f"a first version has to find something, and its mAP50-95 is {new:.4f}"
+    if new < before:
+        return f"mAP50-95 fell from {before:.4f} to {new:.4f}"
+    if new == before:
+        return f"mAP50-95 is {new:.4f}, as that of version {live.version}"
+    rise = f"{new - before:.4f}" if new - before >= 0.0001 else f"{new - before:.1g}"
+    return f"mAP50-95 rose from {before:.4f} to {new:.4f}, by {rise}: more than {margin:g} is asked"
+
+
+def _praise(measured: TrainingMetrics) -> str:
+    on = f"on {measured.validation_set_size} validation images"
+    assert measured.map50_95 is not None
+    if measured.live is None:
+        return f"the first version: its mAP50-95 is {measured.map50_95:.4f} {on}"
+    assert measured.live.map50_95 is not None
+    rose = f"mAP50-95 rose from {measured.live.map50_95:.4f} to {measured.map50_95:.4f} {on}"
+    changes = [
+        (new.ap50_95 - old.ap50_95, new.class_name)
+        for new, old in _pairs(measured)
+        if new.ap50_95 is not None and old.ap50_95 is not None
+    ]
+    least, name = min(changes, default=(math.inf, ""))
+    return f"{rose}; {name!r} fell most, by {-least:.4f}" if least < 0 else rose
+
+
+def _unjudged(measured: TrainingMetrics) -> str:
+    names = _names_not_measured(measured)
+    if not names:
+        return ""
+    told = ", ".join(map(repr, names[:MOST_NAMED]))
+    if len(names) > MOST_NAMED:
+        told += f" and {len(names) - MOST_NAMED} more"
+    return f"; no validation image shows {told}, so nothing is known of that"
+
+
+def _figures(measured: TrainingMetrics, terms: Terms) -> dict[str, Any]:
+    live = measured.live
+    before = {row.class_id: row.ap50_95 for row in live.per_class} if live else {}
+    parity = measured.parity
+    return {
+        "live_version": live.version if live else None,
+        "images": measured.validation_set_size,
+        "margin": terms.margin,
+        "class_tolerance": terms.class_tolerance,
+        "mAP50-95": {"new": measured.map50_95, "live": live.map50_95 if live else None},
+        "mAP50": {"new": measured.map50, "live": live.map50 if live else None},
+        "classes": [_class_figures(row, before.get(row.class_id)) for row in measured.per_class],
+        "not_measured": _names_not_measured(measured),
+        "parity": parity.model_dump(mode="json", by_alias=True) if parity else None,
+    }
+
+
+def _class_figures(new: ClassMetrics, before: float | None) -> dict[str, Any]:
+    change = None if new.ap50_95 is None or before is None else round(new.ap50_95 - before, 6)
+    return {
+        "class_id": new.class_id,
+        "class_name": new.class_name,
+        "new": new.ap50_95,
+        "live": before,
+        "change": change,
+        "boxes": new.boxes,
+    }
+
+
+def _pairs(measured: TrainingMetrics) -> Iterator[tuple[ClassMetrics, ClassMetrics]]:
+    """Yield what both versions have of each class that could be measured."""
+    before = {row.class_id: row for row in measured.live.per_class} if measured.live else {}
+    for new in _found_classes(measured):
+        old = before.get(new.class_id)
+        if old is not None and old.ap50_95 is not None:
+            yield new, old
+
+
+def _found_classes(metrics: VersionMetrics) -> list[ClassMetrics]:
+    return [row for row in metrics.per_class if row.ap50_95 is not None]
+
+
+def _names_not_measured(metrics: VersionMetrics) -> list[str]:
+    return [row.class_name for row in metrics.per_class if row.ap50_95 is None]
+
+
+def _boxes(row: ClassMetrics) -> str:
+    return "" if row.boxes is None else f" ({row.boxes} box{'es' * (row.boxes != 1)})"
