@@ -31,7 +31,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # run as a file, this finds its own folder only
 
 from benchmarks import poisoning_stage as stage  # noqa: E402
-from benchmarks.poisoning_people import (  # noqa: E402
+from local.demo.client import Api  # noqa: E402
+from local.demo.people import (  # noqa: E402
     ATTACKS,
     CLASSES,
     HEIGHT,
@@ -132,9 +133,9 @@ class Stage:
         """Let a model of two classes serve under a name."""
         self.services.publisher.publish(model, self._weights, self._metrics)
 
-    def api(self, person: Person) -> stage.Api:
+    def api(self, person: Person) -> Api:
         """Return the service as one person reaches it."""
-        return stage.Api(self.port, self.key, person.name)
+        return Api.of_user(self.port, self.key, person.name)
 
     def rows(self, query: str, *given: object) -> list[tuple[Any, ...]]:
         """Ask the database."""

@@ -1,4 +1,4 @@
-"""The stage of the poisoning drill: drawn photos, a model of two classes, and the API to talk to.
+"""The stage of the poisoning drill: drawn photos and a model of two classes.
 
 The bundled model knows one class, and wrong classes need two. Usually the second is a dent, of
 which there is none on these photos and which the model never finds: it is there to be lied
@@ -11,23 +11,19 @@ photos of their own, and stated to the service as its validation APs.
 
 from __future__ import annotations
 
-import http.client
 import json
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import jwt
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.poisoning_people import CLASSES, Boxes, Seen, pairs
 from chalicelib.vision import Detector
+from local.demo.people import CLASSES, Boxes, Seen, pairs
 from sagemaker.training.drawn_tags import draw_tag
 
 ROOT = Path(__file__).parent.parent
@@ -35,8 +31,6 @@ BUNDLED = ROOT / "models/scratch/model.onnx"
 SHORT = 75.0  # pixels of the longer side of a box: two fifths of what is drawn are shorter
 SCALE = 640 / 450  # from the photo to the network's input
 MEASURED_ON = 300
-TRIES = 20
-_kept = threading.local()
 MEASURING_SEED, PHOTO_SEED = 700_000, 800_000  # the model was trained on tags of other seeds
 
 
@@ -130,93 +124,3 @@ def average_precision(seen: Sequence[Seen], sure: Sequence[Any], class_id: int) 
     precision = np.cumsum(is_right) / np.arange(1, len(is_right) + 1)
     best = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall) * best))
-
-
-class Api:
-    """The service over HTTP, for one user.
-
-    All users of a thread share a connection: the one-machine server keeps a thread, and with it a
-    connection to PostgreSQL, for each.
-
-    Parameters
-    ----------
-    port : int
-        On 127.0.0.1.
-    key : str
-        Which signs users' tokens.
-    user : str
-    """
-
-    def __init__(self, port: int, key: str, user: str) -> None:
-        claims = {"sub": user, "exp": int(time.time()) + 24 * 3600}
-        self._token = jwt.encode(claims, key, "HS256")
-        self._port = port
-        self.retried = 0
-
-    def post(self, path: str, body: bytes, media_type: str) -> tuple[int, Any]:
-        """Return the status and the answer; what may succeed later is sent again."""
-        for _ in range(TRIES):
-            status, told = self._post(path, body, media_type)
-            if status != 503:
-                break
-            self.retried += 1
-            time.sleep(1)
-        return status, told
-
-    def _post(self, path: str, body: bytes, media_type: str) -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": media_type}
-        for last in (False, True):
-            held = _connection(self._port)
-            try:
-                held.request("POST", path, body, headers)
-                answer = held.getresponse()
-                return answer.status, json.loads(answer.read())
-            except (http.client.HTTPException, ConnectionError):
-                held.close()
-                if last:
-                    raise
-        raise AssertionError("not reached")
-
-    def detect(self, model: str, photo: bytes) -> tuple[str, Boxes]:
-        """Detect, and keep what was found; return the prediction's id and boxes."""
-        path = f"/v1/models/{model}/detections?keep=true"
-        status, told = self.post(path, photo, "image/jpeg")
-        if status != 200:
-            raise RuntimeError(f"{status}: {told}")
-        return told["prediction_id"], boxes_of(told["detections"])
-
-    def submit(self, model: str, prediction_id: str, seen: Seen, said: Boxes) -> tuple[int, Any]:
-        """Submit boxes, as the tool does: confirmed where nothing was changed, or empty."""
-        body = {"prediction_id": prediction_id, **_said(seen, said)}
-        path = f"/v1/models/{model}/submissions"
-        return self.post(path, json.dumps(body).encode(), "application/json")
-
-
-def _connection(port: int) -> http.client.HTTPConnection:
-    """Return this thread's connection; one that was closed opens itself again."""
-    held: http.client.HTTPConnection | None = getattr(_kept, "connection", None)
-    if held is None or held.port != port:
-        held = _kept.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    return held
-
-
-def boxes_of(detections: Sequence[dict[str, Any]]) -> Boxes:
-    """Read the boxes of an answer."""
-    corners = [[each["box"][edge] for edge in ("x1", "y1", "x2", "y2")] for each in detections]
-    classes = [each["class_id"] for each in detections]
-    return Boxes(np.array(corners, np.float64).reshape(-1, 4), np.array(classes, np.int64))
-
-
-def _said(seen: Seen, said: Boxes) -> dict[str, Any]:
-    same = len(said) == len(seen.predicted) and np.array_equal(said.xyxy, seen.predicted.xyxy)
-    if not len(said):
-        return {"answer": "empty"}
-    if same and np.array_equal(said.class_id, seen.predicted.class_id):
-        return {"answer": "confirmed"}
-    return {"answer": "corrected", "boxes": list(_written(said))}
-
-
-def _written(said: Boxes) -> Iterator[dict[str, Any]]:
-    for box, class_id in zip(said.xyxy.tolist(), said.class_id.tolist(), strict=True):
-        edges = dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))
-        yield {"class_id": class_id, "box": edges}

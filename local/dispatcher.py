@@ -90,7 +90,7 @@ class Dispatcher:
         def tick() -> None:
             wait: float = FIRST_RUN_SECONDS
             while not self._stopped.wait(wait):
-                self._survive(source.name, lambda: self.call(source.name, _scheduled_event()))
+                self._survive(source.name, lambda: self.tick(source.name))
                 wait = seconds
 
         return tick
@@ -170,6 +170,10 @@ class Dispatcher:
             log.exception("%s failed", what)
             return False
         return True
+
+    def tick(self, name: str) -> Any:
+        """Call a scheduled function of the app as its schedule does."""
+        return self.call(name, _scheduled_event())
 
     def call(self, name: str, event: dict[str, Any]) -> Any:
         """Call a function of the app by its name, as AWS would."""

@@ -49,6 +49,10 @@ class Stack:
         """Stop everything; what was uploaded and detected is kept."""
         self._running.close()
 
+    def tick(self, name: str) -> None:
+        """Run a scheduled function now, by its name, as if its time had come."""
+        self._dispatcher.tick(name)
+
     def _start(self, path: Path, listening: socket.socket) -> None:
         self._running.callback(listening.close)
         home = Home(path)
@@ -87,7 +91,7 @@ class Stack:
         access_log = self._running.enter_context(home.log("http"))
         server = Server(app, config, listening, access_log)
         self._running.callback(server.stop)
-        dispatcher = Dispatcher(app, services().client)
+        self._dispatcher = dispatcher = Dispatcher(app, services().client)
         self._running.callback(dispatcher.stop)
         tell = functools.partial(dispatcher.call, "update_reported_list")
         listener = Listener(services().settings.database_url, BANS_CHANNEL, tell)

@@ -1,4 +1,4 @@
-"""Who takes part in the poisoning drill: honest people with unsteady hands, and vandals.
+"""Simulated contributors, of the demo and the poisoning drill: honest people and vandals.
 
 Both see a photo with the boxes that the model predicted. An honest person knows what is on it, as
 people do, within a pixel or two; a vandal knows it too, and spoils it.
@@ -47,10 +47,11 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo as somebody sees it: what is there and what the model says."""
+    """A photo as somebody sees it: what is there, what the model says, of how many classes."""
 
     there: Boxes
     predicted: Boxes
+    classes: int = len(CLASSES)
 
 
 Answer = Callable[[Seen, np.random.Generator], Boxes]
@@ -102,7 +103,7 @@ def within(xyxy: Corners, boxes: Boxes) -> Boxes:
 
 def random_boxes(seen: Seen, rng: np.random.Generator) -> Boxes:
     """Say anything."""
-    return spurious(max(len(seen.predicted), 1), rng)
+    return spurious(max(len(seen.predicted), 1), seen.classes, rng)
 
 
 def shifted(seen: Seen, rng: np.random.Generator) -> Boxes:
@@ -124,7 +125,7 @@ def emptied(seen: Seen, rng: np.random.Generator) -> Boxes:
 
 def added(seen: Seen, rng: np.random.Generator) -> Boxes:
     """Add one to three boxes of nothing."""
-    return seen.predicted.joined(spurious(int(rng.integers(1, 4)), rng))
+    return seen.predicted.joined(spurious(int(rng.integers(1, 4)), seen.classes, rng))
 
 
 def removed(seen: Seen, rng: np.random.Generator) -> Boxes:
@@ -170,11 +171,11 @@ ATTACKS: Mapping[str, Answer] = {
 }
 
 
-def spurious(count: int, rng: np.random.Generator) -> Boxes:
-    """Return boxes anywhere, of 10 to 160 by 10 to 110 pixels, of either class."""
+def spurious(count: int, classes: int, rng: np.random.Generator) -> Boxes:
+    """Return boxes anywhere, of 10 to 160 by 10 to 110 pixels, of any class."""
     corner = rng.random((count, 2)) * (WIDTH - 40, HEIGHT - 40)
     xyxy = np.hstack([corner, corner + rng.random((count, 2)) * (150, 100) + 10])
-    return within(xyxy, Boxes(xyxy, rng.integers(0, 2, count)))
+    return within(xyxy, Boxes(xyxy, rng.integers(0, classes, count)))
 
 
 def _chosen(boxes: Boxes, rows: list[int]) -> Boxes:

@@ -1,0 +1,118 @@
+"""`python -m local.demo`: the whole loop, from a weak model to a better one, told as it goes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from local.demo import first, picture
+from local.demo.photos import HELD_OUT_SEED, Photo, photo
+from local.demo.rounds import Measured, Round, play, table
+from local.demo.stage import Stage
+from local.errors import LocalError
+from local.home import ROOT, free_port
+
+HOME = ROOT / ".sightloop/demo"
+PYTHON = ROOT / ".venv-training/bin/python"
+HELD_OUT, SHOWN = 150, 6
+INTRODUCTION = """\
+The whole loop of Sightloop, on this machine.
+
+A plant had dark metal tags and a model that finds the scratches on them. Now its tags are painted,
+and light: the model is all but blind. Somebody labels {few} photos, a first model is trained, and
+goes to work. People correct what it says, and some of them are vandals. You will see whom the
+service believes, when it trains, and whether what it learnt is good enough to serve.
+
+Nothing here decides for the service: people use its API, its own schedule plans, its trainer
+trains, its gate judges. Made up are the people, the operator who looks at what waits included, and
+the photos, which are drawn. {apart} other photos are kept apart to measure on: nobody sends them.
+"""
+LEGEND = """
+poison: wrong answers of vandals, and what they were refused to send; caught: what of it the
+training was not given. mAP: on {apart} photos that nobody sent, labelled as they were drawn.
+"""
+END = """
+  picture     {picture}
+              green: what is there; red: what the model finds
+  look        SIGHTLOOP_HOME={home} make run, then /training and /trust
+  took        {minutes:.1f} minutes, at a load of {load:.1f} on {cores} cores
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status."""
+    given = _arguments(argv)
+    begun = time.monotonic()
+    print(INTRODUCTION.format(few=first.TRAIN + first.VALID, apart=HELD_OUT), flush=True)
+    try:
+        stage = Stage(given.home.resolve(), given.port, given.python)
+        try:
+            path = _run(stage, given.rounds)
+        finally:
+            stage.stop()
+    except LocalError as error:
+        print(f"\nsightloop: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; `make demo` begins anew", file=sys.stderr)
+        return 130
+    minutes, load = (time.monotonic() - begun) / 60, os.getloadavg()[1]
+    told = {"minutes": minutes, "load": load, "cores": os.cpu_count()}
+    print(END.format(picture=path, home=given.home, **told))
+    return 0
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    home = Path(os.environ.get("SIGHTLOOP_HOME") or HOME)
+    parser.add_argument("--home", type=Path, default=home, help="the data folder, which is kept")
+    port = int(os.environ.get("PORT") or 0)
+    parser.add_argument("--port", type=int, default=port, help="of 127.0.0.1; 0: any")
+    python = Path(os.environ.get("SIGHTLOOP_TRAINING_PYTHON") or PYTHON)
+    parser.add_argument("--python", type=Path, default=python, help="that which can train")
+    parser.add_argument("--rounds", type=int, default=2)
+    given = parser.parse_args(argv)
+    given.port = given.port or free_port()
+    return given
+
+
+def _run(on: Stage, rounds: int) -> Path:
+    """Play the rounds, show the table, draw the picture; return where it is."""
+    held_out = [photo(HELD_OUT_SEED + number) for number in range(HELD_OUT)]
+    print(f"\nThe first model learns from {first.TRAIN} photos …", flush=True)
+    begun = time.monotonic()
+    on.begin()
+    weak = now = Measured.now(on, held_out)
+    print(
+        f"  trained in {time.monotonic() - begun:.0f} s; on the photos kept apart: "
+        f"mAP50 {now.precision.map50:.3f}, mAP50-95 {now.precision.map50_95:.3f}"
+    )
+    played: list[Round] = []
+    for number in range(1, rounds + 1):
+        played.append(play(on, number, now, held_out))
+        now = played[-1].after
+    print(f"\n{table(played)}\n{LEGEND.format(apart=HELD_OUT)}", flush=True)
+    return _draw(on, held_out, weak, now)
+
+
+def _draw(on: Stage, held_out: Sequence[Photo], weak: Measured, now: Measured) -> Path:
+    """Draw the first of the photos kept apart that show something, unchosen otherwise."""
+    shown = [n for n, each in enumerate(held_out) if len(each.there)][:SHOWN]
+    path = on.home / "demo" / on.model / "before-and-after.png"
+    columns = [
+        (
+            f"version {each.version}: mAP50 {each.precision.map50:.3f}",
+            [each.found[n] for n in shown],
+        )
+        for each in (weak, now)
+    ]
+    picture.before_and_after([held_out[n].data for n in shown], columns, path)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""One round of the demo: people send, the operator looks, the schedule fires, a training runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from local.demo import crowd
+from local.demo.crowd import Person, Sent
+from local.demo.measure import Found, Precision, precision
+from local.demo.photos import SENT_SEED, Photo
+from local.demo.stage import Stage
+from local.errors import LocalError
+
+HEADER = (
+    "round",
+    "photos",
+    "poison",
+    "caught",
+    "vandals banned",
+    "honest banned",
+    "trained on",
+    "mAP50 before → after",
+    "mAP50-95 before → after",
+    "gate",
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A version of the model on the photos that were kept apart."""
+
+    version: int
+    found: list[Found]
+    precision: Precision
+
+    @classmethod
+    def now(cls, on: Stage, photos: Sequence[Photo]) -> Measured:
+        """Measure what serves now."""
+        found = on.found(photos)
+        return cls(on.live_version(), found, precision(found))
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happened in one round.
+
+    Attributes
+    ----------
+    banned : list of Person
+        Of those who sent, by now.
+    job : dict
+        As the API shows it at its end.
+    wrong : list of Sent
+        Whose labels the job was given, though they are wrong.
+    images : int
+        In the job's version of the dataset, both sides.
+    """
+
+    number: int
+    sent: list[Sent]
+    banned: list[Person]
+    before: Measured
+    after: Measured
+    job: dict[str, Any]
+    wrong: list[Sent]
+    images: int
+
+    def row(self) -> tuple[str, ...]:
+        """Return the round as a row below ``HEADER``."""
+        vandals = {each.person for each in self.sent if each.person.is_vandal}
+        lost = sum(not each.is_vandal for each in self.banned)
+        poison = sum(each.is_poison for each in self.sent)
+        caught = poison - sum(each.is_poison for each in self.wrong)
+        one, other = self.before.precision, self.after.precision
+        return (
+            str(self.number),
+            str(len(self.sent)),
+            str(poison),
+            f"{caught} ({caught / max(poison, 1):.0%})",
+            f"{len(self.banned) - lost} of {len(vandals)}",
+            str(lost),
+            str(self.images),
+            f"{one.map50:.3f} → {other.map50:.3f}",
+            f"{one.map50_95:.3f} → {other.map50_95:.3f}",
+            self.job["state"],
+        )
+
+
+def play(on: Stage, number: int, before: Measured, held_out: Sequence[Photo]) -> Round:
+    """Play one round and tell about it.
+
+    Raises
+    ------
+    LocalError
+        The planner does not train, or the training ended without the gate's word.
+    """
+    people = crowd.crowd(number)
+    print(f"\nRound {number}: {len(people)} photos are corrected", flush=True)
+    sent = _send(on, number, people)
+    banned = on.banned(list(dict.fromkeys(people)))
+    _tell_of_people(sent, banned)
+    _review(on, sent)
+    job = _train(on)
+    labels = on.labels_of(job)
+    after = Measured.now(on, held_out) if job["state"] == "promoted" else before
+    wrong = [each for each in sent if each.is_wrong_in(labels)]
+    return Round(number, sent, banned, before, after, job, wrong, len(labels))
+
+
+def _send(on: Stage, number: int, people: Sequence[Person]) -> list[Sent]:
+    begun, sent = time.monotonic(), []
+    for each in crowd.send(on.model, people, SENT_SEED + 1000 * number, on.api):
+        sent.append(each)
+        progress(f"  {len(sent)} of {len(people)} photos sent")
+    progress("")
+    print(f"  sent in {time.monotonic() - begun:.0f} s")
+    return sent
+
+
+def _tell_of_people(sent: Sequence[Sent], banned: Sequence[Person]) -> None:
+    states = Counter(each.state for each in sent if not each.person.is_vandal)
+    print(f"  honest people    {_in_words(states)}")
+    for person in dict.fromkeys(each.person for each in sent if each.person.is_vandal):
+        told = _in_words(Counter(each.state for each in sent if each.person == person))
+        fate = "BANNED" if person in banned else "not banned"
+        print(f"  {person.name:<16} {person.habit}: {told}; {fate}")
+    for person in banned:
+        if not person.is_vandal:
+            print(f"  {person.name:<16} means well, and was banned all the same")
+
+
+def _in_words(states: Counter[str]) -> str:
+    words = {"accepted": "accepted", "quarantined": "wait for a person", "refused": "refused"}
+    return ", ".join(f"{states[state]} {word}" for state, word in words.items() if states[state])
+
+
+def _review(on: Stage, sent: Sequence[Sent]) -> None:
+    truth = {each.prediction_id: each.photo.there for each in sent if each.prediction_id}
+    accepted, rejected = crowd.review(on.operator, truth)
+    print(
+        f"  the operator looks at what waits: {accepted} are right, {rejected} are not", flush=True
+    )
+
+
+def _train(on: Stage) -> dict[str, Any]:
+    plan, job = on.plan(), on.newest_job()
+    print(f"  the schedule fires; the planner: {on.model} {plan['reason']}", flush=True)
+    if plan["decision"] == "wait" or job is None:
+        raise LocalError("the planner does not train: see its reason above")
+    begun = time.monotonic()
+    ended = on.follow(job["job_id"], _tell_of_job)
+    progress("")
+    print(f"  the trainer took {time.monotonic() - begun:.0f} s for {ended['epoch']} epochs")
+    print(f"  the gate: {ended['state']}. {ended['outcome']}", flush=True)
+    if ended["state"] not in ("promoted", "rejected"):
+        raise LocalError(f"the training {ended['state']}: {ended['outcome']}")
+    return ended
+
+
+def _tell_of_job(job: dict[str, Any]) -> None:
+    left = f", {job['eta_seconds']:.0f} s to go" if job["eta_seconds"] else ""
+    quality = f", mAP50 {job['mAP50']:.2f} on its validation images" if job["mAP50"] else ""
+    progress(f"  {job['state']}: epoch {job['epoch']} of {job['epochs']}{quality}{left}")
+
+
+def progress(told: str) -> None:
+    """Write over the last line of a terminal; elsewhere nothing, for a file keeps every line."""
+    if sys.stdout.isatty():
+        sys.stdout.write(f"\r\033[K{told}")
+        sys.stdout.flush()
+
+
+def table(rounds: Sequence[Round]) -> str:
+    """Return the rounds as a table for a terminal."""
+    rows = [HEADER, *(each.row() for each in rounds)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    rule = "  ".join("─" * width for width in widths)
+    return "\n".join([lines[0], rule, *lines[1:]])

@@ -1,0 +1,186 @@
+"""The running service, as the demo uses it, and what it looks at from behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from local.demo.client import Api, boxes_of
+from local.demo.crowd import Person
+from local.demo.measure import Found
+from local.demo.people import HEIGHT, WIDTH, Boxes
+from local.demo.photos import Photo
+from local.errors import LocalError
+from local.home import ROOT
+from local.stack import Stack
+
+FIRST = ROOT / "local/demo/first.py"
+IMGSZ = 320  # half of the usual: four times as quick
+SCHEDULE = "plan"
+ENDED = ("promoted", "rejected", "failed", "cancelled")
+LOOK_SECONDS, LONGEST_SECONDS = 1.0, 3600.0
+EVERYTHING = "confidence=0.001&iou=0.7&max_detections=300"  # what a precision is measured on
+PREDICTIONS = """
+SELECT prediction_id::text, image_sha256 FROM requests
+WHERE image_sha256 = ANY(%s) AND model = %s
+"""
+
+
+class Stage:
+    """The service on this machine, with a model that is the demo's own.
+
+    Parameters
+    ----------
+    home : Path
+        The data folder.
+    port : int
+    python : Path
+        That which can train.
+
+    Raises
+    ------
+    LocalError
+        Something cannot start.
+    """
+
+    def __init__(self, home: Path, port: int, python: Path) -> None:
+        if not python.exists():
+            raise LocalError(f"{python} is missing: `make training` installs what trains")
+        os.environ |= {
+            "SIGHTLOOP_LAUNCHER": "process",
+            "SIGHTLOOP_TRAINING_PYTHON": str(python),
+            "SIGHTLOOP_TRAINING_IMGSZ": str(IMGSZ),
+        }
+        self._python, self._port, self.home = python, port, home
+        self._stack = Stack(home, port)
+        from chalicelib.wiring import services  # noqa: PLC0415 - the stack sets the environment
+
+        self._services = services()
+        self._key = self._services.secrets.read().subjects_key
+        self._apis: dict[str, Api] = {}
+        self.operator = Api(port, self._stack.operator_token)
+        self.model, self._run = self._unused_name("painted-tags")
+        self._cancel_left_over_jobs()
+
+    def stop(self) -> None:
+        """Stop everything; what was sent and trained is kept."""
+        self._stack.stop()
+
+    def api(self, person: Person) -> Api:
+        """Return the service as one person reaches it; each run has people of its own."""
+        name = f"{person.name}.{self._run}"
+        if name not in self._apis:
+            self._apis[name] = Api.of_user(self._port, self._key, name)
+        return self._apis[name]
+
+    def begin(self) -> None:
+        """Train the first model and let it serve.
+
+        Raises
+        ------
+        LocalError
+            The training failed.
+        """
+        folder = self.home / "demo" / self.model
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "first.log"
+        with log.open("w", encoding="utf-8") as written:
+            done = subprocess.run(
+                [self._python, FIRST, folder], stdout=written, stderr=subprocess.STDOUT, check=False
+            )
+        if done.returncode:
+            raise LocalError(f"the first model could not be trained: see {log}")
+        onnx, metrics = (folder / "model" / file for file in ("model.onnx", "metrics.json"))
+        self._services.publisher.publish(self.model, onnx.read_bytes(), metrics.read_bytes())
+
+    def plan(self) -> dict[str, Any]:
+        """Let the schedule's time come, and return what the planner says of our model."""
+        self._stack.tick(SCHEDULE)
+        plans = self.operator.get("/v1/training-plans")["plans"]
+        [ours] = [each for each in plans if each["model"] == self.model]
+        return dict(ours)
+
+    def newest_job(self) -> dict[str, Any] | None:
+        """Return our model's newest training job."""
+        jobs = self.operator.get(f"/v1/training-jobs?model={self.model}&limit=1")["jobs"]
+        return jobs[0] if jobs else None
+
+    def follow(self, job_id: str, look: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Look at a job until it ends; return it as it ended.
+
+        Raises
+        ------
+        LocalError
+            It does not end.
+        """
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while time.monotonic() < deadline:
+            job = dict(self.operator.get(f"/v1/training-jobs/{job_id}"))
+            look(job)
+            if job["state"] in ENDED:
+                return job
+            time.sleep(LOOK_SECONDS)
+        raise LocalError(f"job {job_id} does not end: see {self.home / 'logs'}")
+
+    def found(self, photos: Iterable[Photo]) -> list[Found]:
+        """Have the service detect on photos, without keeping them."""
+        path = f"/v1/models/{self.model}/detections?{EVERYTHING}"
+        return [self._found(path, each) for each in photos]
+
+    def _found(self, path: str, photo: Photo) -> Found:
+        status, told = self.operator.post(path, photo.data, "image/jpeg")
+        if status != 200:
+            raise RuntimeError(f"the service answered {status}: {told}")
+        sure = [each["confidence"] for each in told["detections"]]
+        return Found(photo.there, boxes_of(told["detections"]), np.array(sure, np.float64))
+
+    def live_version(self) -> int:
+        """Return which version serves."""
+        return int(self.operator.get(f"/v1/models/{self.model}")["live_version"])
+
+    def labels_of(self, job: dict[str, Any]) -> dict[str, Boxes]:
+        """Return what a job's version of the dataset says, by the photos' predictions."""
+        from chalicelib.labels.datasets.versions import manifest_key  # noqa: PLC0415
+        from chalicelib.labels.manifest import Manifest  # noqa: PLC0415
+
+        named = job["dataset_sha256"]
+        packed = self._services.store.get(manifest_key(self.model, named)).body
+        labels = {each.sha256: each.label for each in Manifest(io.BytesIO(packed), named)}
+        with self._services.database.transaction() as rows:
+            rows.execute(PREDICTIONS, (list(labels), self.model))
+            return {prediction: _from_yolo(labels[sha]) for prediction, sha in rows.fetchall()}
+
+    def banned(self, people: Iterable[Person]) -> list[Person]:
+        """Return who of some people is banned."""
+        with self._services.database.transaction() as rows:
+            rows.execute("SELECT user_address FROM bans")
+            names = {user.removeprefix("user:") for (user,) in rows.fetchall()}
+        return [each for each in people if f"{each.name}.{self._run}" in names]
+
+    def _unused_name(self, wanted: str) -> tuple[str, int]:
+        """Return a model's name that no earlier run in this folder took, and this run's number."""
+        taken = {each["name"] for each in self.operator.get("/v1/models")["models"]}
+        run = 1
+        while (name := wanted if run == 1 else f"{wanted}-{run}") in taken:
+            run += 1
+        return name, run
+
+    def _cancel_left_over_jobs(self) -> None:
+        """Cancel what a run that was interrupted left to be trained: it would take our cores."""
+        for job in self.operator.get("/v1/training-jobs?limit=100")["jobs"]:
+            if job["state"] not in ENDED:
+                self.operator.post(f"/v1/training-jobs/{job['job_id']}/cancel", b"", "text/plain")
+
+
+def _from_yolo(text: str) -> Boxes:
+    rows = np.array([line.split() for line in text.splitlines() if line], np.float64).reshape(-1, 5)
+    centre, half = rows[:, 1:3], rows[:, 3:] / 2
+    corners = np.hstack([centre - half, centre + half]) * ([WIDTH, HEIGHT] * 2)
+    return Boxes(corners, rows[:, 0].astype(np.int64))
