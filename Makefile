@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 STAGE ?= dev
 export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run training test test-training lint bench drill deploy destroy vendor clean
+.PHONY: help run training test test-training lint bench drill demo deploy destroy vendor clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ bench: .venv-training/training.stamp ## measure detection side by side with ultr
 
 drill: .venv/dev.stamp ## let honest people and vandals correct photos, and see what becomes of it
 	.venv/bin/python benchmarks/poisoning.py $(ARGS)
+
+demo: .venv/local.stamp .venv-training/training.stamp ## watch a weak model get better: people, vandals, training, gate
+	@exec .venv/bin/python -m local.demo $(ARGS)
 
 deploy: .venv/local.stamp ## deploy into your AWS account (STAGE=dev)
 	.venv/bin/python -m deploy up --stage $(STAGE) $(ARGS)

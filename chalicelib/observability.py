@@ -29,6 +29,7 @@ class SharedMetrics(Metrics):
         with self._turn:
             if self.metric_set:
                 super().flush_metrics(raise_on_empty_metrics)
+            self.clear_metrics()  # where they are disabled: a hundred held back would be printed
 
 
 # POWERTOOLS_SERVICE_NAME says which stage's they are.

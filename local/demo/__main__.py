@@ -23,9 +23,10 @@ INTRODUCTION = """\
 The whole loop of Sightloop, on this machine.
 
 A plant had dark metal tags and a model that finds the scratches on them. Now its tags are painted,
-and light: the model is all but blind. Somebody labels {few} photos, a first model is trained, and
-goes to work. People correct what it says, and some of them are vandals. You will see whom the
-service believes, when it trains, and whether what it learnt is good enough to serve.
+and light: the model is all but blind. Somebody labels {few} photos to learn from and {more} to
+measure on; a first model is trained and goes to work. People correct what it says, and some of them
+are vandals. You will see whom the service believes, when it trains, and whether what it learnt is
+good enough to serve.
 
 Nothing here decides for the service: people use its API, its own schedule plans, its trainer
 trains, its gate judges. Made up are the people, the operator who looks at what waits included, and
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status."""
     given = _arguments(argv)
     begun = time.monotonic()
-    print(INTRODUCTION.format(few=first.TRAIN + first.VALID, apart=HELD_OUT), flush=True)
+    print(INTRODUCTION.format(few=first.TRAIN, more=first.VALID, apart=HELD_OUT), flush=True)
     try:
         stage = Stage(given.home.resolve(), given.port, given.python)
         try:

@@ -22,9 +22,8 @@ CHOSEN = {"epochs": 12, "imgsz": 320, "warmup_epochs": 0, "lr0": 0.001}  # so fe
 
 def main() -> None:
     """Draw the photos and train."""
-    from sagemaker.training.start_weights import rebuild  # noqa: PLC0415
-
     from sagemaker.training import train  # noqa: PLC0415 - the demo itself has no torch
+    from sagemaker.training.start_weights import rebuild  # noqa: PLC0415
 
     folder = Path(sys.argv[1])
     described = write_dataset(folder / "photos", TRAIN, VALID)

@@ -147,7 +147,7 @@ class Stage:
 
     def labels_of(self, job: dict[str, Any]) -> dict[str, Boxes]:
         """Return what a job's version of the dataset says, by the photos' predictions."""
-        from chalicelib.labels.datasets.versions import manifest_key  # noqa: PLC0415
+        from chalicelib.labels.keys import manifest_key  # noqa: PLC0415
         from chalicelib.labels.manifest import Manifest  # noqa: PLC0415
 
         named = job["dataset_sha256"]
