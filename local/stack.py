@@ -84,6 +84,7 @@ class Stack:
         from local.dispatcher import Dispatcher
         from local.listener import Listener
         from local.server import Server
+        from local.watch import Watch
 
         factory = CLIFactory(str(ROOT), environ=os.environ)
         config = factory.create_config_obj(chalice_stage_name="local")
@@ -93,6 +94,8 @@ class Stack:
         self._running.callback(server.stop)
         self._dispatcher = dispatcher = Dispatcher(app, services().client)
         self._running.callback(dispatcher.stop)
+        watch = Watch(services().training.desk.drive)
+        self._running.callback(watch.stop)
         tell = functools.partial(dispatcher.call, "update_reported_list")
         listener = Listener(services().settings.database_url, BANS_CHANNEL, tell)
         self._running.callback(listener.stop)
