@@ -69,6 +69,25 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """A job that somebody would like.
+
+    Attributes
+    ----------
+    launcher : str
+        Where it is to run.
+    by, reason : str
+        Who wants it, and why, in words.
+    """
+
+    model: str
+    terms: Terms
+    launcher: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One training, as its row has it.
 

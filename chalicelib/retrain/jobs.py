@@ -18,7 +18,7 @@ from pydantic_core import to_json
 
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, TrainingJobNotFound
-from chalicelib.retrain.job import AWAY, Epoch, Job, Settled, State, Terms
+from chalicelib.retrain.job import AWAY, Epoch, Job, Settled, State, Terms, Wish
 from chalicelib.retrain.messages import EpochDone, Started
 
 LONGEST_TEXT = 2_000
@@ -36,11 +36,14 @@ COLUMNS = """
 CREATE = f"""
 INSERT INTO training_jobs AS j (job_id, model, kind, launcher, base_version, hyperparameters,
                                 requested_by, reason, epochs)
-SELECT %(job_id)s, %(model)s, %(kind)s, %(launcher)s, %(base_version)s, %(hyperparameters)s,
-       %(by)s, %(reason)s, %(epochs)s
+SELECT w.* FROM unnest(
+    %(job_id)s::uuid[], %(model)s::text[], %(kind)s::text[], %(launcher)s::text[],
+    %(base_version)s::integer[], %(hyperparameters)s::jsonb[], %(by)s::text[], %(reason)s::text[],
+    %(epochs)s::integer[]) AS w (job_id, model)
 WHERE NOT EXISTS (
     SELECT FROM training_jobs o
-    WHERE o.model = %(model)s AND (o.ended_at IS NULL OR o.created_at >= %(since)s::timestamptz))
+    WHERE o.model = w.model
+      AND (o.ended_at IS NULL OR o.created_at >= %(since)s::timestamptz))
 ON CONFLICT DO NOTHING RETURNING {COLUMNS}
 """
 FIND = f"SELECT {COLUMNS} FROM training_jobs j WHERE j.job_id = %(job_id)s"
@@ -163,16 +166,17 @@ class TrainingJobs:
         Job or None
             None: another was quicker.
         """
-        return self._one(
-            CREATE,
-            job_id=str(uuid.uuid4()),
-            model=model,
-            launcher=launcher,
-            by=by,
-            reason=reason,
-            since=since,
-            **_columns(terms),
-        )
+        made = self.create_all([Wish(model, terms, launcher, by, reason)], since)
+        return made[0] if made else None
+
+    def create_all(self, wishes: Sequence[Wish], since: datetime | None = None) -> list[Job]:
+        """Write several new jobs down at once, those whose models have none; return these."""
+        # In the order of their names, or two who do so would wait for each other's rows.
+        listed = [_wish(wish) for wish in sorted(wishes, key=lambda wish: wish.model)]
+        if not listed:
+            return []
+        columns = {name: [each[name] for each in listed] for name in listed[0]}
+        return [_job(row) for row in self._all(CREATE, **columns, since=since)]
 
     def get(self, job_id: UUID) -> Job:
         """Return a job.
@@ -354,6 +358,17 @@ def _too_late(job: Job) -> str:
             f"{job.job_id} is trained, and the gate is judging it: roll back if you do not like it"
         )
     return f"{job.job_id} is over: it was {job.state}"
+
+
+def _wish(wish: Wish) -> dict[str, Any]:
+    return {
+        "job_id": str(uuid.uuid4()),
+        "model": wish.model,
+        "launcher": wish.launcher,
+        "by": wish.by,
+        "reason": wish.reason,
+        **_columns(wish.terms),
+    }
 
 
 def _columns(terms: Terms) -> dict[str, Any]:

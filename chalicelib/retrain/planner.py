@@ -16,7 +16,7 @@ from chalicelib.catalog.lineage import Standing, standings
 from chalicelib.database import Database
 from chalicelib.labels.sizes import DatasetSizes, Sizes
 from chalicelib.observability import logger
-from chalicelib.retrain.job import Terms
+from chalicelib.retrain.job import Terms, Wish
 from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.plans import Plan, Plans
 from chalicelib.settings import Settings
@@ -119,9 +119,11 @@ class Planner:
         since, standing = self._moment(), {each.model: each for each in standings(self._database)}
         plans = self.consider(standing)
         self._plans.keep(plans)
-        for plan in plans:
-            if plan.decision == "launch":
-                self._make(plan, standing[plan.model], since)
+        wishes = [
+            self._wish(plan, standing[plan.model]) for plan in plans if plan.decision == "launch"
+        ]
+        for job in self._jobs.create_all(wishes, since):
+            logger.info("a training was planned", model=job.model, job_id=str(job.job_id))
         return plans
 
     def consider(self, standing: Mapping[str, Standing]) -> list[Plan]:
@@ -191,11 +193,9 @@ class Planner:
             return Plan(model, "wait", f"{_enough(need)}, but no launcher is set up", **told)
         return Plan(model, "launch", _enough(need), **told)
 
-    def _make(self, plan: Plan, standing: Standing, since: datetime) -> None:
+    def _wish(self, plan: Plan, standing: Standing) -> Wish:
         terms = Terms.of(standing.live_version, self._settings)
-        made = self._jobs.create(plan.model, terms, self._settings.launcher, BY, plan.reason, since)
-        if made:
-            logger.info("a training was planned", model=plan.model, job_id=str(made.job_id))
+        return Wish(plan.model, terms, self._settings.launcher, BY, plan.reason)
 
 
 def _learnt(standing: Standing, course: Course) -> int | None:

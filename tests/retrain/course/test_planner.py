@@ -222,10 +222,10 @@ def test_a_schedule_that_was_slow_makes_no_job_of_what_another_has_done(
     give(16, 4)
 
     class Slow(TrainingJobs):
-        def create(self, *args: Any, **given: Any) -> Job | None:
+        def create_all(self, *args: Any, **given: Any) -> list[Job]:
             Planner(database, jobs, settings).run()
             over(jobs, revision(), State.REJECTED)
-            return super().create(*args, **given)
+            return super().create_all(*args, **given)
 
     Planner(database, Slow(database), settings).run()
 
