@@ -103,6 +103,19 @@ class Api:
         path = f"/v1/models/{model}/submissions"
         return self.post(path, json.dumps(body).encode(), JSON)
 
+    def task(self, model: str) -> tuple[str, Boxes] | None:
+        """Ask for a photo to look at; return its prediction's id and boxes, None if there is none.
+
+        Who is banned gets none.
+        """
+        status, told = self.post(f"/v1/models/{model}/tasks", b"{}", JSON)
+        if status in (403, 404):
+            return None
+        if status not in (200, 201):
+            raise RuntimeError(f"{status}: {told}")
+        shown = self.get(f"/v1/predictions/{told['prediction_id']}")
+        return shown["prediction_id"], boxes_of(shown["result"]["detections"])
+
 
 def _connection(port: int) -> http.client.HTTPConnection:
     """Return this thread's connection; one that was closed opens itself again."""
