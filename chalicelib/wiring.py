@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chalicelib.labels.datasets.images import DatasetImages
     from chalicelib.labels.datasets.versions import DatasetVersions
     from chalicelib.labels.models import KnownModels
+    from chalicelib.labels.quarantine import Quarantine
     from chalicelib.labels.sizes import DatasetSizes
     from chalicelib.labels.submissions import Submissions
     from chalicelib.labels.transfers.desk import TransferDesk
@@ -270,6 +271,13 @@ class Services:
         return KnownModels(self.catalog, self.pending_models)
 
     @functools.cached_property
+    def quarantine(self) -> Quarantine:
+        """Images of submissions that wait."""
+        from chalicelib.labels.quarantine import Quarantine
+
+        return Quarantine(self.database, self.store, self.settings.prediction_ttl_days)
+
+    @functools.cached_property
     def submissions(self) -> Submissions:
         """What people say is on an image."""
         from chalicelib.labels.submissions import Parts, Submissions
@@ -278,6 +286,7 @@ class Services:
             self.predictions,
             self.known_models,
             self.store,
+            self.quarantine,
             self.ledger,
             self.dataset,
             self.assessor,

@@ -130,6 +130,11 @@ def _reconcile(stage: Stage) -> list[Statement]:
         _send(stage, "SendAgain", settings.identify_queue, settings.results_queue),
         _send(stage, "SendJobs", settings.jobs_queue),
         _allow(
+            "ClearQuarantine",
+            ["s3:DeleteObject"],
+            [stage.bucket_arn(settings.store_bucket, QUARANTINE)],
+        ),
+        _allow(
             "LookAtDeadLetters",
             ["sqs:GetQueueUrl", "sqs:ReceiveMessage"],
             [stage.arn("sqs", dead_letters)],

@@ -18,9 +18,10 @@ from psycopg2.extensions import cursor
 
 from chalicelib.database import Database
 from chalicelib.errors import Banned, Conflict, InvalidSubmission, SightloopError
-from chalicelib.labels.case import Case, Judged, Models, image_of
+from chalicelib.labels.case import Case, ImageOf, Judged, Models, image_of
 from chalicelib.labels.dataset import Dataset, NewLabel
 from chalicelib.labels.fingerprint import fingerprint_of
+from chalicelib.labels.quarantine import Quarantine, quarantine_key
 from chalicelib.labels.submitted import GivenBox, Verb, checked
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import PredictionReader, State
@@ -31,7 +32,6 @@ from chalicelib.vision import Detections
 
 PUBLISHED_AT_ONCE = 100
 REJECTED = "Thank you. A person has looked at your boxes, and they are not used."
-QUARANTINE = "quarantine/"
 
 
 class Assessment(Protocol):
@@ -100,6 +100,7 @@ class Parts:
     predictions: PredictionReader
     models: Models
     store: ObjectStore
+    quarantine: Quarantine
     ledger: Ledger
     dataset: Dataset
     assessor: Assessor | None = None
@@ -147,8 +148,7 @@ class Submissions:
         image = image_of(self._parts.predictions, prediction_id)
         judged = self._judged(case, user, submitted)
         if judged.waits:
-            image = replace(image, key=f"{QUARANTINE}{image.sha256}.jpg")
-            self._parts.store.put(image.key, image.content, "image/jpeg")
+            image = replace(image, key=quarantine_key(image.sha256))
         request = Request(
             user_address=user,
             prediction_id=prediction_id,
@@ -164,7 +164,7 @@ class Submissions:
         if request.state == "accepted" and not judged.is_control:
             label = _label_of(request, image.content, image.sha256, image.key, submitted)
             self._parts.dataset.look(model, [label])
-        outcome, samples = self._record(request, label)
+        outcome, samples = self._record(request, label, image if judged.waits else None)
         self._publish(samples)
         return _told(outcome, request, judged)
 
@@ -201,6 +201,8 @@ class Submissions:
             raise Conflict(f"submission {request_id} was sent anew after {seen}: look at it again")
         made = self._label_again(held) if state == "accepted" else None
         with self._database.transaction() as rows:
+            if made and not self._parts.quarantine.holds_in(rows, made.source_key):
+                raise _gone(request_id)
             recorded = self._parts.ledger.review_in(rows, request_id, seen, state, by, why)
             if state == "rejected":
                 samples = self._parts.dataset.withdraw(rows, [request_id], "rejected")
@@ -274,11 +276,15 @@ class Submissions:
         if banned_since:
             raise Banned(user, banned_since, self._parts.appeal)
 
-    def _record(self, request: Request, label: NewLabel | None) -> tuple[Outcome, list[int]]:
+    def _record(
+        self, request: Request, label: NewLabel | None, waiting: ImageOf | None
+    ) -> tuple[Outcome, list[int]]:
         """Record a request and what follows from it; return the samples that it is about."""
         ledger, dataset = self._parts.ledger, self._parts.dataset
         with self._database.transaction() as rows:
             self._refuse(request.user_address, ledger.banned_since_in(rows, request.user_address))
+            if waiting:
+                self._parts.quarantine.keep_in(rows, waiting.sha256, waiting.content)
             outcome = ledger.record_in(rows, request)
             if label is not None:
                 self._refuse(request.user_address, outcome.banned_since)
@@ -317,7 +323,7 @@ class Submissions:
         try:
             content = self._parts.store.get(image["key"]).body
         except SightloopError as error:
-            raise Conflict(f"the image of submission {held.request_id} is gone") from error
+            raise _gone(held.request_id) from error
         made = _label_of(held, content, hashlib.sha256(content).hexdigest(), image["key"], boxes)
         self._parts.dataset.look(held.model, [made])
         return replace(made, request_id=held.request_id)
@@ -328,6 +334,10 @@ class Submissions:
             self._parts.dataset.publish_samples(samples[:PUBLISHED_AT_ONCE])
         except SightloopError:
             logger.warning("files of the dataset are left to reconcile", exc_info=True)
+
+
+def _gone(request_id: int) -> Conflict:
+    return Conflict(f"the image of submission {request_id} is gone")
 
 
 def _label_of(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint(__name__)
 MOST_PUBLISHED = 5_000  # images in one run; the next goes on
+MOST_CLEARED = 5_000
 LARGEST_BATCH = 4  # a message that kills its worker holds up at most three others
 
 
@@ -90,7 +91,12 @@ def reconcile(event: CloudWatchEvent) -> dict[str, int]:
     """Drive again what was lost on the way."""
     bind_correlation_id(event.event_id)
     done = upkeep.run(
-        {"uploads": _reconcile_uploads, "bans": _reconcile_bans, "transfers": _reconcile_transfers}
+        {
+            "uploads": _reconcile_uploads,
+            "bans": _reconcile_bans,
+            "transfers": _reconcile_transfers,
+            "quarantine": _clear_quarantine,
+        }
     )
     logger.info("reconciled", extra=done)
     return done
@@ -103,6 +109,13 @@ def _reconcile_uploads() -> dict[str, int]:
 
 def _reconcile_transfers() -> dict[str, int]:
     return {"transfers": services().transfers.drive()} if services().has_database() else {}
+
+
+def _clear_quarantine() -> dict[str, int]:
+    """Delete the images of submissions that nobody looks at any more."""
+    if not services().has_database():
+        return {}
+    return {"cleared": services().quarantine.clear(MOST_CLEARED)}
 
 
 def _reconcile_bans() -> dict[str, int]:

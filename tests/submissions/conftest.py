@@ -128,6 +128,11 @@ def noise(seed: int) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(name="noise")
+def noise_fixture() -> Callable[[int], bytes]:
+    return noise
+
+
 class Desk:
     """All services over stand-ins and a real database, with a model that is good at scratches."""
 
