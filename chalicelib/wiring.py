@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from chalicelib.labels.datasets.images import DatasetImages
     from chalicelib.labels.datasets.versions import DatasetVersions
     from chalicelib.labels.models import KnownModels
-    from chalicelib.labels.quarantine import Quarantine
     from chalicelib.labels.sizes import DatasetSizes
     from chalicelib.labels.submissions import Submissions
     from chalicelib.labels.transfers.desk import TransferDesk
@@ -271,13 +270,6 @@ class Services:
         return KnownModels(self.catalog, self.pending_models)
 
     @functools.cached_property
-    def quarantine(self) -> Quarantine:
-        """Images of submissions that wait."""
-        from chalicelib.labels.quarantine import Quarantine
-
-        return Quarantine(self.database, self.store, self.settings.prediction_ttl_days)
-
-    @functools.cached_property
     def submissions(self) -> Submissions:
         """What people say is on an image."""
         from chalicelib.labels.submissions import Parts, Submissions
@@ -286,11 +278,11 @@ class Services:
             self.predictions,
             self.known_models,
             self.store,
-            self.quarantine,
             self.ledger,
             self.dataset,
             self.assessor,
             self.settings.appeal_to,
+            self.settings.prediction_ttl_days,
         )
         return Submissions(self.database, parts)
 
@@ -321,13 +313,11 @@ class Services:
         """Who drives again what was lost on the way to the worker."""
         from chalicelib.predictions import Queues, Reconciler
 
+        identify = self.settings.identify_queue
         return Reconciler(
             self.uploads,
             self.predictions_table,
-            Queues(
-                self.queue(self.settings.identify_queue),
-                self.queue(f"{self.settings.identify_queue}-dlq"),
-            ),
+            Queues(self.queue(identify), self.queue(f"{identify}-dlq")),
             self.intake,
             self.announcer,
             self.now,

@@ -95,16 +95,20 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Parts:
-    """What submissions work with; ``appeal`` tells a banned user how to have the ban lifted."""
+    """What submissions work with.
+
+    ``appeal`` tells a banned user how to have the ban lifted; images of rejected submissions are
+    kept for ``rejected_days``.
+    """
 
     predictions: PredictionReader
     models: Models
     store: ObjectStore
-    quarantine: Quarantine
     ledger: Ledger
     dataset: Dataset
     assessor: Assessor | None = None
     appeal: str = "write to those who run this service"
+    rejected_days: int = 30
 
 
 class Submissions:
@@ -119,6 +123,7 @@ class Submissions:
     def __init__(self, database: Database, parts: Parts) -> None:
         self._database = database
         self._parts = parts
+        self._quarantine = Quarantine(database, parts.store, parts.rejected_days)
 
     def submit(
         self,
@@ -201,7 +206,7 @@ class Submissions:
             raise Conflict(f"submission {request_id} was sent anew after {seen}: look at it again")
         made = self._label_again(held) if state == "accepted" else None
         with self._database.transaction() as rows:
-            if made and not self._parts.quarantine.holds_in(rows, made.source_key):
+            if made and not self._quarantine.holds_in(rows, made.source_key):
                 raise _gone(request_id)
             recorded = self._parts.ledger.review_in(rows, request_id, seen, state, by, why)
             if state == "rejected":
@@ -251,6 +256,10 @@ class Submissions:
         self._parts.dataset.follow_promotions()
         return self._parts.dataset.publish(most)
 
+    def clear_quarantine(self, most: int) -> int:
+        """Delete up to so many images of submissions that nobody looks at any more."""
+        return self._quarantine.clear(most)
+
     def _case(self, model: str, prediction_id: str) -> Case:
         """Return what an answer is compared with."""
         view = self._parts.predictions.read(prediction_id)
@@ -284,7 +293,7 @@ class Submissions:
         with self._database.transaction() as rows:
             self._refuse(request.user_address, ledger.banned_since_in(rows, request.user_address))
             if waiting:
-                self._parts.quarantine.keep_in(rows, waiting.sha256, waiting.content)
+                self._quarantine.keep_in(rows, waiting.sha256, waiting.content)
             outcome = ledger.record_in(rows, request)
             if label is not None:
                 self._refuse(request.user_address, outcome.banned_since)

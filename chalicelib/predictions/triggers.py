@@ -115,7 +115,7 @@ def _clear_quarantine() -> dict[str, int]:
     """Delete the images of submissions that nobody looks at any more."""
     if not services().has_database():
         return {}
-    return {"cleared": services().quarantine.clear(MOST_CLEARED)}
+    return {"cleared": services().submissions.clear_quarantine(MOST_CLEARED)}
 
 
 def _reconcile_bans() -> dict[str, int]:

@@ -30,7 +30,7 @@ def kept(desk: Desk) -> list[str]:
 
 
 def clear(desk: Desk, most: int = 100) -> int:
-    return int(desk.services.quarantine.clear(most))
+    return int(desk.services.submissions.clear_quarantine(most))
 
 
 def test_what_waits_is_kept(desk: Desk) -> None:
