@@ -40,6 +40,7 @@ REQUESTS = "pending_models/*/model.yaml"
 DATASETS = "datasets/*"
 TRAINING = "training/*"
 ORDERS = "training/*/order.json"
+SERVING = ("models/*/versions/*", "models/*/model.yaml")
 
 
 def policy(stage: Stage, function: str) -> dict[str, Any]:
@@ -156,6 +157,9 @@ def _on_training_report(stage: Stage) -> list[Statement]:
         _read_objects(stage, "ReadModels", store, MODELS, DATASETS, TRAINING),
         _list_keys(stage, "TellMissingModels", store, MODELS, DATASETS, TRAINING),
         _write_objects(stage, "Order", store, DATASETS, ORDERS),
+        _write_objects(stage, "Promote", store, *SERVING),
+        _allow("ServeAtLast", ["s3:DeleteObject"], [stage.bucket_arn(store, REQUESTS)]),
+        *_keep_datasets(stage),
         *launching(stage),
     ]
 

@@ -11,6 +11,7 @@ from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.planner import Planner
 
 if TYPE_CHECKING:
+    from chalicelib.catalog import Publisher
     from chalicelib.retrain.comparing.comparison import Comparer
     from chalicelib.retrain.course import Course
     from chalicelib.retrain.job import Settler
@@ -70,6 +71,15 @@ class Training:
         )
         return Course(parts)
 
+    @functools.cached_property
+    def publisher(self) -> Publisher:
+        """Who makes versions serve, with the database wherever its address is from."""
+        from chalicelib.catalog import Publisher  # noqa: PLC0415 - loads onnxruntime
+
+        every = self._all
+        move = lambda _: every.dataset.follow_promotions()  # noqa: E731 - made when it is needed
+        return Publisher(every.store, every.catalog, every.database, every.now, move)
+
     def launcher(self, name: str) -> Launcher:
         """Return the launcher of that name, which need not be the one for new trainings.
 
@@ -95,7 +105,7 @@ class Training:
         every = self._all
         how_long = functools.partial(waited, every.database)
         terms = Terms.of(every.settings)
-        return Settlement(every.store, every.publisher, every.database, terms, None, how_long)
+        return Settlement(every.store, self.publisher, every.database, terms, None, how_long)
 
     @functools.cached_property
     def comparer(self) -> Comparer:

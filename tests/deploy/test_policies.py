@@ -27,6 +27,7 @@ from chalicelib import wiring
 from chalicelib.errors import Conflict
 from chalicelib.predictions.model import State
 from chalicelib.retrain.job import Terms
+from chalicelib.retrain.keys import output_key
 from chalicelib.retrain.messages import Finished, parse_report
 from chalicelib.wiring import Services
 from deploy.policies import policy
@@ -47,11 +48,12 @@ ASKED_AS = {
     "CompleteMultipartUpload": "PutObject",
 }
 # Of datasets: what one of them needs, all may.
-KEEPERS = ("api_handler", "reconcile", "update_reported_list", "work_jobs")
+KEEPERS = ("api_handler", "on_training_report", "reconcile", "update_reported_list", "work_jobs")
 FOLDERS = (
     *("uploads", "models", "pending_models", "predictions", "datasets"),
     *("quarantine", "parked", "imports", "exports", "training"),
 )
+BELOW_A_FOLDER = ("/model.yaml", "/versions/*", "/images/*", "/labels/*", "/order.json")
 PATH_PARAMETERS = ("model", "prediction_id", "export_id", "job_id")
 SERVICES = ("s3", "sqs", "dynamodb", "secretsmanager")
 
@@ -142,9 +144,16 @@ class Story:
     """Everything that the functions ever do, done once."""
 
     def __init__(
-        self, cloud: Cloud, stage: Stage, api_event: Events, photo: bytes, database_url: str
+        self,
+        cloud: Cloud,
+        stage: Stage,
+        api_event: Events,
+        photo: bytes,
+        onnx: bytes,
+        database_url: str,
     ) -> None:
         self.stage = stage
+        self._onnx = onnx
         self.did: dict[str, list[Call]] = {name: [] for name in FUNCTIONS}
         self._api_event = api_event
         self._photo = photo
@@ -387,15 +396,44 @@ class Story:
         told = {**SCHEDULED, "detail": {"TrainingJobName": "sightloop-1"}}
         assert self._call("on_training_event", told) == {"jobs": 1}
         assert len(self._sqs_records(queue)) == 1  # what SageMaker would be asked has its own test
-        finished = Finished(job_id=made.job_id, start=1, at=datetime.now(UTC))
-        self._send(queue, finished.model_dump_json())
+        finished = Finished(job_id=made.job_id, start=1, at=datetime.now(UTC)).model_dump_json()
+        self._send(queue, finished)
         assert {job.state for job in self._take_reports()} == {"launched"}
+        self._it_is_trained(made)
+        self._send(queue, finished)
+        [done] = self._take_reports()
+        assert (done.state, done.version) == ("promoted", 1), done.outcome
+        self._a_training_is_called_off()
+
+    def _a_training_is_called_off(self) -> None:
+        services = self._services()
+        terms = Terms.of(1, self.stage.settings)
+        made = services.training.jobs.create("trained", terms, "sagemaker", "ada", "test")
         token = services.secrets.read().operators["operator"]
         as_operator = {"headers": {"Authorization": f"Bearer {token}"}}
         path = "/v1/training-jobs/{job_id}/cancel"
-        assert self._ask("POST", path, **here, **as_operator)["statusCode"] == 200
-        services.training.desk.remind(made.job_id)
+        assert made
+        called_off = self._ask("POST", path, job_id=str(made.job_id), **as_operator)
+        assert called_off["statusCode"] == 200
+        assert [job.state for job in self._take_reports()] == ["cancelled"]
+        self._witness.calls.clear()
+        services.training.desk.remind(made.job_id)  # as after a launch
         self.did["on_training_report"] += self._witness.calls
+        self._take_reports()
+
+    def _it_is_trained(self, job: Any) -> None:
+        """Leave what a trainer leaves."""
+        row = {"class_id": 0, "class_name": "dent", "AP50": 0.5, "AP50-95": 0.5, "boxes": 9}
+        measured = {"mAP50": 0.5, "mAP50-95": 0.5, "per_class": [row], "validation_set_size": 1}
+        told = {**measured, "parity": {"largest_difference": 0.0, "mAP50-95": 0.5}}
+        files = {
+            "model.onnx": self._onnx,
+            "best.pt": b"weights",
+            "metrics.json": json.dumps(told).encode(),
+        }
+        for name, body in files.items():
+            place = {"Bucket": self.stage.settings.store_bucket, "Body": body}
+            self._admin("s3").put_object(Key=output_key(job.job_id, name), **place)
 
     def _take_reports(self) -> list[Any]:
         """Take what waits on the queue, and return what the jobs have become."""
@@ -492,12 +530,14 @@ def story(
     cloud: Cloud,
     api_event: Events,
     photo: bytes,
+    make_model: Callable[..., bytes],
     new_database: Callable[..., str],
     migrated: str,
 ) -> Iterator[Story]:
     before = wiring.services()
     stage = Stage(name="audit", prefix="audit", region="eu-west-1")
-    told = Story(cloud, stage, api_event, photo, new_database(template=migrated))
+    onnx = make_model(((8, 8, 24, 20, 0.9, 0),), ("dent",))
+    told = Story(cloud, stage, api_event, photo, onnx, new_database(template=migrated))
     told.tell()
     yield told
     wiring.provide(before)
@@ -582,7 +622,14 @@ def test_nothing_is_allowed_on_everything(stage: Stage, function: str) -> None:
         for resource in statement["Resource"]:
             name, star, rest = resource.partition("*")
             assert f"{stage.prefix}-{stage.name}" in name
-            assert rest in ("", "/model.yaml", "/images/*", "/labels/*", "/order.json")
+            assert rest in (
+                "",
+                "/model.yaml",
+                "/images/*",
+                "/labels/*",
+                "/order.json",
+                "/versions/*",
+            )
             assert not star or name.endswith((":", *(f"/{each}/" for each in FOLDERS)))
 
 
