@@ -19,7 +19,6 @@ from chalicelib.retrain.launchers.sagemaker import (
     SageMakerLauncher,
     job_name,
     request,
-    status_from_event,
     status_of,
 )
 from chalicelib.settings import Settings
@@ -295,39 +294,6 @@ def test_what_it_waits_for_is_told() -> None:
     }
 
     assert status_of(told) == Status("waiting", "Insufficient capacity, retrying")
-
-
-def test_an_event_says_what_became_of_which_job() -> None:
-    event = {
-        "version": "0",
-        "source": "aws.sagemaker",
-        "detail-type": "SageMaker Training Job State Change",
-        "detail": {
-            "TrainingJobName": "sightloop-dev-1",
-            "TrainingJobStatus": "Failed",
-            "SecondaryStatus": "Failed",
-            "FailureReason": "ClientError: no image",
-        },
-    }
-
-    assert status_from_event(event) == (
-        "sightloop-dev-1",
-        Status("failed", "ClientError: no image"),
-    )
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        {},
-        {"detail-type": "Scheduled Event", "detail": {"TrainingJobName": "x"}},
-        {"detail-type": "SageMaker Training Job State Change"},
-        {"detail-type": "SageMaker Training Job State Change", "detail": {}},
-        {"detail-type": "SageMaker Training Job State Change", "detail": "x"},
-    ],
-)
-def test_another_event_says_nothing(event: dict[str, Any]) -> None:
-    assert status_from_event(event) is None
 
 
 def _shape(client: Any) -> Any:

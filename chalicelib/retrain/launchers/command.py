@@ -10,6 +10,9 @@ IN_IMAGE = "/opt/sightloop/sagemaker/training"  # as the Dockerfile there has it
 ENTRY_POINT = f"{IN_IMAGE}/run_job.py"
 RENDEZVOUS_PORT = 29400
 JOIN_SECONDS = 900  # a machine may have to be bought first
+# Where torchrun goes on with the store of an earlier meeting, whoever joins later waits in vain for
+# its address (torch 2.15).
+A_STORE_EACH_TIME = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
 LAST_CALL_SECONDS = 60  # for which those that are there wait for the others
 
 
@@ -51,8 +54,9 @@ def on_each_of(nodes: int, job_id: UUID, settings: Settings, first_host: str) ->
         '--rdzv-conf="is_host=$is_host,'
         f'join_timeout={JOIN_SECONDS},last_call_timeout={LAST_CALL_SECONDS}"',
     )
-    line = f"exec torchrun {' '.join(flags)} {ENTRY_POINT} --job {job_id}"
-    return ["sh", "-c", f'[ "$JOB_COMPLETION_INDEX" = 0 ] && is_host=1 || is_host=0; {line}']
+    host = '[ "$JOB_COMPLETION_INDEX" = 0 ] && is_host=1 || is_host=0'
+    run = f"exec torchrun {' '.join(flags)} {ENTRY_POINT} --job {job_id}"
+    return ["sh", "-c", f"{host}; export {A_STORE_EACH_TIME}; {run}"]
 
 
 def variables(settings: Settings) -> dict[str, str]:

@@ -19,8 +19,6 @@ from chalicelib.retrain.launchers import Launch, Status
 from chalicelib.retrain.launchers.command import on_one_machine, until_done, variables
 from chalicelib.settings import Settings
 
-EVENT_SOURCE = "aws.sagemaker"
-EVENT_TYPE = "SageMaker Training Job State Change"
 WORK = "/opt/ml/work"  # on the volume
 ATTEMPTS = 3  # where SageMaker itself fails
 WAITING = frozenset(
@@ -125,7 +123,7 @@ def job_name(settings: Settings, job_id: UUID) -> str:
 
 
 def name_prefix(settings: Settings) -> str:
-    """Return with what the names of a stage's training jobs begin, for policies and events."""
+    """Return with what the names of a stage's training jobs begin."""
     return f"sightloop-{settings.stage}-"
 
 
@@ -196,13 +194,7 @@ def _tags(settings: Settings, job: Launch) -> list[dict[str, str]]:
 
 
 def status_of(told: Mapping[str, Any]) -> Status:
-    """Return what a description of a training job says, or the detail of an event about one.
-
-    Parameters
-    ----------
-    told : mapping
-        `describe_training_job`'s answer, or the `detail` of an EventBridge event.
-    """
+    """Return what `describe_training_job`'s answer says."""
     primary = str(told.get("TrainingJobStatus", ""))
     secondary = str(told.get("SecondaryStatus", ""))
     if primary == "Completed":
@@ -217,21 +209,6 @@ def status_of(told: Mapping[str, Any]) -> Status:
         return Status("gone", "it is being deleted")
     words = _last_message(told) or secondary
     return Status("waiting" if secondary in WAITING else "running", words)
-
-
-def status_from_event(event: Mapping[str, Any]) -> tuple[str, Status] | None:
-    """Return which job an EventBridge event is about and what it says of it.
-
-    Returns
-    -------
-    tuple of str and Status, or None
-        What the launcher calls the job; none: it is no event about a training job.
-    """
-    detail = event.get("detail")
-    if event.get("detail-type") != EVENT_TYPE or not isinstance(detail, Mapping):
-        return None
-    name = detail.get("TrainingJobName")
-    return (str(name), status_of(detail)) if name else None
 
 
 def _last_message(told: Mapping[str, Any]) -> str:
