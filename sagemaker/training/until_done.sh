@@ -12,11 +12,17 @@ trap 'asked=yes; kill -TERM "$running" 2>/dev/null' TERM
 while :; do
     "$@" &
     running=$!
+    if [ -n "$asked" ]; then
+        kill -TERM "$running" # the signal came before we knew whom to pass it on to
+    fi
     wait "$running"
     status=$?
     if [ -n "$asked" ]; then
-        wait "$running" # which the signal has cut short
-        exit
+        while kill -0 "$running" 2>/dev/null; do # the signal may have cut the wait short
+            wait "$running"
+            status=$?
+        done
+        exit "$status"
     fi
     if [ "$status" -ne 75 ] && [ "$status" -le 128 ]; then
         exit "$status"
