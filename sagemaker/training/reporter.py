@@ -7,6 +7,7 @@ queue or the store does not answer, that is logged and the training goes on.
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from chalicelib.storage import ObjectStore
 
 Told = Started | EpochDone | Finished | Stopped
 LOG_BYTES = 64 * 1024
+COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 LONGEST_REASON = 1000
 logger = logging.getLogger("sightloop.training")
 
@@ -37,8 +39,8 @@ class LogTail(logging.Handler):
         self._bytes = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
-        self.add(self.format(record))
+        """Keep a record, without its colours."""
+        self.add(COLOURS.sub("", self.format(record)))
 
     def add(self, text: str) -> None:
         """Keep some lines."""

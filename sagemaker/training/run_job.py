@@ -237,7 +237,9 @@ def _measure_alone(job: Job) -> None:
     alone = {name: value for name, value in os.environ.items() if name not in teams.VARIABLES}
     work = str(job.work.parent.resolve())
     command = [__file__, "--job", str(job.order.job_id), "--work", work, "--measure"]
-    subprocess.run([sys.executable, *command], env=alone, check=True)
+    done = subprocess.run([sys.executable, *command], env=alone, check=False)
+    if done.returncode:
+        raise RuntimeError(f"measuring ended with status {done.returncode}")
 
 
 def _upload(job: Job, places: Places) -> None:
@@ -296,7 +298,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run a job and return the exit status."""
     given = _arguments(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("sightloop").setLevel(logging.INFO)
     for name, value in ULTRALYTICS.items():
         os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, _end)
