@@ -354,9 +354,8 @@ class TrainingJobs:
 
 def _too_late(job: Job) -> str:
     if job.state == State.FINISHING:
-        return (
-            f"{job.job_id} is trained, and the gate is judging it: roll back if you do not like it"
-        )
+        words = "is trained, and the gate is judging it: roll back if you do not like it"
+        return f"{job.job_id} {words}"
     return f"{job.job_id} is over: it was {job.state}"
 
 
@@ -377,12 +376,8 @@ def _columns(terms: Terms) -> dict[str, Any]:
 
 def _metrics(report: EpochDone) -> dict[str, Any]:
     """Return what is kept of an epoch."""
-    return {
-        "losses": dict(report.losses),
-        "mAP50": report.map50,
-        "mAP50-95": report.map50_95,
-        "seconds": report.seconds,
-    }
+    measured = {"mAP50": report.map50, "mAP50-95": report.map50_95, "seconds": report.seconds}
+    return {"losses": dict(report.losses), **measured}
 
 
 def _json(value: Mapping[str, Any]) -> Json:
