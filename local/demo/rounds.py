@@ -16,6 +16,7 @@ from local.demo.photos import SENT_SEED, Photo
 from local.demo.stage import Stage
 from local.errors import LocalError
 
+TOLD_EVERY = 5  # epochs
 HEADER = (
     "round",
     "photos",
@@ -153,7 +154,7 @@ def _train(on: Stage) -> dict[str, Any]:
     if plan["decision"] == "wait" or job is None:
         raise LocalError("the planner does not train: see its reason above")
     begun = time.monotonic()
-    ended = on.follow(job["job_id"], _tell_of_job)
+    ended = on.follow(job["job_id"], _Teller())
     progress("")
     print(f"  the trainer took {time.monotonic() - begun:.0f} s for {ended['epoch']} epochs")
     print(f"  the gate: {ended['state']}. {ended['outcome']}", flush=True)
@@ -162,14 +163,26 @@ def _train(on: Stage) -> dict[str, Any]:
     return ended
 
 
-def _tell_of_job(job: dict[str, Any]) -> None:
-    left = f", {job['eta_seconds']:.0f} s to go" if job["eta_seconds"] else ""
-    quality = f", mAP50 {job['mAP50']:.2f} on its validation images" if job["mAP50"] else ""
-    progress(f"  {job['state']}: epoch {job['epoch']} of {job['epochs']}{quality}{left}")
+class _Teller:
+    """Tells how far a job is: on a terminal in one line, elsewhere every few epochs."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def __call__(self, job: dict[str, Any]) -> None:
+        """Look at a job as the API shows it."""
+        left = f", {job['eta_seconds']:.0f} s to go" if job["eta_seconds"] else ""
+        quality = f", mAP50 {job['mAP50']:.2f} on its validation images" if job["mAP50"] else ""
+        line = f"  {job['state']}: epoch {job['epoch']} of {job['epochs']}{quality}{left}"
+        if sys.stdout.isatty():
+            progress(line)
+        elif job["epoch"] >= self._told + TOLD_EVERY:
+            self._told = job["epoch"]
+            print(line, flush=True)
 
 
 def progress(told: str) -> None:
-    """Write over the last line of a terminal; elsewhere nothing, for a file keeps every line."""
+    """Write over the last line of a terminal; elsewhere do nothing: a file keeps every line."""
     if sys.stdout.isatty():
         sys.stdout.write(f"\r\033[K{told}")
         sys.stdout.flush()
