@@ -103,7 +103,7 @@ def _run(on: Stage, rounds: int) -> Path:
 def _draw(on: Stage, held_out: Sequence[Photo], weak: Measured, now: Measured) -> Path:
     """Draw the first of the photos kept apart that show something, unchosen otherwise."""
     shown = [n for n, each in enumerate(held_out) if len(each.there)][:SHOWN]
-    path = on.home / "demo" / on.model / "before-and-after.png"
+    path = on.home / f"demo/{on.model}.png"
     columns = [
         (
             f"version {each.version}: mAP50 {each.precision.map50:.3f}",

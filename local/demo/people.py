@@ -84,14 +84,26 @@ def errors(said: Boxes, there: Boxes) -> int:
     return len(said) + len(there) - 2 * right
 
 
-def honest(seen: Seen, rng: np.random.Generator) -> Boxes:
-    """Leave what is right, remove what is not there, draw what was overlooked or badly placed."""
-    noticed = seen.there.chosen(rng.random(len(seen.there)) >= OVERLOOKED)
-    right = pairs(seen.predicted, noticed, GOOD_ENOUGH)
-    kept = _chosen(seen.predicted, [row for row, _ in right])
-    missing = sorted(set(range(len(noticed))) - {column for _, column in right})
-    drawn = _chosen(noticed, missing)
-    return kept.joined(within(drawn.xyxy + rng.normal(0, UNSTEADY, drawn.xyxy.shape), drawn))
+def corrector(good_enough: float, unsteady: float) -> Answer:
+    """Return how somebody answers who means well.
+
+    They leave a predicted box that overlaps what is there by an IoU of at least ``good_enough``,
+    remove what is not there, and draw what was overlooked or badly placed; each edge they draw is
+    off by ``unsteady`` pixels (standard deviation).
+    """
+
+    def answer(seen: Seen, rng: np.random.Generator) -> Boxes:
+        noticed = seen.there.chosen(rng.random(len(seen.there)) >= OVERLOOKED)
+        right = pairs(seen.predicted, noticed, good_enough)
+        kept = _chosen(seen.predicted, [row for row, _ in right])
+        missing = sorted(set(range(len(noticed))) - {column for _, column in right})
+        drawn = _chosen(noticed, missing)
+        return kept.joined(within(drawn.xyxy + rng.normal(0, unsteady, drawn.xyxy.shape), drawn))
+
+    return answer
+
+
+honest = corrector(GOOD_ENOUGH, UNSTEADY)
 
 
 def within(xyxy: Corners, boxes: Boxes) -> Boxes:

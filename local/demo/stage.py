@@ -26,6 +26,7 @@ IMGSZ = 320  # half of the usual: four times as quick
 SCHEDULE = "plan"
 ENDED = ("promoted", "rejected", "failed", "cancelled")
 LOOK_SECONDS, LONGEST_SECONDS = 1.0, 3600.0
+OCTETS = "application/octet-stream"
 EVERYTHING = "confidence=0.001&iou=0.7&max_detections=300"  # what a precision is measured on
 PREDICTIONS = """
 SELECT prediction_id::text, image_sha256 FROM requests
@@ -81,24 +82,35 @@ class Stage:
         return self._apis[name]
 
     def begin(self) -> None:
-        """Train the first model and let it serve.
+        """Train the first model, which is the same each time and kept, and let it serve.
 
         Raises
         ------
         LocalError
             The training failed.
         """
-        folder = self.home / "demo" / self.model
+        from chalicelib.catalog.model import version_key  # noqa: PLC0415
+
+        folder = self.home / "demo/first"
+        if not (folder / "model/metrics.json").exists():
+            self._train_first(folder)
+        files = ("model.onnx", "metrics.json", "best.pt")
+        onnx, metrics, weights = ((folder / "model" / file).read_bytes() for file in files)
+        made = self._services.publisher.publish(self.model, onnx, metrics)
+        assert made.live_version
+        self._services.store.put(
+            version_key(self.model, made.live_version, "best.pt"), weights, OCTETS
+        )
+
+    def _train_first(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        log = folder / "first.log"
+        log = folder / "log.txt"
         with log.open("w", encoding="utf-8") as written:
             done = subprocess.run(
                 [self._python, FIRST, folder], stdout=written, stderr=subprocess.STDOUT, check=False
             )
         if done.returncode:
             raise LocalError(f"the first model could not be trained: see {log}")
-        onnx, metrics = (folder / "model" / file for file in ("model.onnx", "metrics.json"))
-        self._services.publisher.publish(self.model, onnx.read_bytes(), metrics.read_bytes())
 
     def plan(self) -> dict[str, Any]:
         """Let the schedule's time come, and return what the planner says of our model."""
