@@ -100,12 +100,13 @@ class Training:
         """Return who judges what trainings brought."""
         from chalicelib.labels.waited import waited  # noqa: PLC0415 - only the end needs the gate
         from chalicelib.retrain.gate import Terms  # noqa: PLC0415
+        from chalicelib.retrain.measuring import Beside  # noqa: PLC0415
         from chalicelib.retrain.settle import Settlement  # noqa: PLC0415 - loads onnxruntime
 
         every = self._all
         how_long = functools.partial(waited, every.database)
-        terms = Terms.of(every.settings)
-        return Settlement(every.store, self.publisher, every.database, terms, None, how_long)
+        terms, beside = Terms.of(every.settings), Beside(every.store)
+        return Settlement(every.store, self.publisher, every.database, terms, beside, how_long)
 
     @functools.cached_property
     def comparer(self) -> Comparer:

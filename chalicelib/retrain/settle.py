@@ -47,8 +47,8 @@ class Settlement:
     database : Database
     terms : Terms
         Of the gate.
-    measures : Measures or None
-        Of a version that began to serve while the training ran; None: such a training is rejected.
+    measures : Measures
+        Of a version that began to serve while the training ran.
     how_long : callable
         `labels.waited.waited` without the database.
     """
@@ -59,7 +59,7 @@ class Settlement:
         publisher: Publisher,
         database: Database,
         terms: Terms,
-        measures: Measures | None,
+        measures: Measures,
         how_long: HowLong,
     ) -> None:
         self._store = store
@@ -118,8 +118,6 @@ class Settlement:
 
     def _beside(self, job: Job, measured: TrainingMetrics, serving: int) -> TrainingMetrics:
         """Return the metrics with what serves now in place of what served then, if it can be."""
-        if self._measures is None:
-            return measured
         try:
             live = self._measures.measure(job, serving)
         except InvalidModel:

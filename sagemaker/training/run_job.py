@@ -218,7 +218,7 @@ def _fetch(job: Job, places: Places, checkpoints: Checkpoints) -> None:
 def measure(job: Job) -> None:
     """Export what came out, and write down how good it is, and the live version beside it."""
     from sagemaker.training import train  # noqa: PLC0415 - seconds, with torch
-    from sagemaker.training.evaluate import Photo, evaluate  # noqa: PLC0415
+    from sagemaker.training.evaluate import evaluate, photos_of  # noqa: PLC0415
 
     chosen, places, order = job.hyperparameters, job.places(), job.order
     exported = train.export(places.best, chosen)
@@ -226,7 +226,7 @@ def measure(job: Job) -> None:
     if order.base_version:
         key = version_key(order.model, order.base_version, "model.onnx")
         live = order.base_version, job.store.get(key).body
-    photos = Photo.all_of(places.data, order.class_names)
+    photos = photos_of(places.data, order.class_names)
     metrics = evaluate(exported, places.best, live, photos) | train.about(chosen, places)
     written = json.dumps(metrics, indent=2, allow_nan=False)
     (places.out / "metrics.json").write_text(f"{written}\n", encoding="utf-8")
