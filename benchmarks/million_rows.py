@@ -161,6 +161,7 @@ def _one_model(held: connection, amount: Amount, number: int) -> None:
         run(held, _written(SAMPLES, amount, number, begin, end))
         run(held, "ANALYZE samples, clusters, cluster_names")
     model = f"m{number}"
+    run(held, "SELECT pack_fingerprints(%(model)s)", model=model)
     for statement in (IMPORTED, SUBMITTED):
         run(held, statement.replace("%", "%%").replace("%%(", "%(").format(yolo=YOLO), model=model)
     run(held, CURRENT, model=model)

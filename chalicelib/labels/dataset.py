@@ -169,14 +169,19 @@ class Dataset:
     prefix_of : callable
         From a model's name to the prefix of its files: ``models/<model>``, or
         ``pending_models/<model>`` while it has no version.
+    placing : Placing, optional
     """
 
     def __init__(
-        self, database: Database, store: ObjectStore, prefix_of: Callable[[str], str]
+        self,
+        database: Database,
+        store: ObjectStore,
+        prefix_of: Callable[[str], str],
+        placing: Placing | None = None,
     ) -> None:
         self._database = database
         self._store = store
-        self._placing = Placing()
+        self._placing = placing or Placing()
         self._projection = Projection(database, store, prefix_of)
 
     def park(self, model: str, sha256: str, extension: str, image: bytes) -> str:
@@ -198,7 +203,8 @@ class Dataset:
         """
         self._placing.lock(rows, model)
         decisions = self._placing.place(rows, model, _arrivals(labels))
-        _store_samples(rows, model, labels, decisions)
+        fresh = _store_samples(rows, model, labels, decisions)
+        self._placing.pack(rows, model, fresh)
         rows.execute(FIND, (model, [each.sha256 for each in labels]))
         sample_of: dict[str, int] = dict(rows.fetchall())
         rows.execute(REPLACE, ([each.request_id for each in labels if each.request_id],))
@@ -262,8 +268,7 @@ class Dataset:
     def leaking(self, model: str) -> set[str]:
         """Return the validation images, by sha256, not to be measured on: see ``split``."""
         with self._database.transaction() as rows:
-            self._placing.lock(rows, model)
-            return self._placing.split(rows, model).leaking()
+            return self._placing.leaking(rows, model)
 
     def publish(self, limit: int) -> int:
         """Bring the files of up to so many images to what the rows say; return of how many.
@@ -304,7 +309,8 @@ def _arrivals(labels: Sequence[NewLabel]) -> list[Arrival]:
 
 def _store_samples(
     rows: cursor, model: str, labels: Sequence[NewLabel], decisions: Sequence[Decision]
-) -> None:
+) -> int:
+    """Store the images that are new, and return how many; of the others the groups."""
     fresh: dict[str, tuple[Any, ...]] = {}
     regrouped: dict[str, tuple[Any, ...]] = {}
     for label, decision in zip(labels, decisions, strict=True):
@@ -316,6 +322,7 @@ def _store_samples(
     execute_values(rows, ADD_SAMPLES, list(fresh.values()), page_size=ROWS_AT_ONCE)
     if regrouped:
         execute_values(rows, REGROUP, list(regrouped.values()), page_size=ROWS_AT_ONCE)
+    return len(fresh)
 
 
 def _sample(model: str, label: NewLabel, decision: Decision) -> tuple[Any, ...]:

@@ -42,6 +42,7 @@ FREQUENCIES = 16
 LOWEST = 3  # frequencies of a lower order say how the scene is laid out
 BITS = 250
 WORDS = 4
+PART = 3  # words that are compared first
 NEAR = 62
 BLOCK = 16384  # rows of the index at a time, so that they stay in the processor's cache
 ENOUGH = 4 * SIDE
@@ -135,11 +136,19 @@ class Index:
 
     def add(self, bits: UInt64) -> int:
         """Store one and return its number, counted from 0."""
-        if self._count == self._words.shape[1]:
-            self._words = np.concatenate([self._words, np.zeros_like(self._words)], 1)
-        self._words[:, self._count] = bits
-        self._count += 1
+        self.extend(bits)
         return self._count - 1
+
+    def extend(self, bits: UInt64) -> None:
+        """Store some, uint64 [N, 4] or [4]; their numbers follow on the last."""
+        more = np.atleast_2d(bits).T
+        count = self._count + more.shape[1]
+        if count > self._words.shape[1]:
+            grown = np.empty((WORDS, max(count, 2 * self._count)), np.uint64)
+            grown[:, : self._count] = self._words[:, : self._count]
+            self._words = grown
+        self._words[:, self._count : count] = more
+        self._count = count
 
     def near(
         self, asked: Fingerprint, start: int = 0, stop: int | None = None
@@ -154,15 +163,17 @@ class Index:
         start, stop : int, optional
             The first number to look at and the one after the last.
         """
-        end = self._count if stop is None else stop
-        found = _least(asked.shifted, self._words[:, start:end])
+        words = self._words[:, start : self._count if stop is None else stop]
+        # Where a part of the bits differs in too many, all do; hardly any unrelated picture is left.
+        likely = np.flatnonzero(_least(asked.shifted[:, :PART], words[:PART]) <= self._near)
+        found = _least(asked.shifted, words[:, likely])
         rows = np.flatnonzero(found <= self._near)
         order = np.argsort(found[rows], kind="stable")
-        return [(int(row) + start, int(found[row])) for row in rows[order]]
+        return [(int(likely[row]) + start, int(found[row])) for row in rows[order]]
 
 
 def _least(shifted: UInt64, words: UInt64) -> UInt8:
-    """Return for each column of words [4, N] the least distance to any of shifted [S, 4]."""
+    """Return for each column of words [W, N] the least distance to any of shifted [S, W]."""
     least = np.full(words.shape[1], 255, np.uint8)
     for start in range(0, words.shape[1], BLOCK):
         block = words[:, start : start + BLOCK]
@@ -170,11 +181,12 @@ def _least(shifted: UInt64, words: UInt64) -> UInt8:
         differing = np.empty(block.shape[1], np.uint64)
         counts, total = np.empty((2, block.shape[1]), np.uint8)
         for query in shifted:
-            total[:] = 0
-            for word, asked in zip(block, query, strict=True):
+            np.bitwise_xor(block[0], query[0], out=differing)
+            np.bitwise_count(differing, out=total)
+            for word, asked in zip(block[1:], query[1:], strict=True):
                 np.bitwise_xor(word, asked, out=differing)
                 np.bitwise_count(differing, out=counts)
-                total += counts
+                np.add(total, counts, out=total)
             np.minimum(best, total, out=best)
     return least
 

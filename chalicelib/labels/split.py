@@ -26,6 +26,7 @@ the order of its images does not matter, and rule 4 is only met with what was th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,9 +39,9 @@ from chalicelib.labels.fingerprint import NEAR, Fingerprint, Index, UInt64
 Side = words.Side
 Reason = Literal["known", "joined", "drawn", "joined both"]
 
-LOOKED_AHEAD = 100_000  # images that were looked at and are still to be placed
 SHARE = 0.2
 LEAST_SHARE, MOST_SHARE = 0.1, 0.3
+LONGEST_GROUP = 500  # characters; a longer one is known by its checksum
 TIME_IN_NAME = re.compile(
     r"(?<!\d)(?:19|20)\d\d[-_.]?[01]\d[-_.]?[0-3]\d"  # year, month, day
     r"[-_T. ]{0,3}[0-2]\d[-_.:]?[0-5]\d[-_.:]?[0-5]\d(?:[-_.]?\d{1,6})?(?!\d)"  # to the second
@@ -104,29 +105,18 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """What is near to an image that is to be placed soon.
+class Counts:
+    """How many images a dataset has, and how many of them are for validation."""
 
-    Attributes
-    ----------
-    seen : int
-        Among how many of those that were placed.
-    near : list[tuple[int, int]]
-        Their numbers and distances.
-    batch : frozenset[str]
-        The images that are to be placed with it.
-    among : dict[str, int]
-        The distances of those of them that are near.
-    """
-
-    seen: int
-    near: list[tuple[int, int]]
-    batch: frozenset[str]
-    among: dict[str, int]
+    images: int
+    valid: int
 
 
 class Split:
     """The sides of all images of a dataset.
+
+    Or of a part of it: what ``placing`` reads is the images that are known, the clusters of what is
+    near to the others (``gather``), and how many there are of the rest.
 
     Parameters
     ----------
@@ -137,20 +127,26 @@ class Split:
     near : int
         Bits in which fingerprints of one thing may differ. Where very many images of things that
         are hardly different come together, less keeps them from becoming one cluster.
+    counts : Counts, optional
+        Of the whole dataset, where ``members`` is a part of it.
     """
 
     def __init__(
-        self, members: Iterable[Member] = (), share: float = SHARE, near: int = NEAR
+        self,
+        members: Iterable[Member] = (),
+        share: float = SHARE,
+        near: int = NEAR,
+        counts: Counts | None = None,
     ) -> None:
         self._share = share
-        self._near = near
         self._index = Index(near)
-        self._looked: dict[str, _Looked] = {}
         self._order: list[str] = []
         self._members: dict[str, Member] = {}
         self._clusters = _Clusters()
-        self._valid = 0
+        self._images = self._valid = 0
         self.enter(members)
+        if counts:
+            self._images, self._valid = counts.images, counts.valid
 
     @property
     def members(self) -> list[Member]:
@@ -160,7 +156,7 @@ class Split:
     @property
     def share(self) -> float:
         """Part of all images that is for validation, 0..1."""
-        return self._valid / max(len(self._members), 1)
+        return self._valid / max(self._images, 1)
 
     def find(self, sha256: str) -> Member | None:
         """Return an image that was placed, None if it is unknown."""
@@ -191,25 +187,24 @@ class Split:
             else:
                 self._settle(member)
 
-    def look(self, arrivals: Sequence[Arrival]) -> None:
-        """Search for what is near to images that are to be placed soon, which takes the time.
+    def gather(self, names: Iterable[str], sides: Iterable[Side]) -> None:
+        """Make one cluster of some names, sha256 or groups, that has images on these sides."""
+        first, *others = names
+        for other in others:
+            self._clusters.join(first, other)
+        self._clusters.sides(first).update(sides)
 
-        Placing them then searches only what came since. May be called while another thread places.
-        """
-        fresh = {a.sha256: a for a in arrivals if a.sha256 not in self._members}
-        names, batch = list(fresh), Index(self._near)
-        for arrival in fresh.values():
-            batch.add(arrival.fingerprint.bits)
-        if len(self._looked) > LOOKED_AHEAD:  # of those that never were placed
-            self._looked.clear()
-        for sha256, arrival in fresh.items():
-            seen = len(self._index)
-            near = self._index.near(arrival.fingerprint, 0, seen)
-            among = {names[row]: distance for row, distance in batch.near(arrival.fingerprint)}
-            self._looked[sha256] = _Looked(seen, near, frozenset(names), among)
-
-    def place(self, arrivals: Sequence[Arrival]) -> list[Decision]:
+    def place(
+        self, arrivals: Sequence[Arrival], near: Mapping[str, Sequence[str]] | None = None
+    ) -> list[Decision]:
         """Decide for all of a batch at once; the dataset then holds its images.
+
+        Parameters
+        ----------
+        arrivals : Sequence[Arrival]
+        near : mapping, optional
+            From each new image to all that are near to it, in the batch too: nearest first, and of
+            those that are as near the oldest first. Otherwise they are searched for here.
 
         Returns
         -------
@@ -217,12 +212,14 @@ class Split:
             One for each arrival, in their order; the second of two that are the same is known.
         """
         fresh = {a.sha256: a for a in arrivals if a.sha256 not in self._members}
-        rows = {sha256: len(self._index) + n for n, sha256 in enumerate(fresh)}
         for arrival in fresh.values():
             self._enter(arrival.sha256, arrival.fingerprint.bits)
         for arrival in arrivals:
-            self._join(arrival.sha256, _groups(arrival), ())
-        joins = {sha256: self._join_near(arrival, rows) for sha256, arrival in fresh.items()}
+            self._join(arrival.sha256, groups_of(arrival), ())
+        joins = {
+            sha256: self._join_near(sha256, self._near(arrival) if near is None else near[sha256])
+            for sha256, arrival in fresh.items()
+        }
         placed = self._decide(sorted(fresh))
         for sha256, (side, _) in placed.items():
             bits = fresh[sha256].fingerprint.bits
@@ -235,32 +232,26 @@ class Split:
 
     def _join(self, sha256: str, groups: Iterable[str], near: Iterable[str]) -> None:
         for group in groups:
-            self._clusters.join(sha256, f"group {group}")
+            self._clusters.join(sha256, group_name(group))
         for other in near:
             self._clusters.join(sha256, other)
 
-    def _join_near(self, arrival: Arrival, rows: Mapping[str, int]) -> tuple[str, ...]:
-        """Join the clusters of all that is near; return those that made a difference."""
-        near = (self._order[row] for row, _ in self._near_to(arrival, rows))
-        return tuple(other for other in near if self._clusters.join(arrival.sha256, other))
+    def _near(self, arrival: Arrival) -> list[str]:
+        return [self._order[row] for row, _ in self._index.near(arrival.fingerprint)]
 
-    def _near_to(self, arrival: Arrival, rows: Mapping[str, int]) -> list[tuple[int, int]]:
-        """Return number and distance of what is near, given the numbers of those placed with it."""
-        asked, looked = arrival.fingerprint, self._looked.pop(arrival.sha256, None)
-        if looked is None or not rows.keys() <= looked.batch:
-            return self._index.near(asked)
-        since = self._index.near(asked, looked.seen, min(rows.values()))
-        with_it = [(rows[one], far) for one, far in looked.among.items() if one in rows]
-        return sorted([*looked.near, *since, *with_it], key=lambda found: (found[1], found[0]))
+    def _join_near(self, sha256: str, near: Iterable[str]) -> tuple[str, ...]:
+        """Join the clusters of all that is near; return those that made a difference."""
+        return tuple(other for other in near if self._clusters.join(sha256, other))
 
     def _settle(self, member: Member) -> None:
         self._members[member.sha256] = member
+        self._images += 1
         self._valid += member.side == "valid"
         self._clusters.sides(member.sha256).add(member.side)
 
     def _decide(self, fresh: Sequence[str]) -> dict[str, tuple[Side, Reason]]:
         """Return side and reason of each new image, given in the order of their lots."""
-        total = len(self._members) + len(fresh)
+        total = self._images + len(fresh)
         clusters = defaultdict(list)
         for sha256 in fresh:
             clusters[self._clusters.root(sha256)].append(sha256)
@@ -286,7 +277,7 @@ class Split:
     def _decision(self, arrival: Arrival, placed: dict[str, tuple[Side, Reason]]) -> Decision:
         """Write down an arrival's group, and say what became of it."""
         member = self._members[arrival.sha256]
-        groups = tuple(dict.fromkeys(member.groups + _groups(arrival)))
+        groups = tuple(dict.fromkeys(member.groups + groups_of(arrival)))
         if groups != member.groups:
             member = self._members[arrival.sha256] = replace(member, groups=groups)
         return Decision(member, placed.pop(arrival.sha256, (None, "known"))[1])
@@ -335,5 +326,17 @@ def shot_in(name: str) -> str | None:
     return found[0] if found else None
 
 
-def _groups(arrival: Arrival) -> tuple[str, ...]:
+def groups_of(arrival: Arrival) -> tuple[str, ...]:
+    """Return the groups that an arrival is said to be of."""
     return () if arrival.group is None else (arrival.group,)
+
+
+def group_name(group: str) -> str:
+    """Return what a group is called among the names of a cluster, as ``cluster_names_of`` does.
+
+    >>> group_name("tag 7")
+    'group tag 7'
+    """
+    if len(group) > LONGEST_GROUP:
+        group = hashlib.md5(group.encode(), usedforsecurity=False).hexdigest()
+    return f"group {group}"

@@ -91,6 +91,8 @@ class Dataset:
                 counted[model, side, "boxes_of", name] += 1
                 counted[model, side, "boxes_by_share", str(part)] += 1
                 counted[model, side, "boxes_by_size", size(share * width * height)] += 1
+        for model, side, n in self("SELECT model, side, count(*) FROM samples GROUP BY 1, 2"):
+            counted[model, side, "placed", ""] = n
         counted.update(self.recounted_clusters())
         return {key: n for key, n in counted.items() if n}
 
@@ -153,6 +155,7 @@ def test_a_label_is_counted_by_class_size_and_origin(rows: Dataset) -> None:
     rows.label(rows.add("a"), "0 0.5 0.5 0.02 0.02\n0 0.5 0.5 0.1 0.1\n2 0.5 0.5 0.8 0.9")
 
     assert rows.counts() == {
+        ("tags", "train", "placed", ""): 1,
         ("tags", "train", "images", ""): 1,
         ("tags", "train", "images_by_origin", "import"): 1,
         ("tags", "train", "labels", "import"): 1,
@@ -192,6 +195,7 @@ def test_an_image_without_a_label_is_not_counted(rows: Dataset) -> None:
     )
 
     assert rows.counts() == {
+        ("tags", "train", "placed", ""): 1,
         ("tags", "train", "labels", "import"): 1,
         ("tags", "train", "withdrawn", "banned"): 1,
     }
@@ -282,7 +286,7 @@ def test_images_that_join_or_share_a_group_are_one_cluster(rows: Dataset) -> Non
 
 def test_one_may_join_another_that_comes_after_it(rows: Dataset) -> None:
     rows.add("a", joins=("b",))
-    assert rows.counts() == {}
+    assert rows.counts() == {("tags", "train", "placed", ""): 1}
 
     rows.add("b", "valid")
     assert rows.counts() == rows.recount()

@@ -121,6 +121,19 @@ def test_the_index_finds_what_comparing_one_by_one_finds() -> None:
     assert index.near(asked) == [(17, 0), (1234, 0), (2500, 4)]
 
 
+@pytest.mark.parametrize("word", range(4))
+def test_bits_count_wherever_they_differ(word: int) -> None:
+    nothing = np.zeros((1, 4), np.uint64)
+    far, near = np.zeros((2, 4), np.uint64)
+    far[word] = near[word] = 2**31 - 1
+    far[(word + 1) % 4] = 2**32 - 1
+    near[(word + 1) % 4] = 2**31 - 1
+    index = Index()
+    index.extend(np.stack([far, near]))
+
+    assert index.near(Fingerprint(nothing[0], nothing)) == [(1, NEAR)]
+
+
 def test_distances_are_counted_over_all_words() -> None:
     nothing = np.zeros((1, 4), np.uint64)
     asked = Fingerprint(nothing[0], nothing)

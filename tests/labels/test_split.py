@@ -10,14 +10,12 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 import chalicelib.labels.split
 from benchmarks.split import SAME_TAG, chained, correlations
 from chalicelib.labels.fingerprint import Fingerprint
-from chalicelib.labels.split import Arrival, Decision, Split, shot_in
+from chalicelib.labels.split import Arrival, Split, shot_in
 
 TagPhotos = list  # of conftest.TagPhoto, which tests cannot import
 ORDERS = range(8)
@@ -182,27 +180,6 @@ def test_a_split_is_the_same_after_it_was_stored_and_read() -> None:
     assert [d.member.side for d in restored.place(more)] == [
         d.member.side for d in split.place(more)
     ]
-
-
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(st.data())
-def test_looking_ahead_changes_no_decision(data: st.DataObject) -> None:
-    """Whatever is placed between looking and placing, and however the looks were cut."""
-    images = st.integers(0, 25).map(lambda n: arrival(f"{n}", seen(n // 5, *range(20 * (n % 5)))))
-    batches = data.draw(st.lists(st.lists(images, max_size=6), min_size=1, max_size=6))
-    plain, ahead = Split(), Split()
-    for batch in batches:
-        for looked in data.draw(st.lists(st.sampled_from(batches), max_size=2)):
-            ahead.look(looked[data.draw(st.integers(0, 3)) :])
-        decided = [split.place(batch) for split in (plain, ahead)]
-
-        assert [_told(decision) for decision in decided[1]] == [_told(d) for d in decided[0]]
-    assert ahead.leaking() == plain.leaking()
-
-
-def _told(decision: Decision) -> tuple[object, ...]:
-    member = decision.member
-    return member.sha256, member.side, member.groups, member.joins, decision.reason
 
 
 def test_an_unknown_image_has_no_side() -> None:
