@@ -159,7 +159,7 @@ class Bench:
         return json.loads(answer.body)
 
     def forget(self) -> None:
-        """Make the services anew, so that they know of datasets what a process knows at its start."""
+        """Make anew what knows of datasets, to know what a process knows at its start."""
         for name in ("dataset", "submissions"):
             self.services.__dict__.pop(name, None)
 

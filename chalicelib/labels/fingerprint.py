@@ -164,7 +164,7 @@ class Index:
             The first number to look at and the one after the last.
         """
         words = self._words[:, start : self._count if stop is None else stop]
-        # Where a part of the bits differs in too many, all do; hardly any unrelated picture is left.
+        # Where a part of the bits differs in too many, all do: hardly an unrelated picture is left.
         likely = np.flatnonzero(_least(asked.shifted[:, :PART], words[:PART]) <= self._near)
         found = _least(asked.shifted, words[:, likely])
         rows = np.flatnonzero(found <= self._near)

@@ -42,7 +42,7 @@ AFTER_COMMIT = {
     "the image looked for": "s3.HeadObject:1",
     "the image copied": "s3.CopyObject:1",
 }
-STATEMENTS = range(1, 23)  # of all transactions of one submission, and of making its files
+STATEMENTS = range(1, 27)  # of all transactions of one submission, and of making its files
 
 
 @contextmanager
