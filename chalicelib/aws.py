@@ -18,7 +18,7 @@ from chalicelib.errors import (
     Unavailable,
 )
 
-MISSING_OBJECT = frozenset({"404", "NoSuchKey", "NotFound"})
+MISSING_OBJECT = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchUpload"})
 MISSING_RESOURCE = frozenset(
     {
         "NoSuchBucket",
@@ -27,7 +27,9 @@ MISSING_RESOURCE = frozenset(
         "QueueDoesNotExist",
     }
 )
-CHANGED_MEANWHILE = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
+CHANGED_MEANWHILE = frozenset(
+    {"412", "PreconditionFailed", "ConditionalRequestConflict", "InvalidPart"}
+)
 REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException", "InvalidAccessKeyId"})
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -16,7 +16,6 @@ from chalicelib.aws import translated
 from chalicelib.errors import Conflict, ObjectNotFound, StorageUnavailable
 
 NOT_MODIFIED = "304"
-PART_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -45,49 +44,6 @@ class PresignedPost:
 
     url: str
     fields: Mapping[str, str]
-
-
-class PartWriter:
-    """A stream into an object that is sent in parts, so that no more than one is held.
-
-    Parameters
-    ----------
-    s3 : botocore S3 client
-    upload : mapping
-        Bucket, key and id of the upload.
-    part_bytes : int
-        Of each part but the last; S3 takes 10,000 of them, of 5 MiB at least.
-    """
-
-    def __init__(self, s3: Any, upload: Mapping[str, str], part_bytes: int = PART_BYTES) -> None:
-        self._s3, self.upload, self._part_bytes = s3, upload, part_bytes
-        self._held = bytearray()
-        self._parts: list[dict[str, Any]] = []
-
-    def write(self, content: bytes) -> int:
-        """Take some bytes, and send what makes up a part."""
-        self._held += content
-        while len(self._held) >= self._part_bytes:
-            self._send(bytes(self._held[: self._part_bytes]))
-            del self._held[: self._part_bytes]
-        return len(content)
-
-    def flush(self) -> None:
-        """Do nothing: a part cannot be sent before it is full."""
-
-    def complete(self) -> None:
-        """Send what is left, and make the object of the parts."""
-        if self._held or not self._parts:
-            self._send(bytes(self._held))
-        with translated(StorageUnavailable, f"writing {self.upload['Key']}"):
-            parts = {"Parts": self._parts}
-            self._s3.complete_multipart_upload(**self.upload, MultipartUpload=parts)
-
-    def _send(self, part: bytes) -> None:
-        number = len(self._parts) + 1
-        with translated(StorageUnavailable, f"writing {self.upload['Key']}"):
-            sent = self._s3.upload_part(**self.upload, PartNumber=number, Body=part)
-        self._parts.append({"ETag": sent["ETag"], "PartNumber": number})
 
 
 class ObjectStore:
@@ -165,25 +121,56 @@ class ObjectStore:
         """Write an object whole; readers see the old one or the new one, never half."""
         self._write(key, body, content_type, metadata)
 
-    @contextmanager
-    def writer(self, key: str, content_type: str) -> Iterator[PartWriter]:
-        """Give a stream into an object, which is there when the block ends, and not if it raises.
+    def begin_parts(self, key: str, content_type: str) -> str:
+        """Begin an object that is sent in parts; return the id by which they belong together.
+
+        It is there once it is completed; what is not within a day is cleared away.
+        """
+        with translated(StorageUnavailable, f"writing {key}"):
+            begun = self._s3.create_multipart_upload(
+                Bucket=self.bucket, Key=key, ContentType=content_type
+            )
+        return str(begun["UploadId"])
+
+    def put_part(self, key: str, upload_id: str, number: int, part: bytes) -> str:
+        """Send one of up to 10,000 parts, counted from 1, over one that was sent; return its ETag.
+
+        All but the last have at least 5 MiB.
 
         Raises
         ------
-        StorageUnavailable
+        ObjectNotFound
+            There is no such upload any more.
         """
-        place = {"Bucket": self.bucket, "Key": key}
+        with translated(StorageUnavailable, f"writing part {number} of {key}"):
+            sent = self._s3.upload_part(
+                Bucket=self.bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=part
+            )
+        return str(sent["ETag"]).strip('"')
+
+    def complete_parts(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        """Make the object of its parts, given by their ETags.
+
+        Raises
+        ------
+        ObjectNotFound
+            There is no such upload any more.
+        Conflict
+            A part has another ETag by now.
+        """
+        parts = [{"ETag": f'"{etag}"', "PartNumber": n} for n, etag in enumerate(etags, 1)]
         with translated(StorageUnavailable, f"writing {key}"):
-            begun = self._s3.create_multipart_upload(**place, ContentType=content_type)
-        stream = PartWriter(self._s3, {**place, "UploadId": begun["UploadId"]})
-        try:
-            yield stream
-            stream.complete()
-        except BaseException:
-            with translated(StorageUnavailable, f"giving up {key}"):
-                self._s3.abort_multipart_upload(**stream.upload)
-            raise
+            self._s3.complete_multipart_upload(
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": parts},
+            )
+
+    def give_up_parts(self, key: str, upload_id: str) -> None:
+        """Clear away parts that will not become an object; those that are gone are no error."""
+        with suppress(ObjectNotFound), translated(StorageUnavailable, f"giving up {key}"):
+            self._s3.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload_id)
 
     def put_over(
         self,

@@ -201,7 +201,7 @@ class Services:
 
         buckets, jobs = Buckets(self.uploads, self.store), self.queue(self.settings.jobs_queue)
         names = self.pending_models.class_names
-        return worker_over(self.database, buckets, self.dataset, names, jobs, self.now)
+        return worker_over(self.database, buckets, self.dataset, names, jobs)
 
     @functools.cached_property
     def inference(self) -> Inference:

@@ -102,7 +102,11 @@ def _work_jobs(stage: Stage) -> list[Statement]:
         _write_objects(stage, "KeepWhatWasChecked", store, IMPORTS),
         _write_objects(stage, "WriteExports", store, EXPORTS),
         _read_objects(stage, "WeighExports", store, EXPORTS),
+        _list_keys(stage, "TellMissingExports", store, EXPORTS),
         _allow("GiveUpExports", ["s3:AbortMultipartUpload"], [stage.bucket_arn(store, EXPORTS)]),
+        _read_objects(stage, "ReadDatasets", store, DATASETS),
+        _list_keys(stage, "TellMissingDatasets", store, DATASETS),
+        _write_objects(stage, "WriteDatasets", store, DATASETS),
         *_keep_datasets(stage),
         _read_secret(stage),
     ]

@@ -30,7 +30,7 @@ from chalicelib.errors import InvalidManifest
 from chalicelib.labels.words import Side
 
 FORMAT = "sightloop-dataset/1"
-LEVEL = 6
+LEVEL = 2  # a third faster than 6, and 7 % larger
 LONGEST_LINE = 8 * 1024 * 1024
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import requests
 
+from chalicelib.labels.transfers.records import JobMessage, Kind, State
+from chalicelib.labels.transfers.table import Transfers
 from sagemaker.training.fetch_dataset import fetch
 
 Caller = Callable[..., Any]
@@ -250,6 +252,62 @@ def test_the_same_content_is_the_same_version(
     assert [each["sha256"] for each in listed] == [other.json["sha256"], first.json["sha256"]]
     shown = gateway("GET", f"{dataset.path}/datasets/{first.json['sha256']}", **as_operator).json
     assert shown["revision"] == first.json["revision"]
+
+
+def test_a_version_of_a_large_dataset_is_written_down_by_a_worker(
+    gateway: Caller,
+    stack: Any,
+    dataset: Dataset,
+    as_operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chalicelib.labels.datasets.routes.CUT_AT_ONCE", 1)
+    for name in "ab":
+        dataset.add(name, BOX)
+    asked = gateway("POST", f"{dataset.path}/datasets", **as_operator)
+    assert (asked.status, asked.json["state"], asked.headers["retry-after"]) == (202, "queued", "2")
+    path = f"/v1/cuts/{asked.json['cut_id']}"
+    assert asked.headers["location"] == asked.json["links"]["self"] == f"/api{path}"
+
+    message = JobMessage(kind=Kind.CUT, id=asked.json["cut_id"])
+    for _ in range(2):  # the second delivery finds nothing to do
+        stack.services.transfer_worker.work(message, lambda: 900)
+
+    shown = gateway("GET", path, **as_operator)
+    assert (shown.status, shown.json["state"], shown.json["is_new"]) == (200, "done", True)
+    assert "retry-after" not in shown.headers
+    named = shown.json["links"]["version"].removeprefix("/api")
+    version = gateway("GET", named, **as_operator).json
+    assert (version["sha256"], version["training"]) == (shown.json["sha256"], 2)
+    assert len(gzip.decompress(read(version["links"]["manifest"])).splitlines()) == 3
+
+
+def test_a_cut_whose_worker_died_is_done_by_the_next(
+    gateway: Caller,
+    stack: Any,
+    dataset: Dataset,
+    as_operator: Operator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chalicelib.labels.datasets.routes.CUT_AT_ONCE", 0)
+    dataset.add("a", BOX)
+    asked = gateway("POST", f"{dataset.path}/datasets", **as_operator).json
+    table = Transfers(stack.services.database, lease_seconds=0)
+    held = table.take(asked["cut_id"])
+    table.save(held, state=State.BUILDING)  # and there it dies
+    message = JobMessage(kind=Kind.CUT, id=asked["cut_id"])
+
+    stack.services.transfer_worker.work(message, lambda: 900)
+
+    assert gateway("GET", f"/v1/cuts/{asked['cut_id']}", **as_operator).json["state"] == "done"
+    listed = gateway("GET", f"{dataset.path}/datasets", **as_operator).json["versions"]
+    assert [each["training"] for each in listed] == [1]
+
+
+def test_a_cut_is_for_operators(gateway: Caller, as_operator: Operator) -> None:
+    path = f"/v1/cuts/{uuid.uuid4()}"
+    assert gateway("GET", path).status == 401
+    assert gateway("GET", path, **as_operator).status == 404
 
 
 def test_a_version_whose_file_was_lost_is_written_again(

@@ -59,6 +59,7 @@ def known(
         "import_id": gateway("POST", "/v1/pending-models/pending/imports", b"{}", **told),
         "export_id": gateway("POST", "/v1/models/pending/exports", asked, **told),
     }
+    cut = stack.services.transfers.ask_for_cut("pending", "operator:operator")
     image, version = "0" * 64, gateway("POST", "/v1/models/scratch/datasets", **as_operator)
     with stack.services.database.transaction() as rows:
         rows.execute(ADD_IMAGE, (image,))
@@ -73,6 +74,7 @@ def known(
         "sha256": image,
         "version": version.json["sha256"],
         "job_id": _training(stack),
+        "cut_id": cut.transfer_id,
         **_waiting(stack, make_picture()),
     }
 

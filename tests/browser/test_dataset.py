@@ -230,6 +230,30 @@ def test_an_operator_writes_down_a_version(opened: Any) -> None:
     expect(page.locator("#cut-told")).to_have_text(f"It is called {'c' * 64}.")
 
 
+def test_a_large_version_is_waited_for(opened: Any) -> None:
+    page = opened(operator=True)
+    page.clock.install()
+    told = {"cut_id": "6f0c1a52", "state": "queued", "problem": None}
+    answers = iter([{**told, "state": "building"}, {**told, "state": "done", "sha256": "c" * 64}])
+    page.route(
+        re.compile("/datasets$"),
+        lambda route: (
+            route.fulfill(status=202, json=told)
+            if route.request.method == "POST"
+            else route.fallback()
+        ),
+    )
+    page.route("**/v1/cuts/6f0c1a52", lambda route: route.fulfill(json=next(answers)))
+    page.get_by_role("button", name="Write down a version").click()
+    said = page.locator("#cut-told")
+
+    expect(said).to_have_text("Waiting for a worker …")
+    page.clock.run_for(2000)
+    expect(said).to_have_text("Writing …")
+    page.clock.run_for(2000)
+    expect(said).to_have_text(f"It is called {'c' * 64}.")
+
+
 def test_a_token_that_is_not_good_is_told(opened: Any, visit: Any) -> None:
     page = opened(operator=True)
     refused = {"title": "Unauthorized", "detail": "the token is not good", "status": 401}

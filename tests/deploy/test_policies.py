@@ -258,6 +258,9 @@ class Story:
             self._zip_comes(f"/v1/{path}/{{model}}/imports", model, told)
         self._zip_comes("/v1/models/{model}/imports", "scratch", told, is_gone=True)
         assert self._zip_goes(told)["state"] == "done"
+        assert self._services().transfers.ask_for_cut("tags", "ada").kind == "cut"
+        self._work_jobs()
+        assert self._services().dataset_versions.newest("tags", 1)
         store = self._services().store
         for key in [*store.keys("pending_models/tags/images/")]:
             store.delete(key)

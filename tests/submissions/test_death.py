@@ -158,6 +158,7 @@ def test_who_dies_after_it_is_finished_by_the_next_run(
     assert stage.submit(prediction).change == "same"
 
 
+@pytest.mark.timeout(900)  # a process for each statement
 def test_at_whichever_statement_somebody_dies_it_is_all_or_nothing(
     stage: Desk, endpoint: str
 ) -> None:

@@ -15,11 +15,14 @@ from chalicelib.errors import (
     ImageNotFound,
     ModelNotFound,
     ModelUnavailable,
+    NotFound,
+    QueueUnavailable,
     StorageUnavailable,
 )
 from chalicelib.labels.datasets.shown import (
     ClusterAnswer,
     ClusterPage,
+    CutAnswer,
     DatasetAnswer,
     HistoryAnswer,
     ImageAnswer,
@@ -31,6 +34,8 @@ from chalicelib.labels.datasets.shown import (
     VersionLinks,
     VersionList,
 )
+from chalicelib.labels.transfers.polling import ASK_AGAIN_SECONDS, AWAITED, TransferId
+from chalicelib.labels.transfers.records import Kind
 from chalicelib.web.api import Api, Media, json_response
 from chalicelib.web.identity import operator
 from chalicelib.wiring import services
@@ -38,11 +43,13 @@ from chalicelib.wiring import services
 if TYPE_CHECKING:
     from chalicelib.labels.datasets.images import DatasetImage
     from chalicelib.labels.datasets.versions import DatasetVersion
+    from chalicelib.labels.transfers.records import Transfer
 
 api = Api(__name__, tag="datasets")
 
 LINK_SECONDS = 900
 NEWEST_VERSIONS = 100
+CUT_AT_ONCE = 5_000  # images; so many take about a tenth of a second
 LAST_ID = 2**63 - 1
 Sha256 = Annotated[
     str,
@@ -160,19 +167,42 @@ def list_dataset_clusters(model: ModelName, query: ClusterQuery) -> ClusterPage:
     {
         201: Media({"application/json": VersionAnswer}, headers={"Location": "its path"}),
         200: Media({"application/json": VersionAnswer}, "there is one of the same content"),
+        202: Media(
+            {"application/json": CutAnswer},
+            "it is large, and is being written down",
+            headers={"Location": "where to ask how far it is", **AWAITED},
+        ),
     },
-    errors=UNANSWERED,
+    errors=(*UNANSWERED, QueueUnavailable),
     operators_only=True,
 )
 def cut_dataset(model: ModelName) -> Response:
-    """Name the dataset as it is at this moment: the same content has the same name for ever."""
+    """Name the dataset as it is at this moment: the same content has the same name for ever.
+
+    One of over 5,000 images is written down by a worker; ask `Location` how far it is.
+    """
     found = _model(model)
     by = operator(api.request)
+    if services().dataset_versions.images(model) > CUT_AT_ONCE:
+        return _cut(services().transfers.ask_for_cut(model, by), 202)
     version, is_new = services().dataset_versions.cut(model, found.class_names, by)
     told = _version(version)
     answer = json_response(told, 201 if is_new else 200)
     answer.headers["Location"] = told.links.self
     return answer
+
+
+@api.route(
+    "GET",
+    "/v1/cuts/{cut_id}",
+    "Show how far a version is that is being written down",
+    {200: Media({"application/json": CutAnswer}, headers=AWAITED)},
+    errors=(NotFound, DatabaseUnavailable),
+    operators_only=True,
+)
+def show_cut(cut_id: TransferId) -> Response:
+    """Return the state of a version that is being written down and, once it is, where it is."""
+    return _cut(services().transfers.find(cut_id, Kind.CUT), 200)
 
 
 @api.route(
@@ -226,6 +256,16 @@ def _version(version: DatasetVersion) -> VersionAnswer:
         manifest=services().dataset_versions.link(version),
     )
     return VersionAnswer.of(version, links)
+
+
+def _cut(cut: Transfer, status: int) -> Response:
+    told = CutAnswer.of(cut, _base())
+    answer = json_response(told, status)
+    if status == 202:
+        answer.headers["Location"] = told.links.self
+    if not cut.is_over:
+        answer.headers["Retry-After"] = ASK_AGAIN_SECONDS
+    return answer
 
 
 def _base() -> str:

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from chalicelib.labels.datasets.facts import Facts, SideFacts
 from chalicelib.labels.datasets.images import Cluster, DatasetImage, PastLabel, Why
 from chalicelib.labels.datasets.versions import DatasetVersion
+from chalicelib.labels.transfers.records import Transfer
 
 SideName = Literal["train", "valid"]
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -269,6 +270,43 @@ class VersionAnswer(BaseModel):
         told: Mapping[str, object] = vars(version)
         return cls.model_validate(
             {**told, "training": version.train, "validation": version.valid, "links": links}
+        )
+
+
+class CutLinks(BaseModel):
+    """Where to go on."""
+
+    self: str
+    version: str | None = Field(description="what was written down, once done")
+
+
+class CutAnswer(BaseModel):
+    """A version that is being written down."""
+
+    cut_id: str
+    model: str
+    state: Literal["queued", "building", "done", "failed"]
+    sha256: str | None = Field(description="the version's name, once done")
+    is_new: bool | None = Field(description="whether no version of the same content was there")
+    problem: str | None = Field(description="why it failed")
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    links: CutLinks
+
+    @classmethod
+    def of(cls, cut: Transfer, base: str) -> Self:
+        """Show how far a cut is; paths follow on the base."""
+        sha256 = cut.found.get("sha256")
+        version = f"{base}/v1/models/{cut.model}/datasets/{sha256}" if sha256 else None
+        fields = ("model", "state", "problem", "created_at", "updated_at")
+        return cls.model_validate(
+            {
+                "sha256": sha256,
+                "is_new": cut.found.get("is_new"),
+                **{name: getattr(cut, name) for name in fields},
+                "cut_id": cut.transfer_id,
+                "links": CutLinks(self=f"{base}/v1/cuts/{cut.transfer_id}", version=version),
+            }
         )
 
 

@@ -20,6 +20,9 @@ IN_MEMORY = 8 * 1024 * 1024
 ROWS_AT_ONCE = 5_000
 LINK_SECONDS = 900
 
+SIZE = """
+SELECT coalesce(sum(n), 0)::bigint FROM dataset_counts WHERE model = %(model)s AND fact = 'images'
+"""
 ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 REVISION = "SELECT revision FROM datasets WHERE model = %(model)s"
 IMAGES = """
@@ -134,6 +137,11 @@ class DatasetVersions:
         """
         found = self._all(REVISION, model=model)
         return int(found[0][0]) if found else 0
+
+    def images(self, model: str) -> int:
+        """Return how many images a version would have if it were cut now."""
+        [(count,)] = self._all(SIZE, model=model)
+        return int(count)
 
     def one(self, model: str, sha256: str) -> DatasetVersion:
         """Return one version.

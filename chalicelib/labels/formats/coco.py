@@ -7,7 +7,7 @@ any, in any order. An image without annotations is a valid negative.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -52,22 +52,45 @@ def write_coco(labels: LabelSet, _writing: Writing | None = None) -> dict[str, b
     """
     files: dict[str, bytes] = {}
     for split, pairs in labels.by_split().items():
-        document = {
-            "info": {"description": f"{split}: boxes in pixels of the upright image"},
-            "images": [_image(number, image) for number, (image, _) in enumerate(pairs, 1)],
-            "categories": [
-                {"id": number, "name": name, "supercategory": ""}
-                for number, name in enumerate(labels.class_names, 1)
-            ],
-            "annotations": _numbered(
-                chain.from_iterable(
-                    _annotations(number, boxes) for number, (_, boxes) in enumerate(pairs, 1)
-                )
-            ),
-        }
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-        put(files, f"annotations/{split}.json", text + "\n")
+        before, between, after = document_frame(split, labels.class_names)
+        images = image_rows([image for image, _ in pairs], 1)
+        boxes = annotation_rows([boxes for _, boxes in pairs], 1, 1)
+        text = f"{before}{images}{between}{boxes}{after}"
+        put(files, f"annotations/{split}.json", text)
     return files
+
+
+def document_frame(split: str, class_names: Sequence[str]) -> tuple[str, str, str]:
+    """Return what comes before a document's images, between them and its boxes, and at its end."""
+    info = {"description": f"{split}: boxes in pixels of the upright image"}
+    categories = [
+        {"id": number, "name": name, "supercategory": ""}
+        for number, name in enumerate(class_names, 1)
+    ]
+    before = f'{{"info": {_text(info)}, "images": ['
+    return before, f'], "categories": {_text(categories)}, "annotations": [', "]}\n"
+
+
+def image_rows(images: Sequence[ImageLabels], first: int) -> str:
+    """Return images of a document, the first of which has that id, with commas in between."""
+    return ", ".join(_text(_image(number, image)) for number, image in enumerate(images, first))
+
+
+def annotation_rows(boxes: Sequence[Detections], first: int, first_box: int) -> str:
+    """Return the boxes of images as those of a document, with commas in between.
+
+    Parameters
+    ----------
+    first, first_box : int
+        The ids of the first image and of the first box.
+    """
+    of_images = (_annotations(number, found) for number, found in enumerate(boxes, first))
+    rows = enumerate(chain.from_iterable(of_images), first_box)
+    return ", ".join(_text({"id": number} | row) for number, row in rows)
+
+
+def _text(content: object) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
 
 
 def _image(number: int, image: ImageLabels) -> dict[str, Any]:
@@ -88,10 +111,6 @@ def _annotations(image_id: int, boxes: Detections) -> list[dict[str, Any]]:
         }
         for class_id, (x1, y1, x2, y2) in rows
     ]
-
-
-def _numbered(annotations: chain[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"id": number} | annotation for number, annotation in enumerate(annotations, 1)]
 
 
 def _parts(text: str) -> dict[str, list[Any]]:

@@ -8,7 +8,7 @@ An image and its label file have one path but for the suffix and the folder ``im
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -83,9 +83,19 @@ def write_yolo(labels: LabelSet, _writing: Writing | None = None) -> dict[str, b
         sets.setdefault(KEYS[split], []).append(f"images/{split}")
         for image, boxes in pairs:
             put(files, f"labels/{split}/{path_of(image.name).with_suffix('.txt')}", boxes.to_yolo())
-    described = {**sets, "nc": len(labels.class_names), "names": list(labels.class_names)}
-    put(files, NAMES_FILES[0], yaml.safe_dump(described, allow_unicode=True, sort_keys=False))
+    put(files, NAMES_FILES[0], _described(labels.class_names, sets))
     return files
+
+
+def data_file(class_names: Sequence[str], splits: Iterable[Split]) -> tuple[str, str]:
+    """Return name and text of the file that says what the classes are and where the images lie."""
+    sets = {KEYS[split]: [f"images/{split}"] for split in splits}
+    return NAMES_FILES[0], _described(class_names, sets)
+
+
+def _described(class_names: Sequence[str], sets: Mapping[str, Sequence[str]]) -> str:
+    described = {**sets, "nc": len(class_names), "names": list(class_names)}
+    return str(yaml.safe_dump(described, allow_unicode=True, sort_keys=False))
 
 
 def image_path(image: ImageLabels) -> str:

@@ -92,7 +92,14 @@ class TransferDesk:
 
     def ask_for_export(self, model: str, user: str, asked: Mapping[str, Any]) -> Transfer:
         """Make an export that waits for a worker."""
-        made = self._table.create(Kind.EXPORT, model, user, asked)
+        return self._ask(Kind.EXPORT, model, user, asked)
+
+    def ask_for_cut(self, model: str, user: str) -> Transfer:
+        """Have a version of a dataset written down by a worker."""
+        return self._ask(Kind.CUT, model, user, {})
+
+    def _ask(self, kind: Kind, model: str, user: str, asked: Mapping[str, Any]) -> Transfer:
+        made = self._table.create(kind, model, user, asked)
         self._send(made)
         return made
 

@@ -1,4 +1,4 @@
-"""What an import or export is, and how far it is: pure values."""
+"""What an import, export or cut is, and how far it is: pure values."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Kind(StrEnum):
 
     IMPORT = "import"
     EXPORT = "export"
+    CUT = "cut"
 
 
 class State(StrEnum):
-    """Where a transfer stands. An import goes down the list; an export has four of them."""
+    """Where a transfer stands. An import goes down the list; the others have four of them."""
 
     WAITING = "waiting"
     QUEUED = "queued"
@@ -44,7 +45,7 @@ OVER = (State.FAULTY, State.DONE, State.FAILED)
 
 @dataclass(frozen=True)
 class Transfer:
-    """One import or export.
+    """One import, export, or cut of a version.
 
     Attributes
     ----------
@@ -135,6 +136,11 @@ def id_in(key: str) -> str | None:
 def staged(import_id: str, name: str) -> str:
     """Return the key in the store bucket of what an import keeps while it is under way."""
     return f"{STAGED}{import_id}/{name}"
+
+
+def directory_key(transfer: Transfer, part: int, etag: str) -> str:
+    """Return the key of what an export's ZIP will say of the files of one of its parts."""
+    return f"{EXPORTS}{transfer.transfer_id}/directory/{part:05}-{etag}"
 
 
 def export_key(transfer: Transfer) -> str:

@@ -17,6 +17,7 @@ from chalicelib.errors import (
     QueueUnavailable,
     StorageUnavailable,
 )
+from chalicelib.labels.transfers.polling import ASK_AGAIN_SECONDS, AWAITED, TransferId
 from chalicelib.labels.transfers.records import Kind, State
 from chalicelib.web.api import Api, Media, json_response
 from chalicelib.web.identity import caller
@@ -29,17 +30,7 @@ if TYPE_CHECKING:
 api = Api(__name__, tag="datasets")
 
 Format = Literal["yolo", "coco", "voc", "ground-truth", "csv"]
-TransferId = Annotated[
-    str,
-    Field(
-        description="as the answer to the request for it said",
-        examples=["6f0c1a52-6f7e-4d5e-9a57-2d0f3c1b7a11"],
-        json_schema_extra={"format": "uuid"},
-    ),
-]
-ASK_AGAIN_SECONDS = "2"
 OPERATOR = "operator:"
-AWAITED = {"Retry-After": "seconds after which to ask again, until it is over"}
 
 
 class ImportRequest(BaseModel):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 
 from chalicelib.database import Database
 from chalicelib.errors import SightloopError
 from chalicelib.labels.dataset import Dataset
+from chalicelib.labels.datasets.versions import DatasetVersions
+from chalicelib.labels.transfers.cutter import Cutter
 from chalicelib.labels.transfers.exporter import Exporter
 from chalicelib.labels.transfers.importer import Buckets, ClassNamesOf, Importer
 from chalicelib.labels.transfers.records import JobMessage, Kind, State, Transfer
@@ -29,13 +30,13 @@ def worker_over(
     dataset: Dataset,
     class_names_of: ClassNamesOf,
     jobs: Queue,
-    now: Callable[[], datetime],
 ) -> TransferWorker:
-    """Return a worker for imports and exports alike; the parameters are those of the two."""
+    """Return a worker for all kinds of transfers; the parameters are those of their workers."""
     table = Transfers(database)
     importer = Importer(table, database, buckets, dataset, class_names_of)
-    exporter = Exporter(table, database, buckets.store, class_names_of, now)
-    steps = {Kind.IMPORT: importer.step, Kind.EXPORT: exporter.step}
+    exporter = Exporter(table, database, buckets.store, class_names_of)
+    cutter = Cutter(table, DatasetVersions(database, buckets.store), class_names_of)
+    steps = {Kind.IMPORT: importer.step, Kind.EXPORT: exporter.step, Kind.CUT: cutter.step}
     return TransferWorker(table, jobs, steps)
 
 
@@ -91,7 +92,7 @@ class TransferWorker:
                 raise
             except Exception as error:  # noqa: BLE001 - the process's edge: each is an attempt
                 return self._failed(held, error)
-            if (held.state, held.done, held.total) == (before.state, before.done, before.total):
+            if _how_far(held) == _how_far(before):
                 return self._stuck(held)
         if not held.is_over:
             return self._later(held, 0)
@@ -124,3 +125,7 @@ class TransferWorker:
     def _give_up(self, held: Transfer, problem: str) -> Transfer:
         metrics.add_metric("TransfersFailed", MetricUnit.Count, 1)
         return self._table.save(held, state=State.FAILED, problem=problem)
+
+
+def _how_far(held: Transfer) -> tuple[object, ...]:
+    return held.state, held.done, held.total, held.found

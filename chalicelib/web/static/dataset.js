@@ -9,6 +9,8 @@ import { counted } from './words.js';
 
 const byId = (id) => document.getElementById(id);
 const gallery = new Gallery();
+/** How long to wait before a worker is asked again how far it is. */
+const ASK_AGAIN_MS = 2000;
 
 /** Do what may fail, and say so where it does. */
 async function run(act) {
@@ -64,11 +66,23 @@ async function listVersions() {
     make('a', { href: version.links.manifest }, 'Manifest'))));
 }
 
+/** Wait until a large version is written down, which a worker does. */
+async function written(told) {
+  let version = told;
+  while (version.cut_id && version.state !== 'done') {
+    if (version.state === 'failed') throw new Error(version.problem);
+    byId('cut-told').textContent = version.state === 'queued' ? 'Waiting for a worker …' : 'Writing …';
+    await new Promise((resolve) => { setTimeout(resolve, ASK_AGAIN_MS); });
+    version = await ask(`v1/cuts/${version.cut_id}`);
+  }
+  return version;
+}
+
 async function cut() {
   byId('cut').disabled = true;
   byId('cut-told').textContent = 'Writing …';
   try {
-    const version = await ask(`${path()}/datasets`, { method: 'POST' });
+    const version = await written(await ask(`${path()}/datasets`, { method: 'POST' }));
     byId('cut-told').textContent = `It is called ${version.sha256}.`;
     await listVersions();
   } catch (problem) {
