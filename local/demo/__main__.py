@@ -85,11 +85,11 @@ def _run(on: Stage, rounds: int) -> Path:
     """Play the rounds, show the table, draw the picture; return where it is."""
     held_out = [photo(HELD_OUT_SEED + number) for number in range(HELD_OUT)]
     print(f"\nThe first model learns from {first.TRAIN} photos …", flush=True)
-    begun = time.monotonic()
-    on.begin()
+    took = on.begin()
     weak = now = Measured.now(on, held_out)
     print(
-        f"  trained in {time.monotonic() - begun:.0f} s; on the photos kept apart: "
+        f"  {f'trained in {took:.0f} s' if took else 'an earlier run trained it'}; "
+        "on the photos kept apart: "
         f"mAP50 {now.precision.map50:.3f}, mAP50-95 {now.precision.map50_95:.3f}"
     )
     played: list[Round] = []
