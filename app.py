@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.catalog import routes as catalog
+from chalicelib.catalog.versions import routes as versions
 from chalicelib.inference import routes as inference
 from chalicelib.labels import routes as labels
 from chalicelib.labels.datasets import routes as datasets
@@ -24,6 +25,7 @@ app.register_middleware(middleware.surround_http, "http")
 
 for api in (
     catalog.api,
+    versions.api,
     inference.api,
     predictions.api,
     labels.api,

@@ -135,6 +135,8 @@ SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was giv
     "/v1/training-jobs",
     "/v1/models/{model}/training-jobs",
     "/v1/models/{model}/comparison",
+    "/v1/models/{model}/rollback",
+    "/v1/models/{model}/versions/{version}/promote",
 }
 OPERATIONS = [each for each in documented if each.documented]
 FOR_OPERATORS = {(each.path, each.method) for each in OPERATIONS if each.operators_only}
@@ -191,6 +193,8 @@ def test_answers_are_as_the_document_says(
             if path.endswith("/submissions") and is_positive:
                 kept = "brought" if path.startswith("/v1/pending-models/") else "kept"
                 case.body |= {"prediction_id": known[kept]}
+            if path.endswith("/promote") and is_positive:
+                case.path_parameters["version"] = "1"
             if path.endswith("/comparison") and is_positive:
                 case.query |= {"a": 1, "b": 1}
             if path == "/v1/uploads" and is_positive:

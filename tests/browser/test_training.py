@@ -232,7 +232,7 @@ class Service:
                 "every_minutes": 30,
                 "launcher": self.launcher,
             },
-            r"models/tags$": HISTORY,
+            r"models/tags/versions": HISTORY,
             r"models/tags/comparison": COMPARISON,
             r"pending-models": {"models": [{"name": "cars"}]},
             r"models$": {"models": [{"name": "tags"}, {"name": "zebras"}]},

@@ -24,6 +24,7 @@ from chalice.local import LambdaContext
 
 from app import app
 from chalicelib import wiring
+from chalicelib.catalog.model import version_key
 from chalicelib.errors import Conflict
 from chalicelib.predictions.model import State
 from chalicelib.retrain.job import Terms
@@ -54,7 +55,7 @@ FOLDERS = (
     *("quarantine", "parked", "imports", "exports", "training"),
 )
 BELOW_A_FOLDER = ("/model.yaml", "/versions/*", "/images/*", "/labels/*", "/order.json")
-PATH_PARAMETERS = ("model", "prediction_id", "export_id", "job_id")
+PATH_PARAMETERS = ("model", "version", "prediction_id", "export_id", "job_id")
 SERVICES = ("s3", "sqs", "dynamodb", "secretsmanager")
 
 SCHEDULED = {
@@ -176,6 +177,7 @@ class Story:
         self._results_are_read()
         self._somebody_is_banned()
         self._a_model_is_trained()
+        self._a_version_is_promoted()
         self._much_is_lost()
         for source in ("quarantine", "predictions"):
             self._images_are_gone(f"{source}/gone.jpg")
@@ -437,6 +439,19 @@ class Story:
         for name, body in files.items():
             place = {"Bucket": self.stage.settings.store_bucket, "Body": body}
             self._admin("s3").put_object(Key=output_key(job.job_id, name), **place)
+
+    def _a_version_is_promoted(self) -> None:
+        """The first one of a model that waited for it, by an operator."""
+        services = self._services()
+        store, names = services.store, services.catalog.get("scratch").names
+        services.pending_models.ask("late", names, "ann")
+        for file in ("model.onnx", "metrics.json"):
+            store.copy(version_key("scratch", 1, file), version_key("late", 1, file))
+        path = "/v1/models/{model}/versions/{version}/promote"
+        token = services.secrets.read().operators["operator"]
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        told = self._ask("POST", path, model="late", version="1", body="{}", headers=headers)
+        assert told["statusCode"] == 200, _body(told)
 
     def _take_reports(self) -> list[Any]:
         """Take what waits on the queue, and return what the jobs have become."""

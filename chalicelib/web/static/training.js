@@ -85,7 +85,7 @@ async function lookAtModel(name) {
 async function versionsOf(name) {
   unknown = 'They cannot be told now.';
   if (!plans.live.has(name)) await plans.start();
-  if (plans.live.has(name)) return json(pathOf(name));
+  if (plans.live.has(name)) return json(`${pathOf(name)}/versions`);
   unknown = 'None yet: it waits for its first training.';
   return null;
 }

@@ -51,7 +51,7 @@ function heading({ name, running, history }, { may, retrain, rollBack, openJob }
     make('p.actions', null,
       running && make('button.plain', { type: 'button', onclick: () => openJob(running.job_id) }, 'See its training'),
       may && !running && make('button.key', { type: 'button', onclick: () => retrain(name, live) }, 'Train it now …'),
-      may && live != null && history.promotions && history.versions.length > 1
+      may && live != null && history.versions.length > 1
         && make('button.plain', { type: 'button', onclick: () => rollBack(name, live) }, 'Roll back …')));
 }
 
@@ -95,12 +95,12 @@ function versions({ name, history, unknown }, { may, promote, openJob }) {
     make('td', null, each.correction_to_serving ? lapse(each.correction_to_serving.median_seconds) : '–'),
     make('td', null, each.job_id
       ? make('button.link', { type: 'button', onclick: () => openJob(each.job_id) }, 'a training') : 'outside'),
-    may && history.promotions && make('td', null, !each.live && make('button.plain', {
+    may && make('td', null, !each.live && make('button.plain', {
       type: 'button', 'aria-label': `Promote version ${each.version}`, onclick: () => promote(name, each.version, history.live_version),
     }, 'Promote …')));
   return make('section', null, title,
     make('div.table', { tabindex: 0, role: 'group', 'aria-label': `Versions of ${name}` }, make('table', null,
-      make('thead', null, make('tr', null, ...heads.map((head) => make('th', { scope: 'col' }, head)), may && history.promotions && make('td'))),
+      make('thead', null, make('tr', null, ...heads.map((head) => make('th', { scope: 'col' }, head)), may && make('td'))),
       make('tbody', null, ...history.versions.map(row)))));
 }
 

@@ -1,0 +1,1 @@
+"""The versions of a model as callers see them: what each was worth, which serves, and since when."""
