@@ -37,7 +37,6 @@ UPLOADS = "uploads/*"
 IMPORTS = "imports/*"  # in both buckets
 EXPORTS = "exports/*"
 REQUESTS = "pending_models/*/model.yaml"
-SERVING = "models/*/model.yaml"
 DATASETS = "datasets/*"
 TRAINING = "training/*"
 ORDERS = "training/*/order.json"
@@ -75,7 +74,12 @@ def _api_handler(stage: Stage) -> list[Statement]:
         *_keep_datasets(stage),
         _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
         _write_objects(stage, "AskForModels", settings.store_bucket, REQUESTS),
-        *_promote(stage),
+        _write_objects(stage, "Promote", settings.store_bucket, "models/*/model.yaml"),
+        _allow(
+            "ServeAtLast",
+            ["s3:DeleteObject"],
+            [stage.bucket_arn(settings.store_bucket, REQUESTS)],
+        ),
         _read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
         _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue),
         _keep_records(stage),
@@ -266,15 +270,6 @@ def _be_in_network(stage: Stage, function: str) -> list[Statement]:
 
 def _read_objects(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
     return _allow(sid, ["s3:GetObject"], [stage.bucket_arn(bucket, each) for each in keys])
-
-
-def _promote(stage: Stage) -> list[Statement]:
-    """Let a function have a version serve, also the first one of a model that waited for it."""
-    store = stage.settings.store_bucket
-    return [
-        _write_objects(stage, "Promote", store, SERVING),
-        _allow("EndTheWait", ["s3:DeleteObject"], [stage.bucket_arn(store, REQUESTS)]),
-    ]
 
 
 def _write_objects(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:

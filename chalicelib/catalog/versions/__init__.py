@@ -1,1 +1,1 @@
-"""The versions of a model as callers see them: what each was worth, which serves, and since when."""
+"""The versions of a model as callers see them: what each was worth, which served when."""

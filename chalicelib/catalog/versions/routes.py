@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 api = Api(__name__, tag="models")
 
+LONGEST_NUMBER = 10
 NO_REASON = "no reason was given"
 UNCHANGED = (ModelNotFound, Conflict, DatabaseUnavailable, ModelUnavailable, StorageUnavailable)
 
@@ -49,7 +50,7 @@ def list_versions(model: ModelName) -> VersionsAnswer:
     """Return every version with what it measured and where it comes from, and which served when."""
     catalog = services().catalog
     file, measured, records = catalog.get(model), catalog.history(model), _records(model)
-    promotions = services().publisher.promoter.history(model)
+    promotions = services().training.publisher.promoter.history(model)
     return VersionsAnswer(
         model=model,
         class_names=list(file.names),
@@ -73,9 +74,10 @@ def list_versions(model: ModelName) -> VersionsAnswer:
 )
 def promote_version(model: ModelName, version: VersionNumber, body: Wish) -> ServingAnswer:
     """Have a version serve, whatever the gate said of it; one that serves already serves on."""
-    promote = services().publisher.promoter.promote
+    promote = services().training.publisher.promoter.promote
     by, why = f"operator:{operator(api.request)}", body.why.strip() or NO_REASON
-    return _serving(model, lambda: promote(model, int(version), by, why))
+    number = _number(model, version)
+    return _serving(model, lambda: promote(model, number, by, why))
 
 
 @api.route(
@@ -89,9 +91,16 @@ def promote_version(model: ModelName, version: VersionNumber, body: Wish) -> Ser
 )
 def roll_back(model: ModelName, body: Wish) -> ServingAnswer:
     """Have the version serve that served before the present one; repeated, the one before that."""
-    rollback = services().publisher.promoter.rollback
+    rollback = services().training.publisher.promoter.rollback
     by, why = f"operator:{operator(api.request)}", body.why.strip() or NO_REASON
     return _serving(model, lambda: rollback(model, by, why))
+
+
+def _number(model: str, version: str) -> int:
+    """Read the number in a path."""
+    if not (version.isascii() and version.isdigit() and len(version) < LONGEST_NUMBER):
+        raise ModelVersionNotFound(f"there is no version {version!r} of a model {model!r}")
+    return int(version)
 
 
 def _serving(model: str, change: Callable[[], Promotion]) -> ServingAnswer:
