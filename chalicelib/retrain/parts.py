@@ -77,6 +77,8 @@ class Training:
         from chalicelib.catalog import Publisher  # noqa: PLC0415 - loads onnxruntime
 
         every = self._all
+        if not every.has_database():
+            return every.publisher
         move = lambda _: every.dataset.follow_promotions()  # noqa: E731 - made when it is needed
         return Publisher(every.store, every.catalog, every.database, every.now, move)
 
