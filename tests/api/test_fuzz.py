@@ -40,9 +40,14 @@ BOUNDED = settings(
 
 @pytest.fixture(scope="module")
 def known(
-    gateway: Gateway, as_operator: dict[str, str], stack: Any, make_picture: MakePicture
+    gateway: Gateway,
+    as_operator: dict[str, str],
+    stack: Any,
+    make_picture: MakePicture,
+    make_model: Callable[..., bytes],
 ) -> dict[str, str]:
     """Names of what exists."""
+    stack.publish(make_model(((8, 8, 24, 20, 0.9, 0), (30, 30, 60, 50, 0.7, 1))))
     ban = json.dumps({"user": "eve", "why": "spam"}).encode()
     told = {"content_type": "application/json", **as_operator}
     assert gateway("POST", "/v1/bans", ban, **told).status == 201
