@@ -7,8 +7,10 @@ Both train the same network on the same drawn photos with the same global batch,
 `sagemaker/training/train.py`; two by gloo, as torchrun starts them. They take turns, round by
 round, so that what else the machine does falls on both, and the ratio is that of the medians of
 their epochs, the first of each run left out: it reads the photos. On a busy machine the quickest
-epochs say more, and are shown too. Losses on the validation images tell whether two learn what one
-does: how far they are apart is shown beside how far two runs of one with another seed are.
+epochs say more; where it is busier than that, processes that wait for each other wait for their
+turns, and only what each computes tells anything. All are shown. Losses on the validation images
+tell whether two learn what one does: how far they are apart is shown beside how far two runs of one
+with another seed are.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +64,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run came to: seconds of each epoch, and its loss on the validation images."""
+    """What a run came to.
+
+    Attributes
+    ----------
+    seconds, computed : list of float
+        Of each epoch but the first: on the wall's clock, and of the leader's processor.
+    losses : list of float
+        On the validation images, of every epoch.
+    """
 
     seconds: list[float]
+    computed: list[float]
     losses: list[float]
 
 
@@ -73,10 +86,14 @@ def member(out: Path, data: Path, plan: Plan, seed: int) -> None:
         from sagemaker.training.train import Places, fit  # noqa: PLC0415 - after the GPU is claimed
         from sagemaker.training.trainer import Epoch  # noqa: PLC0415
 
-        epochs: list[Epoch] = []
-        fit(plan.hyperparameters(seed), Places(data, None, out, out, out), team, epochs.append)
+        told: list[dict[str, Any]] = []
+
+        def note(epoch: Epoch) -> None:
+            told.append(asdict(epoch) | {"processor": time.process_time()})
+
+        fit(plan.hyperparameters(seed), Places(data, None, out, out, out), team, note)
         if team.leads:
-            (out / "epochs.json").write_text(json.dumps([asdict(epoch) for epoch in epochs]))
+            (out / "epochs.json").write_text(json.dumps(told))
 
 
 def run(processes: int, data: Path, plan: Plan, seed: int) -> Run:
@@ -96,7 +113,8 @@ def run(processes: int, data: Path, plan: Plan, seed: int) -> Run:
         sum(value for name, value in epoch["losses"].items() if name.startswith("val/"))
         for epoch in epochs
     ]
-    return Run([epoch["seconds"] for epoch in epochs[1:]], losses)
+    computed = [after["processor"] - before["processor"] for before, after in pairwise(epochs)]
+    return Run([epoch["seconds"] for epoch in epochs[1:]], computed, losses)
 
 
 def apart(one: Run, other: Run) -> float:
@@ -122,6 +140,11 @@ def compare(data: Path, plan: Plan, rounds: int) -> None:
     two = [seconds for each in twos for seconds in each.seconds]
     medians, quickest = statistics.median(one) / statistics.median(two), min(one) / min(two)
     print(f"speed-up of two over one: {medians:.2f} by medians, {quickest:.2f} by quickest epochs")
+    computed = [statistics.median(s for each in r for s in each.computed) for r in (ones, twos)]
+    print(
+        f"processor time of an epoch: {computed[0]:.2f} s of one, {computed[1]:.2f} s of the leader"
+        f" of two: {computed[0] / computed[1]:.2f} at best, on a machine that does nothing else"
+    )
     differ = statistics.mean(apart(*pair) for pair in zip(ones, twos, strict=True))
     print(f"losses of one and two are {differ:.1%} apart", end="")
     if rounds > 1:

@@ -88,7 +88,7 @@ def _blob(detector: Detector, photo: Path) -> Blob:
 
 def _shaped_as(weights: Weights, class_names: Sequence[str]) -> Any:
     """Return the network that has such weights, with these in it and no normalisation yet."""
-    for architecture in ARCHITECTURES:
+    for architecture in ARCHITECTURES if "model.0.conv.weight" in weights else ():
         network = DetectionModel(architecture, nc=len(class_names), verbose=False).eval()
         wanted = dict(_wanted(network))
         if all(
