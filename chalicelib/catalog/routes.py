@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from chalice.app import Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
@@ -215,13 +215,17 @@ class PendingRequest(BaseModel):
         examples=[["small dent", "large dent"]],
     )
 
-    @field_validator("classes")
+    @field_validator("classes", mode="before")
     @classmethod
-    def _are_classes(cls, given: str | list[str]) -> list[str]:
+    def _are_classes(cls, given: object) -> list[str]:
+        """Check them before pydantic does, which would tell of its own types."""
         from chalicelib.catalog.pending import cleaned  # noqa: PLC0415 - loads the database's driver
 
+        names: list[Any] = given if isinstance(given, list) else [given]
+        if not all(isinstance(each, str) for each in names):
+            raise ValueError("give a list of names, or a text with one name a line")
         try:
-            return list(cleaned(given))
+            return list(cleaned(given if isinstance(given, str) else names))
         except InvalidLabel as error:
             raise ValueError(error.detail) from error
 

@@ -90,6 +90,26 @@ def test_what_cannot_be_is_named(call: Caller, name: str, wrong: Any, where: str
     assert call("GET", f"{PATH}/{name}").status == 404
 
 
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (7, "a list of names, or a text with one name a line"),
+        (["dent", 7], "a list of names, or a text with one name a line"),
+        ({"dent": 0}, "a list of names, or a text with one name a line"),
+        ([], "between 1 and 1000 classes, not 0"),
+        (["dent", ""], "class 2 is empty"),
+        (["x" * 101], "class 1 has 101 characters"),
+    ],
+)
+def test_what_is_wrong_with_the_classes_is_told_once_and_in_our_words(
+    call: Caller, name: str, classes: Any, told: str
+) -> None:
+    [fault] = ask(call, name, classes).json["faults"]
+
+    assert fault["where"] == "body.classes"
+    assert told in fault["what"]
+
+
 @pytest.mark.parametrize("other", ["scratch", "nothing", "%00", "a%2Fb"])
 def test_what_nobody_asked_for_is_not_found(call: Caller, other: str) -> None:
     answer = call("GET", f"{PATH}/{other}")
