@@ -24,6 +24,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
@@ -158,6 +159,12 @@ class Bench:
         )
         return json.loads(answer.body)
 
+    def cut(self) -> Any:
+        """Write a dataset down, as the worker does."""
+        names = self.services.pending_models.class_names("m0")
+        self.services.dataset_versions.cut("m0", names, "operator:operator")
+        return SimpleNamespace(status_code=200)
+
     def forget(self) -> None:
         """Make anew what knows of datasets, to know what a process knows at its start."""
         for name in ("dataset", "submissions"):
@@ -210,15 +217,17 @@ def _datasets(bench: Bench, half: int) -> Iterator[Call]:
 
 
 def _transfers(bench: Bench) -> Iterator[Call]:
-    """Ask for an import and for an export; cut a version, which reads a whole dataset."""
+    """Ask for an import and for an export; cut a version, which a worker does of a large one."""
     for kind, asked in (("imports", {}), ("exports", {"format": "coco", "images": "links"})):
         path = f"/v1/models/m0/{kind}"
         told = json.loads(bench.post(path, asked)().body)
         yield Call(f"POST …/{kind}", bench.post(path, asked), (201,))
         of_one = told["links"]["self"]
         yield Call(f"GET /v1/{kind}/{{id}}", bench.get(of_one))
-    title = f"POST …/datasets, {bench.amount.each:,} images"
-    yield Call(title, bench.post("/v1/models/m0/datasets", {}), (200, 201), once=True)
+    yield Call("POST …/datasets", bench.post("/v1/models/m0/datasets", {}), (200, 201, 202))
+    cut = bench.services.transfers.ask_for_cut("m0", "operator:operator")
+    yield Call("GET /v1/cuts/{id}", bench.get(f"/v1/cuts/{cut.transfer_id}"))
+    yield Call(f"a version of {bench.amount.each:,} images, by the worker", bench.cut, once=True)
 
 
 def _trust(bench: Bench) -> Iterator[Call]:
