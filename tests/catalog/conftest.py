@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from chalicelib.catalog import Catalog, Publisher
 from chalicelib.database import Database
-from chalicelib.storage import ObjectStore
+from chalicelib.storage import ObjectStore, StoredObject
 
 REGION = "eu-central-1"
 BUCKET = "a-store"
@@ -30,13 +30,25 @@ class Clock:
 
 
 class OneAtATime(ObjectStore):
-    """For moto, which looks at the condition of a write and writes in two steps; S3 in one."""
+    """For moto, which does in steps what S3 does in one.
 
-    _writing = threading.Lock()
+    It looks at the condition of a write before it writes, and closes what it overwrites under the
+    hands of those who read it.
+    """
+
+    _acting = threading.RLock()
 
     def put_over(self, *given: Any, **named: Any) -> None:
-        with self._writing:
+        with self._acting:
             super().put_over(*given, **named)
+
+    def get(self, key: str) -> StoredObject:
+        with self._acting:
+            return super().get(key)
+
+    def get_if_changed(self, key: str, etag: str | None) -> StoredObject | None:
+        with self._acting:
+            return super().get_if_changed(key, etag)
 
 
 @pytest.fixture
