@@ -26,7 +26,7 @@ Told = Started | EpochDone | Finished | Stopped
 LOG_BYTES = 64 * 1024
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 LONGEST_REASON = 1000
-logger = logging.getLogger("sightloop.training")
+logger = logging.getLogger("trainer")
 
 
 class LogTail(logging.Handler):

@@ -64,7 +64,7 @@ OUTPUT = {
     "results.csv": "text/csv",
     "metrics.json": "application/json",  # the last: where it is, all are
 }
-logger = logging.getLogger("sightloop.training")
+logger = logging.getLogger("trainer")
 
 
 class Interrupted(BaseException):
@@ -272,7 +272,7 @@ def in_words(fault: BaseException) -> str:
 def _log_kept() -> Iterator[LogTail]:
     """Keep the end of what is logged inside the block, by us and by ultralytics."""
     log = LogTail()
-    loggers = [logging.getLogger(name) for name in ("sightloop.training", "ultralytics")]
+    loggers = [logging.getLogger(name) for name in ("trainer", "ultralytics")]
     for each in loggers:
         each.addHandler(log)
     try:
@@ -299,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a job and return the exit status."""
     given = _arguments(argv)
     logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("sightloop").setLevel(logging.INFO)
+    logging.getLogger("trainer").setLevel(logging.INFO)
     for name, value in ULTRALYTICS.items():
         os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, _end)
