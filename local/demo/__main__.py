@@ -11,14 +11,14 @@ from pathlib import Path
 
 from local.demo import first, picture
 from local.demo.photos import HELD_OUT_SEED, Photo, photo
-from local.demo.rounds import Measured, Round, play, table
+from local.demo.rounds import Measured, Round, play, table, to_show
 from local.demo.stage import Stage
 from local.errors import LocalError
 from local.home import ROOT, free_port
 
 HOME = ROOT / ".sightloop/demo"
 PYTHON = ROOT / ".venv-training/bin/python"
-HELD_OUT, SHOWN = 150, 6
+HELD_OUT = 150
 INTRODUCTION = """\
 The whole loop of Sightloop, on this machine.
 
@@ -101,17 +101,13 @@ def _run(on: Stage, rounds: int) -> Path:
 
 
 def _draw(on: Stage, held_out: Sequence[Photo], weak: Measured, now: Measured) -> Path:
-    """Draw the first of the photos kept apart that show something, unchosen otherwise."""
-    shown = [n for n, each in enumerate(held_out) if len(each.there)][:SHOWN]
+    """Draw what people would see on a few of the photos kept apart; return where it is."""
     path = on.home / f"demo/{on.model}.png"
     columns = [
-        (
-            f"version {each.version}: mAP50 {each.precision.map50:.3f}",
-            [each.found[n] for n in shown],
-        )
+        (f"version {each.version}: mAP50 {each.precision.map50:.3f}", each.shown)
         for each in (weak, now)
     ]
-    picture.before_and_after([held_out[n].data for n in shown], columns, path)
+    picture.before_and_after([each.data for each in to_show(held_out)], columns, path)
     return path
 
 

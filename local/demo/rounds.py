@@ -17,6 +17,7 @@ from local.demo.stage import Stage
 from local.errors import LocalError
 
 TOLD_EVERY = 5  # epochs
+SHOWN = 6
 HEADER = (
     "round",
     "photos",
@@ -33,17 +34,28 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Measured:
-    """A version of the model on the photos that were kept apart."""
+    """A version of the model on the photos that were kept apart.
+
+    Attributes
+    ----------
+    shown : list of Found
+        What people would see on those of ``to_show``.
+    """
 
     version: int
-    found: list[Found]
+    shown: list[Found]
     precision: Precision
 
     @classmethod
     def now(cls, on: Stage, photos: Sequence[Photo]) -> Measured:
         """Measure what serves now."""
-        found = on.found(photos)
-        return cls(on.live_version(), found, precision(found))
+        shown = on.found(to_show(photos), query="")
+        return cls(on.live_version(), shown, precision(on.found(photos)))
+
+
+def to_show(photos: Sequence[Photo]) -> list[Photo]:
+    """Return the first photos that show something, unchosen otherwise."""
+    return [each for each in photos if len(each.there)][:SHOWN]
 
 
 @dataclass(frozen=True)

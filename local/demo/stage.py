@@ -147,9 +147,9 @@ class Stage:
             time.sleep(LOOK_SECONDS)
         raise LocalError(f"job {job_id} does not end: see {self.home / 'logs'}")
 
-    def found(self, photos: Iterable[Photo]) -> list[Found]:
-        """Have the service detect on photos, without keeping them."""
-        path = f"/v1/models/{self.model}/detections?{EVERYTHING}"
+    def found(self, photos: Iterable[Photo], query: str = EVERYTHING) -> list[Found]:
+        """Have the service detect on photos, without keeping them; with ``""`` as people do."""
+        path = f"/v1/models/{self.model}/detections?{query}"
         return [self._found(path, each) for each in photos]
 
     def _found(self, path: str, photo: Photo) -> Found:
