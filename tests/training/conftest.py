@@ -127,7 +127,11 @@ def new_job(aws_url: str, tmp_path: Path) -> Iterator[Callable[..., JobInStore]]
     queues: list[str] = []
 
     def make(
-        train: int = 8, valid: int = 4, base: dict[str, bytes] | None = None, **changes: str
+        train: int = 8,
+        valid: int = 4,
+        base: dict[str, bytes] | None = None,
+        shuffled: bool = False,
+        **changes: str,
     ) -> JobInStore:
         store = ObjectStore(s3, BUCKET)
         job_id, model = uuid.uuid4(), f"tags-{uuid.uuid4().hex[:8]}"
@@ -140,7 +144,7 @@ def new_job(aws_url: str, tmp_path: Path) -> Iterator[Callable[..., JobInStore]]
             model=model,
             kind="fine_tune" if base else "first",
             class_names=("scratch",),
-            dataset_sha256=put_dataset(store, model, train, valid),
+            dataset_sha256=put_dataset(store, model, train, valid, shuffled),
             base_version=1 if base else None,
             hyperparameters=SMALL | changes,
         )
@@ -159,8 +163,13 @@ def new_job(aws_url: str, tmp_path: Path) -> Iterator[Callable[..., JobInStore]]
         sqs.delete_queue(QueueUrl=url)
 
 
-def put_dataset(store: ObjectStore, model: str, train: int, valid: int) -> str:
-    """Put a dataset of drawn photos into a model's folder and return its version's name."""
+def put_dataset(
+    store: ObjectStore, model: str, train: int, valid: int, shuffled: bool = False
+) -> str:
+    """Put a dataset of drawn photos into a model's folder and return its version's name.
+
+    Shuffled, each training image has the labels of the next.
+    """
     entries = []
     for seed in range(train + valid):
         side = "train" if seed < train else "valid"
@@ -170,7 +179,8 @@ def put_dataset(store: ObjectStore, model: str, train: int, valid: int) -> str:
         small.save(jpeg, "JPEG", quality=92)
         sha256 = hashlib.sha256(jpeg.getvalue()).hexdigest()
         store.put(f"models/{model}/images/{side}/{sha256}.jpg", jpeg.getvalue(), "image/jpeg")
-        label = drawn.to_yolo().rstrip("\n")
+        labelled = draw_tag(900_000 + (seed + 1) % train) if shuffled and seed < train else drawn
+        label = labelled.to_yolo().rstrip("\n")
         entries.append(Entry(sha256, "jpg", side, 225, 150, label, seed + 1, False))
     file = io.BytesIO()
     written = write(file, model, ["scratch"], sorted(entries, key=lambda entry: entry.sha256))
