@@ -28,6 +28,7 @@ TAGS = {
     "review": "Second looks: images of ours for all; what waits, and contributors, for operators.",
     "trust": "Who is banned, and what was decided: for operators.",
     "datasets": "What models are trained on: facts, images, versions to name; ZIPs in and out.",
+    "training": "What is trained, why and how far; versions side by side; buttons for operators.",
     "service": "The service itself.",
 }
 SECURITY = {

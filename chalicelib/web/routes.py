@@ -41,6 +41,11 @@ PAGES = {
 
 To add a page, write the file, with ``<!-- pages -->`` in its header, and add a line here.
 """
+LOOP = (
+    '<svg class="loop" viewBox="0 0 48 40" aria-hidden="true" focusable="false">'
+    '<path d="M46 5C36-1 15 2 7 12c-9 12 1 24 17 25 15 1 23-11 18-20C38 10 27 9 18 13"/>'
+    '<circle cx="25" cy="23" r="3.4"/></svg>'
+)
 
 
 @dataclass(frozen=True)
@@ -119,14 +124,22 @@ for _address in PAGES:
 
 @functools.cache
 def _page(address: str, asked: str) -> Copy:
-    """Return a page with the links to all, and a base where the asked path would mislead them."""
+    """Return a page with its header, and a base where the asked path would mislead its links."""
     written = _read(STATIC / f"{address.strip('/') or 'index'}.html").body
-    written = written.replace(b"<!-- pages -->", _links(address).encode(), 1)
+    written = written.replace(b"<!-- pages -->", (_brand(address) + _links(address)).encode(), 1)
     if asked.endswith("/") is (address == "/"):
         return Copy.of(written)
     root = asked.rstrip("/").removesuffix(address.rstrip("/"))
     base = f'<head>\n<base href="{html.escape(root)}/">'
     return Copy.of(written.replace(b"<head>", base.encode(), 1))
+
+
+def _brand(address: str) -> str:
+    """Return the header's name, which leads to the first page, and is the first page's title."""
+    inside = f"{LOOP}Sightloop"
+    if address == "/":
+        return f'<h1 class="brand">{inside}</h1>'
+    return f'<a class="brand" href="./">{inside}</a>'
 
 
 def _links(address: str) -> str:
