@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -69,6 +71,59 @@ def test_what_raises_did_not_happen(url: str) -> None:
     with database.transaction() as rows:
         rows.execute("SELECT count(*) FROM seen")
         assert rows.fetchall() == [(0,)]
+    database.close()
+
+
+def connections(url: str) -> int:
+    with closing(psycopg2.connect(url)) as held, held.cursor() as rows:
+        rows.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        [(count,)] = rows.fetchall()
+    return int(count) - 1
+
+
+def test_many_threads_share_few_connections(url: str) -> None:
+    database = Database(url, most=3)
+
+    def ask(number: int) -> int:
+        with database.transaction() as rows:
+            rows.execute("SELECT pg_sleep(0.01), %s", (number,))
+            [(_, told)] = rows.fetchall()
+        return int(told)
+
+    with ThreadPoolExecutor(40) as pool:
+        assert list(pool.map(ask, range(200))) == list(range(200))
+
+    assert 1 <= connections(url) <= 3
+    database.close()
+
+
+def test_who_waits_too_long_for_a_connection_is_told(url: str) -> None:
+    database = Database(url, most=1, wait_seconds=0.01)
+    with database.transaction(), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(name_of, database)
+        with pytest.raises(DatabaseUnavailable, match="busy"):
+            waiting.result()
+
+    assert name_of(database)
+    database.close()
+
+
+def test_after_the_server_was_away_one_transaction_fails_and_not_one_a_connection(url: str) -> None:
+    database = Database(url, most=5)
+    with ThreadPoolExecutor(5) as pool:
+        together = threading.Barrier(5)
+
+        def ask(_: int) -> None:
+            with database.transaction():
+                together.wait(60)
+
+        list(pool.map(ask, range(5)))
+    disconnect_everybody(url)
+    with pytest.raises(DatabaseUnavailable):
+        name_of(database)
+
+    for _ in range(5):
+        assert name_of(database)
     database.close()
 
 
