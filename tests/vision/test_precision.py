@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from chalicelib.vision import Detections
 from chalicelib.vision.precision import CONFIDENCES, correct, precision_by_class
+
+pytest.importorskip("pycocotools", reason="it comes with requirements-dev.txt")
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 NAMES = ("scratch", "dent", "rust", "stain")
 SIZE = (640, 480)
