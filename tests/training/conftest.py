@@ -151,6 +151,7 @@ def new_job(aws_url: str, tmp_path: Path) -> Iterator[Callable[..., JobInStore]]
         store.put(order_key(job_id), order.model_dump_json().encode(), "application/json")
         environment = {
             **os.environ,
+            "YOLO_VERBOSE": "true",  # other tests of the same run turn it off
             "AWS_ENDPOINT_URL": aws_url,
             "SIGHTLOOP_TRAINING_QUEUE": name,
             "YOLO_CONFIG_DIR": str(tmp_path / "yolo"),
