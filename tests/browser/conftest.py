@@ -146,10 +146,19 @@ class Visit:
         """Return what the contact sheet says of each photo."""
         return [str(tab.get_attribute("aria-label")) for tab in self.page.locator(".tab").all()]
 
-    def forgive(self, text: str) -> None:
-        """Take back complaints that a test provokes: browsers log every failed request."""
-        assert any(text in told for told in self.complaints), self.complaints
+    def forgive(self, text: str, times: int = 1) -> None:
+        """Take back complaints that a test provokes: browsers log every failed request.
+
+        The log may come after what the page shows of the failure: it is waited for.
+        """
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while self._told(text) < times and time.monotonic() < deadline:
+            self.page.wait_for_timeout(20)
+        assert self._told(text) >= times, self.complaints
         self.complaints = [told for told in self.complaints if text not in told]
+
+    def _told(self, text: str) -> int:
+        return sum(text in told for told in self.complaints)
 
     def posts(self, containing: str = "/detections") -> list[Request]:
         """Return the POST requests whose address contains a text."""

@@ -121,7 +121,7 @@ def test_a_network_that_is_gone_loses_no_photo(visit, sample) -> None:
     page.locator(".tab").nth(1).click()
     page.get_by_role("button", name="Try again").click()
     expect(page.locator('.tab[data-state="done"]')).to_have_count(2)
-    page.forgive("ERR_FAILED")
+    page.forgive("ERR_FAILED", times=2)
 
 
 def test_photos_wait_until_there_is_a_model(visit, sample) -> None:
