@@ -30,7 +30,7 @@ from benchmarks.poisoning_course import (
     photographed,
 )
 from chalicelib.trust.task_book import TaskBook
-from local.demo.people import ATTACKS, HEIGHT, WIDTH, Answer, Boxes, Seen, honest
+from local.demo.people import ATTACKS, Answer, Seen, honest
 
 SETTLED = 60
 SETTLED_SEED = 900_000
@@ -178,13 +178,5 @@ def _packed(both_classes: bool) -> bytes:
         for number in range(SETTLED):
             drawn = stage.draw(SETTLED_SEED + number, both_classes)
             archive.writestr(f"images/{number}.jpg", drawn.data)
-            archive.writestr(f"labels/{number}.txt", _yolo(drawn.there))
+            archive.writestr(f"labels/{number}.txt", drawn.there.detections().to_yolo())
     return buffer.getvalue()
-
-
-def _yolo(boxes: Boxes) -> str:
-    size = [WIDTH, HEIGHT]
-    centres = (boxes.xyxy[:, :2] + boxes.xyxy[:, 2:]) / 2 / size
-    sides = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]) / size
-    rows = zip(boxes.class_id, np.hstack([centres, sides]), strict=True)
-    return "".join(f"{class_id} {' '.join(f'{n:.6f}' for n in row)}\n" for class_id, row in rows)

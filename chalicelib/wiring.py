@@ -37,10 +37,7 @@ if TYPE_CHECKING:
     from chalicelib.predictions.worker import Worker
     from chalicelib.queues import Queue
     from chalicelib.retrain.parts import Training
-    from chalicelib.review.assessor import Assessor
-    from chalicelib.review.people import People
-    from chalicelib.review.queue import Review
-    from chalicelib.review.tasks import Tasks
+    from chalicelib.review.parts import Reviewing
     from chalicelib.secrets import Secrets
     from chalicelib.trust.announcements import BanFollowUp
     from chalicelib.trust.ledger import Ledger
@@ -140,13 +137,16 @@ class Services:
 
     @functools.cached_property
     def publisher(self) -> Publisher:
-        """Who makes versions serve."""
+        """Who makes versions serve, with the database where the settings have its address."""
+        return self.publisher_over(self.database if self.settings.database_url else None)
+
+    def publisher_over(self, database: Database | None) -> Publisher:
+        """Return who makes versions serve and writes the rows into a database, if there is one."""
         from chalicelib.catalog import Publisher
 
-        if not self.settings.database_url:
-            return Publisher(self.store, self.catalog, None, self.now)
-        move = lambda _: self.dataset.follow_promotions()  # noqa: E731 - made when it is needed
-        return Publisher(self.store, self.catalog, self.database, self.now, move)
+        return Publisher(
+            self.store, self.catalog, database, self.now, lambda _: self.dataset.follow_promotions()
+        )
 
     @functools.cached_property
     def pending_models(self) -> PendingModels:
@@ -280,7 +280,7 @@ class Services:
             self.store,
             self.ledger,
             self.dataset,
-            self.assessor,
+            self.reviewing.assessor,
             self.settings.appeal_to,
             self.settings.prediction_ttl_days,
         )
@@ -324,51 +324,11 @@ class Services:
         )
 
     @functools.cached_property
-    def people(self) -> People:
-        """Contributors, as operators see them."""
-        from chalicelib.labels.pool import Pool
-        from chalicelib.review.people import People
-        from chalicelib.trust.contributors import Contributors
-        from chalicelib.trust.task_book import TaskBook
+    def reviewing(self) -> Reviewing:
+        """Who judges contributors, and what operators see of them."""
+        from chalicelib.review.parts import Reviewing
 
-        database = self.database
-        known = Contributors(database)
-        return People(database, known, TaskBook(database), self.ledger, Pool(database))
-
-    @functools.cached_property
-    def review(self) -> Review:
-        """The queue of what waits for an operator."""
-        from chalicelib.review.queue import Review
-        from chalicelib.trust.opinions import Opinions
-        from chalicelib.trust.task_book import TaskBook
-
-        opinions, book = Opinions(self.database), TaskBook(self.database)
-        return Review(self.ledger, opinions, book, self.people, self.store, self.submissions)
-
-    @functools.cached_property
-    def assessor(self) -> Assessor:
-        """Who knows how far a contributor is to be trusted."""
-        from chalicelib.review.assessor import Assessor
-        from chalicelib.trust.opinions import Opinions
-        from chalicelib.trust.task_book import TaskBook
-
-        return Assessor(TaskBook(self.database), Opinions(self.database))
-
-    @functools.cached_property
-    def tasks(self) -> Tasks:
-        """Who hands out images to look at."""
-        from random import SystemRandom
-
-        from chalicelib.labels.pool import Pool
-        from chalicelib.review.candidates import Candidates
-        from chalicelib.review.tasks import Looking, Tasks
-        from chalicelib.trust.opinions import Opinions
-        from chalicelib.trust.task_book import TaskBook
-
-        book, chance = TaskBook(self.database), SystemRandom()
-        candidates = Candidates(Pool(self.database), Opinions(self.database), book, chance)
-        looking = Looking(self.inference, self.store, self.keeper, self.settings.max_pixels)
-        return Tasks(self.catalog, self.ledger, book, candidates, looking, chance)
+        return Reviewing(self)
 
     @functools.cached_property
     def training(self) -> Training:

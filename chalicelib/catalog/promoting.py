@@ -230,6 +230,19 @@ class Promoter:
         except InvalidModel:
             return None, found.etag
 
+    def follow(self, name: str) -> None:
+        """Let this process and the rows know of what serves, and who waits for a first version.
+
+        Raises
+        ------
+        DatabaseUnavailable, StorageUnavailable
+        """
+        self._catalog.forget(name)
+        self.note_serving(name)
+        if self._database is not None and self._store.has(pending_key(name)):
+            self._went_live(name)
+            self._store.delete(pending_key(name))
+
     def note_serving(self, name: str) -> None:
         """Write into the rows what `model.yaml` says: the newest, whoever writes last.
 
@@ -265,12 +278,7 @@ class Promoter:
         return self._note(made)
 
     def _note(self, file: ModelFile) -> Promotion:
-        """Let this process and the rows know of what serves, and who waits for a first version."""
-        self._catalog.forget(file.name)
-        self.note_serving(file.name)
-        if self._database is not None and self._store.has(pending_key(file.name)):
-            self._went_live(file.name)
-            self._store.delete(pending_key(file.name))
+        self.follow(file.name)
         told = _promotion(file)
         assert told is not None
         return told

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from psycopg2.extras import Json
-
 from chalicelib.catalog.catalog import Catalog
 from chalicelib.catalog.model import (
     NAME_PATTERN,
@@ -19,7 +17,7 @@ from chalicelib.catalog.model import (
     pending_key,
     version_key,
 )
-from chalicelib.catalog.promoting import Promoter
+from chalicelib.catalog.promoting import MOST_TO_FALL_BACK_ON, Promoter
 from chalicelib.catalog.proof import prove
 from chalicelib.catalog.version_records import Origin, VersionRecords
 from chalicelib.database import Database
@@ -34,23 +32,6 @@ from chalicelib.errors import (
 )
 from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detector
-
-INSERT_MODEL = """
-INSERT INTO models (name, class_names, live_version, training_set_size, validation_set_size)
-VALUES (%(name)s, %(names)s, %(live_version)s, %(training_set_size)s, %(validation_set_size)s)
-ON CONFLICT (name) DO UPDATE SET
-    class_names = excluded.class_names,
-    live_version = excluded.live_version,
-    training_set_size = excluded.training_set_size,
-    validation_set_size = excluded.validation_set_size
-WHERE models.live_version IS NULL OR models.live_version <= excluded.live_version
-"""
-INSERT_VERSION = """
-INSERT INTO model_versions (model, version, sha256, metrics, promoted_at)
-VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (model, version) DO UPDATE SET
-    sha256 = excluded.sha256, metrics = excluded.metrics, promoted_at = excluded.promoted_at
-"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +79,6 @@ class Publisher:
         self._catalog = catalog
         self._database = database
         self._now = now
-        self._went_live = went_live
         self.promoter = Promoter(store, catalog, database, now, went_live)
 
     def publish(self, name: str, onnx: bytes, metrics: bytes) -> ModelFile:
@@ -128,17 +108,17 @@ class Publisher:
         detector = Detector(onnx, threads=1)
         prove(detector)
         sha256 = hashlib.sha256(onnx).hexdigest()
-        was_pending = self._was_pending(name, detector.class_names)
+        self._refuse_others_than_asked(name, detector.class_names)
         served = self._serving(name, sha256)
         if served:
-            self._record(served, sha256, measured, was_pending)
+            self._record(served, sha256, measured)
             return served
         described = _described(name, detector.class_names, measured, self._now())
         made = self._put_files(described, onnx, metrics, sha256)
         serves = self._promote(made)
         if serves.live_version != made.live_version:
             made = made.model_copy(update={"promoted_at": None})
-        self._record(made, sha256, measured, was_pending)
+        self._record(made, sha256, measured)
         return serves
 
     def add_version(self, name: str, made: Trained) -> int:
@@ -199,14 +179,13 @@ class Publisher:
             raise ModelNotFound(f"there is no model {name!r}, nor was one asked for") from None
         return ModelFile.parse(asked.body, pending_key(name))
 
-    def _was_pending(self, name: str, class_names: tuple[str, ...]) -> bool:
-        """Say whether a model was asked for and had no version; its labels are by class id."""
+    def _refuse_others_than_asked(self, name: str, class_names: tuple[str, ...]) -> None:
+        """Refuse other classes than a model was asked for with: its labels are by class id."""
         try:
             asked = self._store.get(pending_key(name))
         except ObjectNotFound:
-            return False
+            return
         _refuse_others(ModelFile.parse(asked.body, pending_key(name)), class_names)
-        return True
 
     def _put_files(self, made: ModelFile, onnx: bytes, metrics: bytes, sha256: str) -> ModelFile:
         """Take the next number, which whoever writes the weights first has, and write the rest."""
@@ -228,7 +207,7 @@ class Publisher:
         if held and held.live_version:
             if held.live_version > made.live_version:
                 return held
-            before = (*held.served_before, held.live_version)
+            before = (*held.served_before, held.live_version)[-MOST_TO_FALL_BACK_ON:]
             made = made.model_copy(update={"replaced": before[-1], "served_before": before})
         try:
             key = model_key(made.name)
@@ -249,22 +228,11 @@ class Publisher:
         same = hashlib.sha256(served.body).hexdigest() == sha256
         return live.file if same else None
 
-    def _record(
-        self, file: ModelFile, sha256: str, measured: VersionMetrics, was_pending: bool
-    ) -> None:
+    def _record(self, file: ModelFile, sha256: str, measured: VersionMetrics) -> None:
         """Write the rows; whoever dies before the end is to publish the same once more."""
-        if self._database is None:
-            return
-        with self._database.transaction() as rows:
-            rows.execute(INSERT_MODEL, file.model_dump(mode="python") | {"names": list(file.names)})
-            told = Json(measured.model_dump(mode="json", by_alias=True))
-            rows.execute(
-                INSERT_VERSION, (file.name, file.live_version, sha256, told, file.promoted_at)
-            )
-        self.promoter.note_serving(file.name)
-        if was_pending:
-            self._went_live(file.name)
-            self._store.delete(pending_key(file.name))
+        if self._database is not None:
+            VersionRecords(self._database).put(file, sha256, measured)
+            self.promoter.follow(file.name)
 
 
 def _refuse_others(file: ModelFile, class_names: tuple[str, ...]) -> None:

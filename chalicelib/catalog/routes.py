@@ -20,7 +20,7 @@ from chalicelib.errors import (
     StorageUnavailable,
 )
 from chalicelib.observability import logger
-from chalicelib.web.api import Api, Media, json_response
+from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import caller
 from chalicelib.wiring import services
 
@@ -307,7 +307,7 @@ def show_pending_model(model: ModelName) -> PendingAnswer:
 def _pending(model: PendingModel, sizes: Sizes) -> PendingAnswer:
     settings = services().settings
     least = settings.min_training_set_size, settings.min_validation_set_size
-    here = f"{_base()}/v1/pending-models/{model.name}"
+    here = f"{base_path(api.request)}/v1/pending-models/{model.name}"
     return PendingAnswer(
         name=model.name,
         class_names=list(model.class_names),
@@ -319,8 +319,3 @@ def _pending(model: PendingModel, sizes: Sizes) -> PendingAnswer:
         has_enough=sizes.training >= least[0] and sizes.validation >= least[1],
         links=PendingLinks(self=here, images=f"{here}/images", imports=f"{here}/imports"),
     )
-
-
-def _base() -> str:
-    """Return the stage or base path that the caller came by."""
-    return str(api.request.context.get("path") or "").rpartition("/v1/")[0]

@@ -17,6 +17,12 @@ KNOWN = """
 INSERT INTO models (name, class_names, live_version) VALUES (%(name)s, %(names)s, %(live_version)s)
 ON CONFLICT (name) DO NOTHING
 """
+PUT = """
+INSERT INTO model_versions (model, version, sha256, metrics, promoted_at)
+VALUES (%(name)s, %(live_version)s, %(sha256)s, %(metrics)s, %(promoted_at)s)
+ON CONFLICT (model, version) DO UPDATE SET
+    sha256 = excluded.sha256, metrics = excluded.metrics, promoted_at = excluded.promoted_at
+"""
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('versions of ' || %s, 0))"
 CLAIMED = "SELECT version FROM model_versions WHERE job_id = %(job_id)s"
 CLAIM = """
@@ -102,6 +108,25 @@ class VersionRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def put(self, file: ModelFile, sha256: str, measured: VersionMetrics) -> None:
+        """Write down a version that came from elsewhere than a training here.
+
+        Parameters
+        ----------
+        file : ModelFile
+            As it serves with this version, or would.
+        sha256 : str
+            Of the weights.
+
+        Raises
+        ------
+        DatabaseUnavailable
+        """
+        given = {**_row(file), "sha256": sha256, "metrics": _json(measured)}
+        with self._database.transaction() as rows:
+            rows.execute(KNOWN, given)
+            rows.execute(PUT, given)
+
     def claim(
         self, model: ModelFile, origin: Origin, sha256: str, measured: VersionMetrics, least: int
     ) -> int:
@@ -125,14 +150,14 @@ class VersionRecords:
             "job_id": str(origin.job_id),
             "model": model.name,
             "sha256": sha256,
-            "metrics": Json(measured.model_dump(mode="json", by_alias=True)),
+            "metrics": _json(measured),
             "least": least,
         }
         with self._database.transaction() as rows:
             rows.execute(ONE_AT_A_TIME, (model.name,))
             rows.execute(CLAIMED, given)
             if (held := rows.fetchone()) is None:
-                rows.execute(KNOWN, model.model_dump() | {"names": list(model.names)})
+                rows.execute(KNOWN, _row(model))
                 rows.execute(CLAIM, given)
                 held = rows.fetchone()
             assert held is not None
@@ -170,6 +195,14 @@ class VersionRecords:
         with self._database.transaction() as rows:
             rows.execute(ALL, (model,))
             return [_record(*row) for row in rows.fetchall()]
+
+
+def _row(file: ModelFile) -> dict[str, Any]:
+    return file.model_dump() | {"names": list(file.names)}
+
+
+def _json(measured: VersionMetrics) -> Json:
+    return Json(measured.model_dump(mode="json", by_alias=True))
 
 
 def _record(version: int, job_id: str | None, *others: Any) -> VersionRecord:

@@ -48,6 +48,8 @@ class Parts:
         From a launcher's name to it.
     settler : callable
         Returns who judges; called when something is to be judged.
+    remind : callable
+        Has the job of that id looked at in a moment.
     max_seconds : int
         After which a training may be stopped.
     now : callable

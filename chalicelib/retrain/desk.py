@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from chalicelib.catalog import Catalog
@@ -86,10 +87,7 @@ class TrainingDesk:
         ------
         DatabaseUnavailable, QueueUnavailable
         """
-        ids = self._jobs.open_ids()
-        for job_id in ids:
-            self._queue.send(Due(job_id=job_id))
-        return len(ids)
+        return self._send(self._jobs.open_ids())
 
     def look_at(self, external_id: str) -> int:
         """Have the job that its launcher calls so looked at; return whether there is one.
@@ -98,10 +96,7 @@ class TrainingDesk:
         ------
         DatabaseUnavailable, QueueUnavailable
         """
-        ids = self._jobs.called(external_id)
-        for job_id in ids:
-            self._queue.send(Due(job_id=job_id))
-        return len(ids)
+        return self._send(self._jobs.called(external_id))
 
     def remind(self, job_id: UUID) -> None:
         """Have a job looked at in a moment; where that cannot be said, the schedule comes to it."""
@@ -123,6 +118,12 @@ class TrainingDesk:
                 f"the dataset of {model!r} has {has.training} images to train on and "
                 f"{has.validation} to measure on: it takes one of each at least"
             )
+
+    def _send(self, ids: Collection[UUID]) -> int:
+        """Have jobs looked at; return how many."""
+        for job_id in ids:
+            self._queue.send(Due(job_id=job_id))
+        return len(ids)
 
     def _tell(self, job_id: UUID, seconds: int = 0) -> None:
         """Have a job looked at; where that cannot be said, the schedule comes to it."""

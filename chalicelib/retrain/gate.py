@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from chalicelib.catalog.model import ClassMetrics, VersionMetrics
 from chalicelib.retrain.measured import LiveMetrics, Parity, TrainingMetrics
@@ -55,6 +54,18 @@ class Verdict:
     promote: bool
     reason: str
     figures: dict[str, Any] = field(default_factory=dict)
+
+
+class _Change(NamedTuple):
+    """A class of the new version, and its AP50-95 in the live one and now."""
+
+    row: ClassMetrics
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
 
 
 def judge(measured: TrainingMetrics, terms: Terms, serving: int | None) -> Verdict:
@@ -133,18 +144,12 @@ def _losses(map50_95: float, measured: TrainingMetrics, terms: Terms) -> Iterato
         return
     if not map50_95 - before > terms.margin:
         yield _no_better(map50_95, before, live, terms.margin)
-    falls = [
-        (old.ap50_95 - new.ap50_95, new, old)
-        for new, old in _pairs(measured)
-        if new.ap50_95 is not None and old.ap50_95 is not None
-    ]
-    forgotten = sorted(
-        (fall for fall in falls if fall[0] > terms.class_tolerance), key=lambda fall: -fall[0]
-    )
-    for _, new, old in forgotten[:MOST_NAMED]:
+    falls = sorted(_changes(measured), key=lambda each: each.change)
+    forgotten = [each for each in falls if -each.change > terms.class_tolerance]
+    for each in forgotten[:MOST_NAMED]:
         yield (
-            f"the class {new.class_name!r}{_boxes(new)} fell from {old.ap50_95:.4f} to "
-            f"{new.ap50_95:.4f} AP50-95, by more than the {terms.class_tolerance:g} allowed"
+            f"the class {each.row.class_name!r}{_boxes(each.row)} fell from {each.before:.4f} to "
+            f"{each.after:.4f} AP50-95, by more than the {terms.class_tolerance:g} allowed"
         )
     if len(forgotten) > MOST_NAMED:
         yield f"{len(forgotten) - MOST_NAMED} more classes fell by more than that"
@@ -168,13 +173,10 @@ def _praise(measured: TrainingMetrics) -> str:
         return f"the first version: its mAP50-95 is {measured.map50_95:.4f} {on}"
     assert measured.live.map50_95 is not None
     rose = f"mAP50-95 rose from {measured.live.map50_95:.4f} to {measured.map50_95:.4f} {on}"
-    changes = [
-        (new.ap50_95 - old.ap50_95, new.class_name)
-        for new, old in _pairs(measured)
-        if new.ap50_95 is not None and old.ap50_95 is not None
-    ]
-    least, name = min(changes, default=(math.inf, ""))
-    return f"{rose}; {name!r} fell most, by {-least:.4f}" if least < 0 else rose
+    worst = min(_changes(measured), key=lambda each: each.change, default=None)
+    if worst is None or worst.change >= 0:
+        return rose
+    return f"{rose}; {worst.row.class_name!r} fell most, by {-worst.change:.4f}"
 
 
 def _unjudged(measured: TrainingMetrics) -> str:
@@ -216,13 +218,14 @@ def _class_figures(new: ClassMetrics, before: float | None) -> dict[str, Any]:
     }
 
 
-def _pairs(measured: TrainingMetrics) -> Iterator[tuple[ClassMetrics, ClassMetrics]]:
-    """Yield what both versions have of each class that could be measured."""
-    before = {row.class_id: row for row in measured.live.per_class} if measured.live else {}
-    for new in _found_classes(measured):
-        old = before.get(new.class_id)
-        if old is not None and old.ap50_95 is not None:
-            yield new, old
+def _changes(measured: TrainingMetrics) -> Iterator[_Change]:
+    """Yield how each class fares that could be measured of both versions."""
+    live = measured.live.per_class if measured.live else ()
+    held = {row.class_id: row.ap50_95 for row in live}
+    for row in measured.per_class:
+        before = held.get(row.class_id)
+        if before is not None and row.ap50_95 is not None:
+            yield _Change(row, before, row.ap50_95)
 
 
 def _found_classes(metrics: VersionMetrics) -> list[ClassMetrics]:

@@ -74,13 +74,8 @@ class Training:
     @functools.cached_property
     def publisher(self) -> Publisher:
         """Who makes versions serve, with the database wherever its address is from."""
-        from chalicelib.catalog import Publisher  # noqa: PLC0415 - loads onnxruntime
-
         every = self._all
-        if not every.has_database():
-            return every.publisher
-        move = lambda _: every.dataset.follow_promotions()  # noqa: E731 - made when it is needed
-        return Publisher(every.store, every.catalog, every.database, every.now, move)
+        return every.publisher_over(every.database if every.has_database() else None)
 
     def launcher(self, name: str) -> Launcher:
         """Return the launcher of that name, which need not be the one for new trainings.

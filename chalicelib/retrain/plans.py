@@ -9,6 +9,7 @@ from typing import Literal
 
 from chalicelib.database import Database
 
+PLANS_MINUTES = 30  # between two looks of the planner
 Decision = Literal["launch", "wait", "running"]
 
 KEEP = """

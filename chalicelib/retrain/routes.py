@@ -26,14 +26,14 @@ from chalicelib.retrain.answers import (
     PlanList,
 )
 from chalicelib.retrain.keys import log_key
-from chalicelib.web.api import Api, Media, json_response
+from chalicelib.retrain.plans import PLANS_MINUTES
+from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import operator
 from chalicelib.wiring import services
 
 api = Api(__name__, tag="training")
 
 LONGEST_LOG = 64 * 1024
-PLANS_MINUTES = 30
 
 
 @api.route(
@@ -89,8 +89,7 @@ def train_now(model: ModelName) -> Response:
     """Have a model trained on what its dataset has now, however little of that is new."""
     job = services().training.desk.ask(model, f"operator:{operator(api.request)}")
     answer = json_response(JobAnswer.of(job), 201)
-    asked = str(api.request.context.get("path") or "")
-    answer.headers["Location"] = f"{asked.rpartition('/v1/')[0]}/v1/training-jobs/{job.job_id}"
+    answer.headers["Location"] = f"{base_path(api.request)}/v1/training-jobs/{job.job_id}"
     return answer
 
 

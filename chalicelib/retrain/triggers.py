@@ -7,6 +7,7 @@ from chalice.app import Blueprint, CloudWatchEvent, Rate, SQSEvent
 from chalicelib import settings
 from chalicelib.observability import bind_correlation_id, flushed, logger
 from chalicelib.retrain.messages import parse_report
+from chalicelib.retrain.plans import PLANS_MINUTES
 from chalicelib.wiring import services
 
 blueprint = Blueprint(__name__)
@@ -16,7 +17,7 @@ STATE_CHANGES = {
 }
 
 
-@blueprint.schedule(Rate(30, unit=Rate.MINUTES))
+@blueprint.schedule(Rate(PLANS_MINUTES, unit=Rate.MINUTES))
 @flushed
 def plan(event: CloudWatchEvent) -> dict[str, int]:
     """Make jobs of models that have earned a training, and have every job looked at."""

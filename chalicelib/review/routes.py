@@ -74,7 +74,7 @@ def ask_for_task(model: ModelName) -> Response:
     Nobody is given an image twice, nor one that they sent an answer about. Who leaves twenty of
     them unanswered is given the oldest of these again.
     """
-    given = services().tasks.next(caller(api.request), model, correlation_id())
+    given = services().reviewing.tasks.next(caller(api.request), model, correlation_id())
     answer = TaskAnswer(prediction_id=given.prediction_id, model=given.model)
     return json_response(answer, 200 if given.again else 201)
 
@@ -90,7 +90,7 @@ def ask_for_task(model: ModelName) -> Response:
 )
 def list_waiting(query: Page) -> QueuePage:
     """Return quarantined submissions, oldest first, with all that helps to decide."""
-    cases, more = services().review.page(query.after, query.limit)
+    cases, more = services().reviewing.queue.page(query.after, query.limit)
     return QueuePage(waiting=[QueueItem.of_case(case) for case in cases], next=more)
 
 
@@ -109,7 +109,7 @@ def review_submission(submission_id: SubmissionId, body: ReviewBody) -> Submissi
     409: its contributor sent something else since you looked; look again.
     """
     decision = body.about(_id(submission_id))
-    done = services().review.decide_one(decision, operator(api.request))
+    done = services().reviewing.queue.decide_one(decision, operator(api.request))
     return SubmissionAnswer.of(done)
 
 
@@ -125,7 +125,7 @@ def review_submission(submission_id: SubmissionId, body: ReviewBody) -> Submissi
 def review_submissions(body: ReviewsBody) -> ReviewResults:
     """Decide about up to 100, each by itself: one that cannot be has a problem in its place."""
     decisions = [each.about(each.submission_id) for each in body.decisions]
-    decided = services().review.decide(decisions, operator(api.request))
+    decided = services().reviewing.queue.decide(decisions, operator(api.request))
     return ReviewResults(results=[ReviewResult.of(each) for each in decided])
 
 
@@ -140,7 +140,7 @@ def review_submissions(body: ReviewsBody) -> ReviewResults:
 )
 def list_contributors(query: PeopleQuery) -> Contributions:
     """Return contributors with their counters and how well they answer."""
-    people, more = services().people.page(query.order, query.after, query.limit)
+    people, more = services().reviewing.people.page(query.order, query.after, query.limit)
     return Contributions(contributors=[ContributorAnswer.of(each) for each in people], next=more)
 
 
@@ -155,7 +155,7 @@ def list_contributors(query: PeopleQuery) -> Contributions:
 )
 def show_contributor(user: UserAddress, query: PortraitQuery) -> PortraitAnswer:
     """Return one, with their submissions, decisions, and each version trained on their labels."""
-    portrait = services().people.portrait(user, query.before, query.limit)
+    portrait = services().reviewing.people.portrait(user, query.before, query.limit)
     return PortraitAnswer.of_portrait(portrait)
 
 

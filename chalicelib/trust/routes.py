@@ -9,7 +9,7 @@ from chalice.app import Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from chalicelib.errors import BanNotFound, DatabaseUnavailable
-from chalicelib.web.api import Api, Media, json_response
+from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import canonical, operator
 from chalicelib.wiring import services
 
@@ -239,5 +239,4 @@ def _ban_of(user: str) -> BanView:
 
 def _link(user: str) -> str:
     """Return a ban's path, below the stage or base path that the caller came by."""
-    asked = str(api.request.context.get("path") or "")
-    return f"{asked.rpartition('/v1/')[0]}/v1/bans/{quote(user, safe='')}"
+    return f"{base_path(api.request)}/v1/bans/{quote(user, safe='')}"

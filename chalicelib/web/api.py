@@ -310,10 +310,14 @@ def _check_encoding(request: Request) -> None:
         raise UnsupportedMediaType(f"the body is encoded as {encoding!r}: send it as it is")
 
 
+def base_path(request: Request) -> str:
+    """Return the stage or base path that the caller came by: what stands before `/v1/`."""
+    return str(request.context.get("path") or "").rpartition("/v1/")[0]
+
+
 def prediction_path(request: Request, prediction_id: str) -> str:
     """Return a prediction's path, below the stage or base path that the caller came by."""
-    asked = str(request.context.get("path") or "")
-    return f"{asked.rpartition('/v1/')[0]}/v1/predictions/{prediction_id}"
+    return f"{base_path(request)}/v1/predictions/{prediction_id}"
 
 
 def raw_body(request: Request) -> bytes:

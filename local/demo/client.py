@@ -22,8 +22,7 @@ _kept = threading.local()
 class Api:
     """The service over HTTP, for one user.
 
-    All users of a thread share a connection: the one-machine server keeps a thread, and with it a
-    connection to PostgreSQL, for each.
+    All users of a thread share a connection: for each the one-machine server keeps a thread.
 
     Parameters
     ----------

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+
+from chalicelib.vision import Detections
 
 WIDTH, HEIGHT = 450, 300
 CLASSES = ("scratch", "dent")
@@ -30,6 +33,17 @@ class Boxes:
 
     xyxy: Corners
     class_id: Ids
+
+    @classmethod
+    def of(cls, found: Detections) -> Self:
+        """Take them from detections."""
+        return cls(found.xyxy.astype(np.float64), found.class_id)
+
+    def detections(self, confidence: npt.NDArray[np.float64] | None = None) -> Detections:
+        """Return them as detections, float64 [N] confident; sure unless told."""
+        sure = np.ones(len(self)) if confidence is None else confidence
+        narrow = self.xyxy.astype(np.float32), sure.astype(np.float32)
+        return Detections(*narrow, self.class_id, CLASSES, (WIDTH, HEIGHT))
 
     def __len__(self) -> int:
         return len(self.class_id)

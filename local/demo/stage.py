@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from chalicelib.vision import Detections
 from local.demo.client import Api, boxes_of
 from local.demo.crowd import Person
 from local.demo.measure import Found
 from local.demo.people import HEIGHT, WIDTH, Boxes
-from local.demo.photos import Photo
+from local.demo.photos import CLASS_NAMES, Photo
 from local.errors import LocalError
 from local.home import ROOT
 from local.stack import Stack
@@ -173,7 +174,7 @@ class Stage:
         labels = {each.sha256: each.label for each in Manifest(io.BytesIO(packed), named)}
         with self._services.database.transaction() as rows:
             rows.execute(PREDICTIONS, (list(labels), self.model))
-            return {prediction: _from_yolo(labels[sha]) for prediction, sha in rows.fetchall()}
+            return {prediction: _boxes(labels[sha]) for prediction, sha in rows.fetchall()}
 
     def banned(self, people: Iterable[Person]) -> list[Person]:
         """Return who of some people is banned."""
@@ -197,8 +198,5 @@ class Stage:
                 self.operator.post(f"/v1/training-jobs/{job['job_id']}/cancel", b"", "text/plain")
 
 
-def _from_yolo(text: str) -> Boxes:
-    rows = np.array([line.split() for line in text.splitlines() if line], np.float64).reshape(-1, 5)
-    centre, half = rows[:, 1:3], rows[:, 3:] / 2
-    corners = np.hstack([centre - half, centre + half]) * ([WIDTH, HEIGHT] * 2)
-    return Boxes(corners, rows[:, 0].astype(np.int64))
+def _boxes(yolo: str) -> Boxes:
+    return Boxes.of(Detections.from_yolo(yolo, CLASS_NAMES, (WIDTH, HEIGHT)))

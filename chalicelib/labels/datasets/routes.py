@@ -36,7 +36,7 @@ from chalicelib.labels.datasets.shown import (
 )
 from chalicelib.labels.transfers.polling import ASK_AGAIN_SECONDS, AWAITED, TransferId
 from chalicelib.labels.transfers.records import Kind
-from chalicelib.web.api import Api, Media, json_response
+from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import operator
 from chalicelib.wiring import services
 
@@ -244,7 +244,7 @@ def _model(name: str) -> _Model:
 
 def _shown(image: DatasetImage, model: _Model) -> ImageAnswer:
     links = ImageLinks(
-        self=f"{_base()}/v1/models/{model.name}/dataset/images/{image.sha256}",
+        self=f"{base_path(api.request)}/v1/models/{model.name}/dataset/images/{image.sha256}",
         image=services().store.presigned_get(image.source_key, LINK_SECONDS),
     )
     return ImageAnswer.of(image, links)
@@ -252,23 +252,17 @@ def _shown(image: DatasetImage, model: _Model) -> ImageAnswer:
 
 def _version(version: DatasetVersion) -> VersionAnswer:
     links = VersionLinks(
-        self=f"{_base()}/v1/models/{version.model}/datasets/{version.sha256}",
+        self=f"{base_path(api.request)}/v1/models/{version.model}/datasets/{version.sha256}",
         manifest=services().dataset_versions.link(version),
     )
     return VersionAnswer.of(version, links)
 
 
 def _cut(cut: Transfer, status: int) -> Response:
-    told = CutAnswer.of(cut, _base())
+    told = CutAnswer.of(cut, base_path(api.request))
     answer = json_response(told, status)
     if status == 202:
         answer.headers["Location"] = told.links.self
     if not cut.is_over:
         answer.headers["Retry-After"] = ASK_AGAIN_SECONDS
     return answer
-
-
-def _base() -> str:
-    """Return what comes before /v1 where the caller asked: the stage, on AWS."""
-    asked = str(api.request.context.get("path") or "")
-    return asked.partition("/v1/")[0]

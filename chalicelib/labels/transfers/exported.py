@@ -105,7 +105,6 @@ class ExportedImages:
             with self._database.transaction() as rows:
                 rows.execute(WHERE_NOW, (model, image.sha256))
                 [key] = rows.fetchone() or (image.source_key,)
-            self._database.close()  # of this thread, which is one of a few and ends soon
         try:
             return self._store.get(key).body
         except ObjectNotFound as error:

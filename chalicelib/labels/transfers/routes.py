@@ -19,7 +19,7 @@ from chalicelib.errors import (
 )
 from chalicelib.labels.transfers.polling import ASK_AGAIN_SECONDS, AWAITED, TransferId
 from chalicelib.labels.transfers.records import Kind, State
-from chalicelib.web.api import Api, Media, json_response
+from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import caller
 from chalicelib.wiring import services
 
@@ -310,5 +310,4 @@ def _offered(ticket: ImportTicket) -> Response:
 
 def _path(collection: str, transfer: Transfer) -> str:
     """Return a transfer's path, below the stage or base path that the caller came by."""
-    asked = str(api.request.context.get("path") or "")
-    return f"{asked.rpartition('/v1/')[0]}/v1/{collection}/{transfer.transfer_id}"
+    return f"{base_path(api.request)}/v1/{collection}/{transfer.transfer_id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from chalicelib.errors import ConfigurationError
 from chalicelib.settings import Settings
 
 IN_IMAGE = "/opt/sightloop/sagemaker/training"  # as the Dockerfile there has it
@@ -14,6 +15,20 @@ JOIN_SECONDS = 900  # a machine may have to be bought first
 # its address (torch 2.15).
 A_STORE_EACH_TIME = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
 LAST_CALL_SECONDS = 60  # for which those that are there wait for the others
+
+
+def require(value: str, variable: str, what: str) -> None:
+    """Refuse to begin without a setting.
+
+    Raises
+    ------
+    ConfigurationError
+        Says which variable has to name what.
+    """
+    if not value:
+        raise ConfigurationError(
+            f"{variable} has to name {what}: see 'Where trainings run' in docs/operations.md"
+        )
 
 
 def on_one_machine(job_id: UUID, processes: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib.errors import ConfigurationError
 from chalicelib.retrain.launchers import START_AGAIN, Launch
-from chalicelib.retrain.launchers.command import on_each_of, on_one_machine, variables
+from chalicelib.retrain.launchers.command import on_each_of, on_one_machine, require, variables
 from chalicelib.settings import Settings
 
 SERVICE = "sightloop-training"  # also the service account's name, and the value of LABEL
@@ -40,11 +40,7 @@ def render(settings: Settings, job: Launch) -> Document:
     ConfigurationError
         The settings name no image, or select nodes by what selects none.
     """
-    if not settings.training_image:
-        raise ConfigurationError(
-            "SIGHTLOOP_TRAINING_IMAGE has to name the trainer's image: see 'Where trainings run' "
-            "in docs/operations.md"
-        )
+    require(settings.training_image, "SIGHTLOOP_TRAINING_IMAGE", "the trainer's image")
     labels = {LABEL: SERVICE, "sightloop/job": str(job.job_id)}
     return {
         "apiVersion": "batch/v1",

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.errors import ConfigurationError, SightloopError, Unavailable
 from chalicelib.retrain.keys import PREFIX
 from chalicelib.retrain.launchers import Launch, Status
-from chalicelib.retrain.launchers.command import on_one_machine, until_done, variables
+from chalicelib.retrain.launchers.command import on_one_machine, require, until_done, variables
 from chalicelib.settings import Settings
 
 WORK = "/opt/ml/work"  # on the volume
@@ -138,8 +138,8 @@ def request(settings: Settings, job: Launch) -> dict[str, Any]:
     ConfigurationError
         The settings name no image or no role.
     """
-    _require(settings.training_image, "SIGHTLOOP_TRAINING_IMAGE", "the trainer's image in ECR")
-    _require(settings.training_role, "SIGHTLOOP_TRAINING_ROLE", "the role that it trains as")
+    require(settings.training_image, "SIGHTLOOP_TRAINING_IMAGE", "the trainer's image in ECR")
+    require(settings.training_role, "SIGHTLOOP_TRAINING_ROLE", "the role that it trains as")
     output = f"s3://{settings.store_bucket}/{PREFIX}{job.job_id}/sagemaker"
     trainer = on_one_machine(job.job_id, settings.training_processes)
     command = until_done(settings.training_restarts, [*trainer, "--work", WORK])
@@ -214,13 +214,6 @@ def status_of(told: Mapping[str, Any]) -> Status:
 def _last_message(told: Mapping[str, Any]) -> str:
     passed = told.get("SecondaryStatusTransitions") or []
     return str(passed[-1].get("StatusMessage") or "") if passed else ""
-
-
-def _require(value: str, variable: str, what: str) -> None:
-    if not value:
-        raise ConfigurationError(
-            f"{variable} has to name {what}: see 'Where trainings run' in docs/operations.md"
-        )
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from local.demo.measure import Found, average_precision, precision
+from local.demo.measure import Found, precision
 from local.demo.people import Boxes
 
 SQUARE = [10.0, 10.0, 20.0, 20.0]
@@ -24,29 +24,29 @@ def test_who_finds_everything_exactly_has_a_precision_of_one():
 
 
 def test_who_finds_nothing_has_none():
-    assert average_precision([found([SQUARE], [], [])], 0.5) == 0
+    assert precision([found([SQUARE], [], [])]).map50 == 0
 
 
 def test_half_of_what_is_there_found_without_a_mistake_is_half():
     seen = [found([SQUARE], [SQUARE], [0.9]), found([SQUARE], [], [])]
-    assert average_precision(seen, 0.5) == pytest.approx(51 / 101)  # recalls 0, 0.01 … 0.50
+    assert precision(seen).map50 == pytest.approx(51 / 101)  # recalls 0, 0.01 … 0.50
 
 
 def test_a_surer_mistake_costs_and_one_that_is_less_sure_does_not():
     surer = found([SQUARE], [ELSEWHERE, SQUARE], [0.9, 0.8])
     less_sure = found([SQUARE], [SQUARE, ELSEWHERE], [0.9, 0.8])
-    assert average_precision([surer], 0.5) == pytest.approx(0.5)
-    assert average_precision([less_sure], 0.5) == 1
+    assert precision([surer]).map50 == pytest.approx(0.5)
+    assert precision([less_sure]).map50 == 1
 
 
 def test_a_box_is_found_once_only():
     twice = found([SQUARE, ELSEWHERE], [SQUARE, SQUARE, ELSEWHERE], [0.9, 0.8, 0.7])
-    assert average_precision([twice], 0.5) == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert precision([twice]).map50 == pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
 def test_confidences_are_compared_across_photos():
     seen = [found([SQUARE], [SQUARE], [0.5]), found([], [ELSEWHERE], [0.9])]
-    assert average_precision(seen, 0.5) == pytest.approx(0.5)
+    assert precision(seen).map50 == pytest.approx(0.5)
 
 
 def test_a_box_that_is_a_little_off_counts_at_the_lower_thresholds_only():

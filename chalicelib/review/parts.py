@@ -1,0 +1,70 @@
+"""What reviewing is made of: the part of the composition root that only it needs."""
+
+from __future__ import annotations
+
+import functools
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+from chalicelib.review.assessor import Assessor
+from chalicelib.trust.opinions import Opinions
+from chalicelib.trust.task_book import TaskBook
+
+if TYPE_CHECKING:
+    from chalicelib.review.people import People
+    from chalicelib.review.queue import Review
+    from chalicelib.review.tasks import Tasks
+    from chalicelib.wiring import Services
+
+
+class Reviewing:
+    """The services of review and control tasks, each made when it is first asked for.
+
+    Parameters
+    ----------
+    services : Services
+        All others.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._all = services
+        self._book = TaskBook(services.database)
+        self._opinions = Opinions(services.database)
+
+    @functools.cached_property
+    def assessor(self) -> Assessor:
+        """Who knows how far a contributor is to be trusted."""
+        return Assessor(self._book, self._opinions)
+
+    @functools.cached_property
+    def people(self) -> People:
+        """Contributors, as operators see them."""
+        from chalicelib.labels.pool import Pool  # noqa: PLC0415 - whoever submits does without
+        from chalicelib.review.people import People  # noqa: PLC0415
+        from chalicelib.trust.contributors import Contributors  # noqa: PLC0415
+
+        database = self._all.database
+        known, pool = Contributors(database), Pool(database)
+        return People(database, known, self._book, self._all.ledger, pool)
+
+    @functools.cached_property
+    def queue(self) -> Review:
+        """The queue of what waits for an operator."""
+        from chalicelib.review.queue import Review  # noqa: PLC0415 - whoever submits does without
+
+        every = self._all
+        given = self._opinions, self._book, self.people
+        return Review(every.ledger, *given, every.store, every.submissions)
+
+    @functools.cached_property
+    def tasks(self) -> Tasks:
+        """Who hands out images to look at."""
+        from chalicelib.labels.pool import Pool  # noqa: PLC0415 - whoever submits does without
+        from chalicelib.review.candidates import Candidates  # noqa: PLC0415
+        from chalicelib.review.tasks import Looking, Tasks  # noqa: PLC0415
+
+        every, chance = self._all, SystemRandom()
+        pool = Pool(every.database)
+        candidates = Candidates(pool, self._opinions, self._book, chance)
+        looking = Looking(every.inference, every.store, every.keeper, every.settings.max_pixels)
+        return Tasks(every.catalog, every.ledger, self._book, candidates, looking, chance)
