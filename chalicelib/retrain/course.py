@@ -21,9 +21,10 @@ from chalicelib.errors import (
 )
 from chalicelib.observability import logger
 from chalicelib.retrain.job import AWAY, Job, Settler, State
-from chalicelib.retrain.jobs import LEASE_SECONDS, TrainingJobs
+from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.keys import output_key
 from chalicelib.retrain.launchers import Launcher, Status
+from chalicelib.retrain.lease import BEAT_SECONDS, LEASE_SECONDS, Lease, Remind
 from chalicelib.retrain.messages import Due, Finished, Report, Started, Stopped
 from chalicelib.retrain.orders import Orders
 from chalicelib.storage import ObjectStore
@@ -31,6 +32,7 @@ from chalicelib.storage import ObjectStore
 COMPLETE = "metrics.json"  # the last of a trainer's files: where it is, all are
 SETTLES = timedelta(minutes=2)  # in which a launcher may not know yet what it was given
 PATIENCE = timedelta(days=1)  # with what cannot be launched, or judged
+REMINDER_SECONDS = 30
 ASKED_FOR = "it was cancelled"
 
 
@@ -49,7 +51,7 @@ class Parts:
     settler : callable
         Returns who judges; called when something is to be judged.
     remind : callable
-        Has the job of that id looked at in a moment.
+        Has a job looked at after so many seconds.
     max_seconds : int
         After which a training may be stopped.
     now : callable
@@ -60,7 +62,7 @@ class Parts:
     orders: Orders
     launcher: Callable[[str], Launcher]
     settler: Callable[[], Settler]
-    remind: Callable[[UUID], None]
+    remind: Remind
     max_seconds: int
     now: Callable[[], datetime]
 
@@ -73,12 +75,20 @@ class Course:
     parts : Parts
     lease_seconds : float, optional
         For how long who judges a training and says nothing is taken to be at it.
+    beat_seconds : float, optional
+        How often who judges says so.
     """
 
-    def __init__(self, parts: Parts, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        lease_seconds: float = LEASE_SECONDS,
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
         self._parts = parts
         self._jobs = parts.jobs
         self._lease_seconds = lease_seconds
+        self._beat_seconds = beat_seconds
 
     def receive(self, report: Report) -> Job | None:
         """Take a message of the training queue; None where there is no such job.
@@ -153,7 +163,9 @@ class Course:
         launched = self._jobs.launched(job.job_id, external_id)
         if launched.cancel_requested or launched.is_over:
             launcher.stop(external_id)
-        self._parts.remind(job.job_id)  # one that cannot even begin does not report
+        self._parts.remind(
+            job.job_id, REMINDER_SECONDS
+        )  # one that cannot even begin does not report
         logger.info("a training was launched", job_id=str(job.job_id), model=job.model)
         return launched
 
@@ -207,7 +219,7 @@ class Course:
             return self._end_away(job, State.FAILED, outcome, lost=False)
         if job.cancel_requested:
             self._stop(job)
-            self._parts.remind(job.job_id)
+            self._parts.remind(job.job_id, REMINDER_SECONDS)
             return job
         return self._finish_if_complete(job)
 
@@ -254,18 +266,22 @@ class Course:
             held = self._jobs.lease(job.job_id, self._lease_seconds)
         if held is None:
             return job
+        seconds = self._lease_seconds, self._beat_seconds
+        lease = Lease(self._jobs, held, self._parts.remind, *seconds)
         try:
-            settled = self._parts.settler().settle(held)
+            with lease:
+                settled = self._parts.settler().settle(held)
         except SightloopError as error:
-            return self._could_not_judge(held, error)
+            return self._could_not_judge(lease, error)
         logger.info("a training was judged", job_id=str(job.job_id), outcome=settled.outcome)
         return self._jobs.settled(job.job_id, settled)
 
-    def _could_not_judge(self, held: Job, error: SightloopError) -> Job:
+    def _could_not_judge(self, lease: Lease, error: SightloopError) -> Job:
+        held = lease.held
         is_late = self._parts.now() - held.heard_at > PATIENCE
         waits = isinstance(error, (Unavailable, ConfigurationError))
         if waits and not is_late:
-            self._jobs.release(held, error.detail)
+            lease.give_back(error.detail)
             raise error
         logger.error("a training cannot be judged", exc_info=True, job_id=str(held.job_id))
         outcome = f"it could not be judged: {error.detail}"

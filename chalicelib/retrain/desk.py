@@ -16,8 +16,6 @@ from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.messages import Due
 from chalicelib.settings import Settings
 
-REMINDER_SECONDS = 30
-
 
 class TrainingDesk:
     """Takes what people and the schedule want of trainings.
@@ -98,9 +96,9 @@ class TrainingDesk:
         """
         return self._send(self._jobs.called(external_id))
 
-    def remind(self, job_id: UUID) -> None:
-        """Have a job looked at in a moment; where that cannot be said, the schedule comes to it."""
-        self._tell(job_id, REMINDER_SECONDS)
+    def remind(self, job_id: UUID, seconds: int) -> None:
+        """Have a job looked at later; where that cannot be said, the schedule comes to it."""
+        self._tell(job_id, seconds)
 
     def _live_version(self, model: str) -> int | None:
         try:

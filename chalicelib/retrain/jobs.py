@@ -6,23 +6,17 @@ change one makes it and the other sees that it is made.
 
 from __future__ import annotations
 
-import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg2.extras import Json
-from pydantic_core import to_json
-
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, TrainingJobNotFound
+from chalicelib.retrain import stored
 from chalicelib.retrain.job import AWAY, Epoch, Job, Settled, State, Terms, Wish
 from chalicelib.retrain.messages import EpochDone, Started
-
-LONGEST_TEXT = 2_000
-LEASE_SECONDS = 900  # as long as a function may take
 
 COLUMNS = """
     j.job_id::text, j.model, j.kind, j.state, j.launcher, j.external_id, j.base_version,
@@ -109,6 +103,11 @@ LEASE = f"""
 UPDATE training_jobs j SET leased_until = now() + %(seconds)s * interval '1 second'
 WHERE j.job_id = %(job_id)s AND j.state = 'finishing'
   AND (j.leased_until IS NULL OR j.leased_until < now())
+RETURNING {COLUMNS}
+"""
+RENEW = f"""
+UPDATE training_jobs j SET leased_until = now() + %(seconds)s * interval '1 second'
+WHERE j.job_id = %(job_id)s AND j.state = 'finishing' AND j.leased_until = %(leased_until)s
 RETURNING {COLUMNS}
 """
 RELEASE = """
@@ -251,8 +250,8 @@ class TrainingJobs:
         given = {
             **report.model_dump(include={"start", "epoch", "epochs", "at"}),
             "job_id": str(report.job_id),
-            "eta": _finite(report.eta_seconds),
-            "metrics": _json(_metrics(report)),
+            "eta": stored.finite(report.eta_seconds),
+            "metrics": stored.json(_metrics(report)),
         }
         with self._database.transaction() as rows:
             rows.execute(REACHED, given)
@@ -265,18 +264,23 @@ class TrainingJobs:
         given = {"job_id": str(job_id), "from": list(AWAY)}
         return self._one(FINISHING, **given) or self.get(job_id)
 
-    def lease(self, job_id: UUID, seconds: float = LEASE_SECONDS) -> Job | None:
+    def lease(self, job_id: UUID, seconds: float) -> Job | None:
         """Take a finishing job to judge it; None: it is judged, or somebody is at it."""
         return self._one(LEASE, job_id=str(job_id), seconds=seconds)
+
+    def renew(self, held: Job, seconds: float) -> Job | None:
+        """Hold a job for longer; None: it is judged, or another's by now."""
+        given = {"job_id": str(held.job_id), "leased_until": held.leased_until}
+        return self._one(RENEW, **given, seconds=seconds)
 
     def release(self, held: Job, trouble: str) -> None:
         """Let go of a job that could not be judged now, and say why."""
         given = {"job_id": str(held.job_id), "leased_until": held.leased_until}
-        self._do(RELEASE, **given, trouble=_text(trouble))
+        self._do(RELEASE, **given, trouble=stored.text(trouble))
 
     def settled(self, job_id: UUID, settled: Settled) -> Job:
         """Note what the gate decided; return the job as it is."""
-        told = {"version": settled.version, "verdict": _json(settled.verdict)}
+        told = {"version": settled.version, "verdict": stored.json(settled.verdict)}
         return self._end(job_id, [State.FINISHING], settled.state, settled.outcome, **told)
 
     def end(
@@ -304,7 +308,7 @@ class TrainingJobs:
 
     def note_trouble(self, job_id: UUID, trouble: str) -> None:
         """Say why a job could not be brought on."""
-        self._do(TROUBLE, job_id=str(job_id), trouble=_text(trouble))
+        self._do(TROUBLE, job_id=str(job_id), trouble=stored.text(trouble))
 
     def cancel(self, job_id: UUID) -> Job:
         """Ask for a job's end; asking again changes nothing.
@@ -334,7 +338,7 @@ class TrainingJobs:
             "job_id": str(job_id),
             "from": list(states),
             "state": str(state),
-            "outcome": _text(outcome),
+            "outcome": stored.text(outcome),
         }
         return self._one(END, **given) or self.get(job_id)
 
@@ -371,28 +375,13 @@ def _wish(wish: Wish) -> dict[str, Any]:
 
 
 def _columns(terms: Terms) -> dict[str, Any]:
-    return {**vars(terms), "hyperparameters": _json(terms.hyperparameters)}
+    return {**vars(terms), "hyperparameters": stored.json(terms.hyperparameters)}
 
 
 def _metrics(report: EpochDone) -> dict[str, Any]:
     """Return what is kept of an epoch."""
     measured = {"mAP50": report.map50, "mAP50-95": report.map50_95, "seconds": report.seconds}
     return {"losses": dict(report.losses), **measured}
-
-
-def _json(value: Mapping[str, Any]) -> Json:
-    """Return JSON as PostgreSQL takes it: what is not finite is null."""
-    return Json(dict(value), dumps=lambda each: to_json(each, inf_nan_mode="null").decode())
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _text(told: str) -> str:
-    """Return words as PostgreSQL takes them."""
-    kept = told.replace("\x00", "\ufffd").strip()[:LONGEST_TEXT]
-    return kept or "no reason was given"
 
 
 def _job(row: Sequence[Any]) -> Job:

@@ -27,7 +27,7 @@ from chalicelib.vision import DetectionOptions, Detections, Detector
 from chalicelib.vision.precision import CONFIDENCES, ClassPrecision, precision_by_class
 
 EVERYTHING = DetectionOptions(confidence=0.001, iou=0.7, max_detections=300)
-MOST_SECONDS = 200.0  # another may begin to judge after 300
+MOST_SECONDS = 200.0  # a function may take 900, and the new version is opened first
 DIGITS = 6
 
 

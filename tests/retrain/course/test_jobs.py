@@ -170,7 +170,7 @@ def test_what_is_over_stays_as_it_ended(jobs: TrainingJobs, away: Job, state: St
 
     assert jobs.get(away.job_id) == ended
     assert ended.ended_at
-    assert jobs.lease(away.job_id) is None
+    assert jobs.lease(away.job_id, 60) is None
     assert jobs.open_ids() == []
 
 
@@ -178,23 +178,23 @@ def test_one_at_a_time_judges_a_job(jobs: TrainingJobs, away: Job) -> None:
     jobs.finishing(away.job_id)
 
     with ThreadPoolExecutor(8) as judges:
-        held = [job for job in judges.map(lambda _: jobs.lease(away.job_id), range(8)) if job]
+        held = [job for job in judges.map(lambda _: jobs.lease(away.job_id, 60), range(8)) if job]
 
     assert len(held) == 1
     jobs.release(held[0], "S3 does not answer")
     assert jobs.get(away.job_id).trouble == "S3 does not answer"
-    assert jobs.lease(away.job_id)
+    assert jobs.lease(away.job_id, 60)
 
 
 def test_a_judge_who_died_is_followed_by_another(jobs: TrainingJobs, away: Job) -> None:
     jobs.finishing(away.job_id)
 
     dead = jobs.lease(away.job_id, seconds=-1)
-    other = jobs.lease(away.job_id)
+    other = jobs.lease(away.job_id, 60)
     assert dead and other
     jobs.release(dead, "too late to let go of what is another's")
 
-    assert jobs.lease(away.job_id) is None
+    assert jobs.lease(away.job_id, 60) is None
 
 
 def test_a_job_can_be_cancelled_until_it_is_judged(jobs: TrainingJobs, make_job: MakeJob) -> None:
