@@ -8,6 +8,7 @@ earlier one finds out at its next checkpoint.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.errors import Conflict, ObjectNotFound
 from chalicelib.retrain.keys import checkpoints_prefix
+from chalicelib.retrain.messages import EpochDone
 from chalicelib.storage import ObjectStore
 
 MEDIA_TYPE = "application/octet-stream"
@@ -37,6 +39,9 @@ class State(BaseModel):
         That the checkpoint holds.
     file, sha256 : str or None
         The checkpoint; none: there is none yet.
+    reports : tuple of EpochDone
+        Of epochs that it holds and that the service was not told of when it was written: a kill
+        may have come before.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +50,7 @@ class State(BaseModel):
     epochs_done: int = Field(0, ge=0)
     file: str | None = None
     sha256: str | None = None
+    reports: tuple[EpochDone, ...] = ()
 
 
 FIRST = State(start=1, epochs_done=0)
@@ -99,8 +105,13 @@ class Checkpoints:
             begun.write_bytes(fetched)
             begun.replace(path)
 
-    def keep(self, path: Path, epochs_done: int) -> None:
+    def keep(self, path: Path, epochs_done: int, reports: Sequence[EpochDone] = ()) -> None:
         """Store a checkpoint; when this returns, a kill costs no epoch up to it.
+
+        Parameters
+        ----------
+        reports : sequence of EpochDone
+            Of what the service was not told yet: whoever takes up the checkpoint tells it.
 
         Raises
         ------
@@ -113,7 +124,7 @@ class Checkpoints:
         with path.open("rb") as file:
             self.store.put_file(self._key(name), file, MEDIA_TYPE)
         told = {"epochs_done": epochs_done, "file": name, "sha256": _digest(path)}
-        wanted = self.state.model_copy(update=told)
+        wanted = self.state.model_copy(update=told | {"reports": tuple(reports)})
         known, etag = _read(self.store, self.job_id)
         if known not in (self.state, wanted):  # the latter: our own, of which no answer came
             self.store.delete(self._key(name))

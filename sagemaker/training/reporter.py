@@ -95,8 +95,8 @@ class Reporter:
         losses: dict[str, float],
         aps: tuple[float, float],
         seconds: tuple[float, float],
-    ) -> None:
-        """Tell of an epoch whose checkpoint is safe.
+    ) -> EpochDone:
+        """Return the report of an epoch, to be told once its checkpoint is safe.
 
         Parameters
         ----------
@@ -107,7 +107,19 @@ class Reporter:
         """
         told = {"epoch": epoch, "epochs": epochs, "losses": losses}
         told |= {"map50": aps[0], "map50_95": aps[1], "seconds": seconds[0]}
-        self._send(EpochDone.model_validate(self._head() | told | {"eta_seconds": seconds[1]}))
+        report = EpochDone.model_validate(self._head() | told | {"eta_seconds": seconds[1]})
+        logger.info("%s", _in_words(report))
+        return report
+
+    def tell(self, report: Told) -> bool:
+        """Send a report, and the log; tell whether it is on its way."""
+        try:
+            self.store.put(log_key(self.job_id), self.log.text(), "text/plain; charset=utf-8")
+            self.queue.send(report)
+        except SightloopError as fault:
+            logger.warning("the service was not told: %s", fault)
+            return False
+        return True
 
     def finished(self) -> None:
         """Tell that all output is in the store."""
@@ -123,11 +135,7 @@ class Reporter:
 
     def _send(self, report: Told) -> None:
         logger.info("%s", _in_words(report))
-        try:
-            self.store.put(log_key(self.job_id), self.log.text(), "text/plain; charset=utf-8")
-            self.queue.send(report)
-        except SightloopError as fault:
-            logger.warning("the service was not told: %s", fault)
+        self.tell(report)
 
 
 def _in_words(report: Told) -> str:

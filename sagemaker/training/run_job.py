@@ -119,24 +119,32 @@ class Course:
     checkpoints: Checkpoints
     reporter: Reporter
     resumable: Path
-    _untold: list[Epoch] = field(default_factory=list)
     _took: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._untold = list(self.checkpoints.state.reports)
 
     def after_epoch(self, epoch: Epoch) -> None:
         """Store the checkpoint, then tell of the epoch: of no other before it is safe."""
-        self._untold.append(epoch)
         self._took.append(epoch.seconds)
+        seconds = epoch.seconds, (epoch.of - epoch.number) * sum(self._took) / len(self._took)
+        aps = epoch.map50, epoch.map50_95
+        told = self.reporter.epoch_done(epoch.number, epoch.of, epoch.losses, aps, seconds)
+        self._untold.append(told)
         try:
-            self.checkpoints.keep(self.resumable, epoch.number)
+            self.checkpoints.keep(self.resumable, epoch.number, self._untold)
         except Unavailable as fault:
             logger.warning("the checkpoint is not stored: %s", fault)
             return
-        to_go = (epoch.of - epoch.number) * sum(self._took) / len(self._took)
-        for one in self._untold:
-            aps = one.map50, one.map50_95
-            seconds = one.seconds, to_go
-            self.reporter.epoch_done(one.number, one.of, one.losses, aps, seconds)
-        self._untold.clear()
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell of all that is safe and was not told, also by a start before that was killed.
+
+        The service counts an epoch once for each start that trained it, however often it is told.
+        """
+        while self._untold and self.reporter.tell(self._untold[0]):
+            self._untold.pop(0)
 
 
 def run(job: Job, team: Team, queue: Queue) -> None:
@@ -189,6 +197,8 @@ def _train(job: Job, team: Team, checkpoints: Checkpoints, reporter: Reporter) -
         _fetch(job, places, checkpoints)
     team.meet()
     course = Course(checkpoints, reporter, places.resumable)
+    if team.leads:
+        course.tell()
     train.fit(chosen, places, team, course.after_epoch)
     if team.leads:
         if team.size == 1:
@@ -196,6 +206,7 @@ def _train(job: Job, team: Team, checkpoints: Checkpoints, reporter: Reporter) -
         else:
             _measure_alone(job)
         _upload(job, places)
+        course.tell()
         checkpoints.clear()
 
 

@@ -20,6 +20,11 @@ pytest.importorskip("ultralytics", reason="training needs ultralytics: requireme
 import onnxruntime
 import torch
 
+from sagemaker.training.checkpoints import Checkpoints
+from sagemaker.training.reporter import LogTail, Reporter
+from sagemaker.training.run_job import Course
+from sagemaker.training.trainer import Epoch
+
 pytestmark = pytest.mark.training
 NewJob = Callable[..., Any]
 KILLS = int(os.environ.get("TRAINING_KILLS", "3"))  # ten take some minutes
@@ -104,10 +109,61 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_never_been(
 
     assert _epochs(killed) == list(range(1, epochs + 1))
     assert _same(_weights(whole), _weights(killed))
-    done = [report.epoch for report in killed.reports() if report.kind == "epoch"]
-    assert set(done) <= set(_epochs(killed))
-    assert len(done) == len(set(done)), "an epoch is told of only once its checkpoint is safe"
+    told = {(report.start, report.epoch) for report in killed.reports() if report.kind == "epoch"}
+    assert sorted(epoch for _, epoch in told) == _epochs(killed), "told of once it is safe, by one"
     assert json.loads(killed.output("metrics.json"))["parity"]["mAP50-95"] is not None
+
+
+def test_killed_between_a_checkpoint_and_its_report_the_next_start_tells_of_it(
+    new_job: NewJob, tmp_path: Path
+) -> None:
+    class Killed(BaseException):
+        """What a process does not survive."""
+
+    class Dying(Reporter):
+        def tell(self, report: Any) -> bool:
+            raise Killed
+
+    job, file = new_job(), tmp_path / "resumable.pt"
+    file.write_bytes(b"weights")
+
+    def course(reporter: type[Reporter]) -> Course:
+        taken = Checkpoints.begin(job.store, job.job_id)
+        start = taken.state.start
+        return Course(taken, reporter(job.queue, job.store, job.job_id, start, LogTail()), file)
+
+    with pytest.raises(Killed):
+        course(Dying).after_epoch(Epoch(1, 3, {"train/box_loss": 1.5}, 0.5, 0.25, 2.0))
+    assert job.reports() == []
+
+    course(Reporter).tell()
+
+    [told] = job.reports()
+    assert (told.kind, told.start, told.epoch, told.epochs) == ("epoch", 1, 1, 3)
+    assert (told.losses, told.map50, told.map50_95) == ({"train/box_loss": 1.5}, 0.5, 0.25)
+    assert (told.seconds, told.eta_seconds) == (2.0, 4.0)
+
+
+def test_epochs_that_the_queue_did_not_take_are_told_by_the_start_after_a_kill(
+    new_job: NewJob,
+) -> None:
+    job = new_job(epochs="8")
+    queue = job.environment["SIGHTLOOP_TRAINING_QUEUE"]
+    job.environment["SIGHTLOOP_TRAINING_QUEUE"] = "nobody-made-this-one"
+    process = job.start()
+    job.wait_for_epoch(2, process)
+    process.kill()
+    process.wait()
+    assert job.reports() == []
+    job.environment["SIGHTLOOP_TRAINING_QUEUE"] = queue
+
+    assert job.run() == 0, job.said()[-4000:]
+
+    told = {report.epoch: report for report in job.reports() if report.kind == "epoch"}
+    assert sorted(told) == list(range(1, 9))
+    assert {told[epoch].start for epoch in (1, 2)} == {1}
+    assert told[1].losses
+    assert "the service was not told" in job.said()
 
 
 def test_it_goes_on_where_another_machine_was(new_job: NewJob, tmp_path: Path) -> None:
