@@ -6,12 +6,15 @@
 A pass asks which models there are, how much of each is new, and what became of its last trainings,
 writes down what it decided for every one, and makes the jobs. Every model has had three trainings.
 The terms of labels, one for each image, are written as they are, without the images, which nobody
-reads for this; an eighth of them has ended.
+reads for this; an eighth of them has ended. Then the app's handler is asked for what was decided,
+in pages.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import sys
 import time
 from collections import Counter
@@ -20,8 +23,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # run as a file, this finds its own folder only
 
+from chalice.test import Client  # noqa: E402
+
 from benchmarks.million import server  # noqa: E402
 from benchmarks.new_labels import fill  # noqa: E402
+from chalicelib import wiring  # noqa: E402
 from chalicelib.database import Database  # noqa: E402
 from chalicelib.retrain.jobs import TrainingJobs  # noqa: E402
 from chalicelib.retrain.planner import Planner  # noqa: E402
@@ -76,6 +82,7 @@ def main() -> None:
             do(database, SETTLE)
             print(f"| {title} | {measured(database, planner, wanted.times)} |", flush=True)
         database.close()
+        print(f"\n`GET /v1/training-plans`: {listed(url, wanted.times)}")
 
 
 def arguments() -> argparse.Namespace:
@@ -104,6 +111,23 @@ def measured(database: Database, planner: Planner, times: int) -> str:
     decided = Counter(plan.decision for plan in plans)
     told = ", ".join(f"{number} {decision}" for decision, number in sorted(decided.items()))
     return f"{sorted(took)[times // 2]:.0f} ms | {max(took):.0f} ms | {told}"
+
+
+def listed(url: str, rounds: int) -> str:
+    """Ask the app for all plans, page by page, some times; tell how long a page took."""
+    wiring.provide(wiring.Services(Settings.from_environment({"SIGHTLOOP_DATABASE_URL": url})))
+    from app import app  # noqa: PLC0415 - it reads the settings when it is called first
+
+    http, took, first = Client(app).http, [], "/v1/training-plans?limit=100"
+    for _ in range(rounds):
+        path, pages = first, 0
+        while path:
+            begun = time.perf_counter()
+            told = json.loads(http.get(path).body)
+            took.append((time.perf_counter() - begun) * 1000)
+            path, pages = told["next"] and f"{first}&after={told['next']}", pages + 1
+    median = statistics.median(took)
+    return f"{pages} pages of 100; a page {median:.1f} ms, the slowest {max(took):.1f} ms"
 
 
 if __name__ == "__main__":

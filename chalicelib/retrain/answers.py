@@ -122,6 +122,16 @@ class JobPage(BaseModel):
     next: str | None = Field(description="where the next page begins; null: there is none")
 
 
+class PlansQuery(BaseModel):
+    """Which plans are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: ModelName | None = Field(None, description="only of this model")
+    after: ModelName | None = Field(None, description="`next` of the page before")
+    limit: int = Field(20, ge=1, le=100, description="plans of the page")
+
+
 class PlanAnswer(BaseModel):
     """What the planner decided for a model, and why."""
 
@@ -140,10 +150,11 @@ class PlanAnswer(BaseModel):
         return cls.model_validate(vars(plan))
 
 
-class PlanList(BaseModel):
-    """What the planner decided for every model."""
+class PlanPage(BaseModel):
+    """What the planner decided for some models, by their names."""
 
     plans: list[PlanAnswer]
+    next: str | None = Field(description="where the next page begins; null: there is none")
     every_minutes: int = Field(description="the planner looks so often", examples=[30])
     launcher: str = Field(description="where trainings run; empty: nowhere, plans are only told")
 

@@ -132,9 +132,11 @@ class Planner:
         needs = self._needs(list(standing.values()), courses)
         return [self._plan(model, courses[model], needs[model]) for model in standing]
 
-    def plans(self) -> list[Plan]:
-        """Return what was decided last, by model."""
-        return self._plans.all()
+    def plans(
+        self, model: str | None = None, after: str = "", limit: int | None = None
+    ) -> list[Plan]:
+        """Return what was decided last, by model; of one only, behind a name, or so many."""
+        return self._plans.page(model, after, limit)
 
     def _moment(self) -> datetime:
         with self._database.transaction() as rows:

@@ -25,9 +25,11 @@ ON CONFLICT (model) DO UPDATE SET
     considered_at = excluded.considered_at
 """
 FORGET = "DELETE FROM training_plans WHERE NOT model = ANY (%(model)s)"
-ALL = """
+PAGE = """
 SELECT model, decision, reason, new_train, new_valid, needs_train, needs_valid, considered_at
-FROM training_plans ORDER BY model
+FROM training_plans
+WHERE model > %(after)s AND (%(model)s::text IS NULL OR model = %(model)s)
+ORDER BY model LIMIT %(limit)s
 """
 
 
@@ -79,8 +81,20 @@ class Plans:
             rows.execute(FORGET, columns)
             rows.execute(KEEP, columns)
 
-    def all(self) -> list[Plan]:
-        """Return what was decided last, by model."""
+    def page(
+        self, model: str | None = None, after: str = "", limit: int | None = None
+    ) -> list[Plan]:
+        """Return what was decided last, by model.
+
+        Parameters
+        ----------
+        model : str, optional
+            Only of this one.
+        after : str
+            Only of models behind this name.
+        limit : int, optional
+            So many at most.
+        """
         with self._database.transaction() as rows:
-            rows.execute(ALL)
+            rows.execute(PAGE, {"model": model, "after": after, "limit": limit})
             return [Plan(*row) for row in rows.fetchall()]

@@ -23,7 +23,8 @@ from chalicelib.retrain.answers import (
     JobPage,
     JobsQuery,
     PlanAnswer,
-    PlanList,
+    PlanPage,
+    PlansQuery,
 )
 from chalicelib.retrain.keys import log_key
 from chalicelib.retrain.plans import PLANS_MINUTES
@@ -97,14 +98,17 @@ def train_now(model: ModelName) -> Response:
     "GET",
     "/v1/training-plans",
     "Tell what the planner decided",
-    {200: PlanList},
+    {200: PlanPage},
+    query=PlansQuery,
     errors=(DatabaseUnavailable,),
 )
-def list_training_plans() -> PlanList:
-    """Return for every model what the planner decided last, and why."""
-    plans = [PlanAnswer.of(plan) for plan in services().training.planner.plans()]
+def list_training_plans(query: PlansQuery) -> PlanPage:
+    """Return a page of what the planner decided last for each model, and why."""
+    found = services().training.planner.plans(query.model, query.after or "", query.limit)
+    plans = [PlanAnswer.of(plan) for plan in found]
+    more = plans[-1].model if len(plans) == query.limit else None
     launcher = services().settings.launcher
-    return PlanList(plans=plans, every_minutes=PLANS_MINUTES, launcher=launcher)
+    return PlanPage(plans=plans, next=more, every_minutes=PLANS_MINUTES, launcher=launcher)
 
 
 def _id(given: str) -> UUID:

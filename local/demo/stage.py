@@ -122,8 +122,7 @@ class Stage:
     def plan(self) -> dict[str, Any]:
         """Let the schedule's time come, and return what the planner says of our model."""
         self._stack.tick(SCHEDULE)
-        plans = self.operator.get("/v1/training-plans")["plans"]
-        [ours] = [each for each in plans if each["model"] == self.model]
+        [ours] = self.operator.get(f"/v1/training-plans?model={self.model}")["plans"]
         return dict(ours)
 
     def newest_job(self) -> dict[str, Any] | None:

@@ -13,12 +13,13 @@ import pytest
 from chalicelib.retrain.job import OPEN, Job, State, Terms
 from chalicelib.retrain.keys import log_key
 from chalicelib.retrain.messages import EpochDone, Started, parse_report
+from chalicelib.retrain.plans import Plan, Plans
 
 Caller = Any
 Gateway = Any
 Stack = Any
 
-JOBS = "/v1/training-jobs"
+JOBS, PLANS = "/v1/training-jobs", "/v1/training-plans"
 NOBODYS = "7d5a4f0e-3f0b-4a51-9c55-1a8f6f0a2b11"  # the same for all processes that collect
 TRAIN = "/v1/models/scratch/training-jobs"
 ADD_LABELLED = """
@@ -218,10 +219,34 @@ def test_an_operator_cancels_a_job(
 def test_anybody_sees_what_the_planner_thinks(call: Caller, stack: Stack) -> None:
     stack.services.training.planner.run()
 
-    told = call("GET", "/v1/training-plans").json
+    told = call("GET", PLANS).json
 
     [plan] = [each for each in told["plans"] if each["model"] == "scratch"]
     assert plan["decision"] == "wait"
     assert plan["reason"] == ("needs 16 more new training images and 4 more new validation images")
     assert (plan["needs_train"], plan["needs_valid"]) == (16, 4)
     assert (told["every_minutes"], told["launcher"]) == (30, "process")
+
+
+def test_plans_come_in_pages_by_the_names_of_their_models(call: Caller, stack: Stack) -> None:
+    names = ["a", "a-b", "a_b", "ab", "b"]
+    plans = [Plan(name, "wait", f"{name} waits", 1, 2, 3, 4) for name in reversed(names)]
+    Plans(stack.services.database).keep(plans)
+
+    seen, path = [], f"{PLANS}?limit=2"
+    while path:
+        told = call("GET", path).json
+        seen.append([plan["model"] for plan in told["plans"]])
+        path = told["next"] and f"{PLANS}?limit=2&after={told['next']}"
+
+    assert seen == [["a", "a-b"], ["a_b", "ab"], ["b"]]
+    [plan] = call("GET", f"{PLANS}?model=ab").json["plans"]
+    assert plan["reason"] == "ab waits"
+    assert call("GET", f"{PLANS}?model=ab&after=b").json["plans"] == []
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "after=%00", "after=", "page=2"])
+def test_a_page_of_plans_that_cannot_be_is_refused(call: Caller, query: str) -> None:
+    answer = call("GET", f"{PLANS}?{query}")
+
+    assert (answer.status, answer.json["faults"][0]["where"].split(".")[0]) == (400, "query")

@@ -6,6 +6,7 @@ import { refill } from './refill.js';
 import { planBadge } from './versions.js';
 import { counted } from './words.js';
 
+const PAGE = 100;
 const byId = (id) => document.getElementById(id);
 
 /** The models that are listed, whether the planner has looked at them or not. */
@@ -19,6 +20,9 @@ export class PlanList {
     this.live = new Set();
     this.current = '';
     this.known = false;
+    /** how many are listed at most, and whether there are plans beyond */
+    this.most = PAGE;
+    this.further = false;
   }
 
   /**
@@ -37,18 +41,36 @@ export class PlanList {
   }
 
   /**
-   * Ask what was decided last for each.
+   * Ask what was decided last for those that are listed, and for the one that is open.
    * @returns {Promise<boolean>} whether anything changed
    * @throws {import('./api.js').Problem}
    */
   async load() {
-    const told = await json('v1/training-plans');
-    for (const plan of told.plans) this.plans.set(plan.model, plan);
+    let [told, count, opened] = [null, 0, false];
+    do {
+      told = await this.take({ limit: PAGE, ...(told && { after: told.next }) });
+      count += told.plans.length;
+      opened ||= told.plans.some(({ model }) => model === this.current);
+    } while (told.next != null && count < this.most);
+    this.further = told.next != null;
+    if (this.current && !opened && this.further) await this.take({ model: this.current });
     byId('rhythm').textContent = `Every ${counted(told.every_minutes, 'minute')} each is looked at.`;
     byId('idle').hidden = told.launcher !== '';
     byId('idle').textContent = 'No training is set up here, so nothing is launched. What would be trained, and '
       + 'why, is told all the same. Operators set SIGHTLOOP_LAUNCHER.';
     return this.draw();
+  }
+
+  async take(asked) {
+    const told = await json(`v1/training-plans?${new URLSearchParams(asked)}`);
+    for (const plan of told.plans) this.plans.set(plan.model, plan);
+    return told;
+  }
+
+  /** List more of them. */
+  async more() {
+    this.most += PAGE;
+    await this.load();
   }
 
   /**
@@ -60,15 +82,16 @@ export class PlanList {
     this.draw();
   }
 
-  /** @returns {string[]} by name */
+  /** @returns {string[]} by name, in the order of the API's pages */
   get names() {
-    return [...this.plans.keys()].sort((one, other) => one.localeCompare(other));
+    return [...this.plans.keys()].sort();
   }
 
   draw() {
     byId('plans-none').hidden = !this.known || this.plans.size > 0;
     byId('plans-none').textContent = 'There is no model yet.';
-    return refill(byId('plan-list'), this.names.map((name) => ({
+    byId('plans-more').hidden = !this.further && this.plans.size <= this.most;
+    return refill(byId('plan-list'), this.names.slice(0, this.most).map((name) => ({
       key: name,
       facts: [this.plans.get(name), name === this.current],
       draw: () => this.entry(name, this.plans.get(name)),

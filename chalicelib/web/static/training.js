@@ -218,6 +218,7 @@ function listen() {
   pass.addEventListener('change', draw);
   byId('of-model').addEventListener('change', () => poll.now());
   byId('jobs-more').addEventListener('click', () => jobs.more().catch(failed));
+  byId('plans-more').addEventListener('click', () => plans.more().catch(failed));
   byId('told-close').addEventListener('click', () => tell(''));
   for (const [name, other] of [['jobs', 'plans'], ['plans', 'jobs']]) {
     byId(`tab-${name}`).addEventListener('click', () => turnTo(name));
