@@ -93,6 +93,86 @@ def test_each_version_tells_what_it_measured(
     assert (told["class_names"], told["images"]) == (["scratch", "dent"], [])
 
 
+CURVES = {
+    "confidence": [0, 0.5, 1],
+    "precision": [0.5, 0.8, 1],
+    "recall": [1, 0.6, 0],
+    "f1": [0.67, 0.69, 0],
+}
+STEEPER = {**CURVES, "recall": [1, 0.9, 0], "f1": [0.67, 0.85, 0]}
+
+
+@pytest.fixture
+def measured(stack: Stack) -> Iterator[Callable[..., None]]:
+    """Have versions measured so; they are as before after the test."""
+    store, before = stack.services.store, {}
+
+    def measure(**told: object) -> None:
+        for version, metrics in told.items():
+            key = f"models/twins/versions/{version[1:]}/metrics.json"
+            before.setdefault(key, store.get(key).body)
+            store.put(key, json.dumps(metrics).encode(), "application/json")
+
+    yield measure
+    for key, body in before.items():
+        store.put(key, body, "application/json")
+
+
+def test_curves_are_of_the_same_images_where_one_was_measured_beside_the_other(
+    call: Caller, as_operator: dict[str, str], measured: Callable[..., None]
+) -> None:
+    beside = {"version": 1, "curves": CURVES}
+    measured(v1={"curves": STEEPER}, v2={"curves": STEEPER, "live": beside})
+
+    told = call("GET", COMPARE, **as_operator).json["curves"]
+    turned = call("GET", "/v1/models/twins/comparison?a=2&b=1", **as_operator).json["curves"]
+
+    assert told == {"a": CURVES, "b": STEEPER, "same_images": True}
+    assert turned == {"a": STEEPER, "b": CURVES, "same_images": True}
+
+
+@pytest.mark.parametrize(("second", "same"), [("aa", True), ("bb", False), (None, False)])
+def test_else_curves_are_those_that_each_version_measured(
+    call: Caller,
+    as_operator: dict[str, str],
+    measured: Callable[..., None],
+    second: str | None,
+    same: bool,
+) -> None:
+    measured(
+        v1={"curves": CURVES, "dataset": "aa"},
+        v2={"curves": STEEPER, "dataset": second, "live": {"version": 7, "curves": CURVES}},
+    )
+
+    told = call("GET", COMPARE, **as_operator).json["curves"]
+
+    assert told == {"a": CURVES, "b": STEEPER, "same_images": same}
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"curves": None},
+        {"curves": {**CURVES, "recall": [1]}},
+        {"curves": {**CURVES, "f1": [0, 2, 0]}},
+        {"curves": "steep", "live": 7},
+    ],
+)
+def test_curves_that_are_not_there_or_cannot_be_read_are_none(
+    call: Caller,
+    as_operator: dict[str, str],
+    measured: Callable[..., None],
+    metrics: dict[str, Any],
+) -> None:
+    measured(v1={"curves": CURVES}, v2=metrics)
+
+    answer = call("GET", COMPARE, **as_operator)
+
+    assert (answer.status, answer.json["curves"]["b"]) == (200, None)
+    assert answer.json["curves"]["a"] == CURVES
+
+
 def test_images_on_which_both_find_the_same_are_not_shown(
     call: Caller, as_operator: dict[str, str], add: Callable[..., str]
 ) -> None:

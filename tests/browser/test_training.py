@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -147,6 +148,17 @@ def box(class_id: int, left: float, confidence: float | None = None) -> dict[str
     return {"class_id": class_id, "class_name": name, "confidence": confidence, "box": edges}
 
 
+def curves(best: float) -> dict[str, list[float]]:
+    """Return curves whose F1 is highest at a confidence."""
+    confidence = [n / 100 for n in range(101)]
+    return {
+        "confidence": confidence,
+        "precision": [0.5 + each / 2 for each in confidence],
+        "recall": [1 - each for each in confidence],
+        "f1": [0.8 - abs(each - best) / 2 for each in confidence],
+    }
+
+
 MEASURED = {"labels": 23, "median_seconds": 2520.0, "longest_seconds": 90_000.0}
 HISTORY = {
     "model": "tags",
@@ -163,6 +175,7 @@ COMPARISON = {
     "class_names": ["scratch", "dent"],
     "a": {**version(1), "precision": 0.8, "recall": 0.7, "f1": 0.75},
     "b": {**version(2), "precision": 0.85, "recall": 0.69, "f1": 0.76},
+    "curves": {"a": curves(0.3), "b": curves(0.5), "same_images": True},
     "images_compared": 32,
     "images": [
         {
@@ -220,6 +233,20 @@ class Service:
             return self.jobs[0]
         return {"model": "tags", "live_version": 3 if "promote" in path else 1, "previous": 2}
 
+    def page_of_plans(self, path: str) -> dict[str, Any]:
+        """Return the plans that are asked for."""
+        asked = dict(parse_qsl(path.partition("?")[2]))
+        limit = int(asked.get("limit", 20))
+        behind = [
+            each
+            for each in sorted(self.plans, key=lambda each: str(each["model"]))
+            if each["model"] > asked.get("after", "")
+            and each["model"] == asked.get("model", each["model"])
+        ]
+        page = behind[:limit]
+        more = page[-1]["model"] if len(page) == limit else None
+        return {"plans": page, "next": more, "every_minutes": 30, "launcher": self.launcher}
+
     def told(self, path: str) -> dict[str, Any]:
         """Return what a GET answers."""
         if found := re.match(r"training-jobs/(.+)", path):
@@ -227,11 +254,7 @@ class Service:
             return {**each, "history": epochs(each["epoch"]), "log": self.log}
         answers = {
             r"training-jobs\?": {"jobs": self.jobs, "next": None},
-            r"training-plans": {
-                "plans": self.plans,
-                "every_minutes": 30,
-                "launcher": self.launcher,
-            },
+            r"training-plans\?": self.page_of_plans(path),
             r"models/tags/versions": HISTORY,
             r"models/tags/comparison": COMPARISON,
             r"pending-models": {"models": [{"name": "cars"}]},
@@ -281,8 +304,8 @@ def faults(page: Any) -> list[str]:
 
 
 def look(page: Any, name: str) -> None:
-    """Keep a picture where `SIGHTLOOP_PICTURES` names a folder."""
-    if folder := os.environ.get("SIGHTLOOP_PICTURES"):
+    """Keep a picture where `TEST_PICTURES` names a folder."""
+    if folder := os.environ.get("TEST_PICTURES"):
         page.screenshot(path=f"{folder}/training-{name}.png", full_page=True)
 
 
@@ -441,6 +464,26 @@ def test_a_model_tells_what_its_next_training_waits_for(opened: Any) -> None:
     expect(page.locator("#model")).to_contain_text("it waits for its first training")
 
 
+def test_of_many_models_a_hundred_are_listed_and_more_on_demand(
+    opened: Any, service: Service
+) -> None:
+    service.plans = [plan(f"m{n:03}", "wait", f"needs {n} more images") for n in range(230)]
+    page = opened("?model=m229")
+
+    listed = page.locator("#plan-list li")
+    expect(page.locator("#model")).to_contain_text("needs 229 more images")
+    expect(listed).to_have_count(100)
+    page.get_by_role("button", name="Show more").click()
+    expect(listed).to_have_count(200)
+    expect(page.locator("#plan-list")).to_contain_text("needs 197 more images")
+    page.get_by_role("button", name="Show more").click()
+    expect(listed).to_have_count(233)  # with three that nobody has looked at yet
+    expect(page.locator("#plans-more")).to_be_hidden()
+    service.plans[229]["reason"] = "needs nothing more"
+    turn(page, 120)
+    expect(page.locator("#plan-list")).to_contain_text("needs nothing more")
+
+
 def test_a_model_shows_its_versions_and_how_fast_corrections_serve(opened: Any) -> None:
     page = opened("?model=tags")
 
@@ -483,6 +526,58 @@ def test_two_versions_are_compared_in_figures_and_on_images(opened: Any) -> None
         plate.locator("rect.mark.right").nth(1).bounding_box(),
     )
     assert dent["x"] - photo["x"] == pytest.approx(300 * photo["width"] / 450, abs=3)
+
+
+def test_two_versions_are_compared_by_confidence(opened: Any) -> None:
+    page = opened("?model=tags", operator=True)
+    page.get_by_role("button", name="Compare").click()
+
+    drawn = page.locator(".curves .chart")
+    expect(drawn).to_have_count(3)
+    titles = page.locator(".curves .chart strong").all_inner_texts()
+    assert titles == ["Precision", "Recall", "F1"]
+    expect(page.locator(".curves")).to_contain_text("measured on the same validation images")
+    expect(drawn.nth(0)).to_contain_text("at 0.25")
+    expect(drawn.nth(2)).to_contain_text("Version 1 0.775Version 2 0.675")
+    words = drawn.nth(2).locator("svg").get_attribute("aria-label")
+    assert words == (
+        "F1 by confidence: Version 1 has 0.800 at 0.30, where its F1 is highest; "
+        "Version 2 has 0.800 at 0.50, where its F1 is highest"
+    )
+    area = drawn.nth(0).locator(".plot-area")
+    area.scroll_into_view_if_needed()
+    place = area.bounding_box()
+    dot = drawn.nth(2).locator(".newest.second").bounding_box()
+    assert dot["x"] - place["x"] == pytest.approx(
+        drawn.nth(2).locator(".plot-area").bounding_box()["x"] - place["x"] + place["width"] / 2,
+        abs=6,
+    )
+    page.mouse.move(place["x"] + place["width"] * 0.6, place["y"] + 40)
+    expect(drawn.nth(1)).to_contain_text("at 0.60")
+    expect(drawn.nth(1)).to_contain_text("Version 1 0.400")
+
+    page.get_by_text("The curves in figures").click()
+    rows = page.locator(".curves tbody tr")
+    expect(rows).to_have_count(21)
+    expect(rows.nth(6)).to_have_text("0.300.6500.6500.7000.7000.8000.700")
+
+
+@pytest.mark.parametrize("missing", [("a",), ("b",), ("a", "b")])
+def test_a_version_whose_curves_were_not_measured_is_named(
+    opened: Any, service: Service, missing: tuple[str, ...]
+) -> None:
+    told = {**COMPARISON["curves"], **dict.fromkeys(missing), "same_images": False}
+    whole = service.told
+    service.told = lambda path: (  # type: ignore[method-assign]
+        {**COMPARISON, "curves": told} if "comparison" in path else whole(path)
+    )
+    page = opened("?model=tags", operator=True)
+    page.get_by_role("button", name="Compare").click()
+
+    number = {"a": 1, "b": 2}[missing[0]]
+    said = f"Version {number} was not measured so" if len(missing) == 1 else "Of neither"
+    expect(page.locator(".curves")).to_contain_text(said)
+    expect(page.locator(".curves .curve")).to_have_count(3 * (2 - len(missing)))
 
 
 def test_a_comparison_that_fails_says_why(opened: Any, service: Service) -> None:
@@ -593,6 +688,7 @@ def test_everybody_can_read_it(opened: Any, scheme: str, width: int) -> None:
     page.get_by_role("button", name="The model tags and its versions").click()
     page.get_by_role("button", name="Compare").click()
     expect(page.locator(".plate")).to_have_count(2)
+    page.get_by_text("The curves in figures").click()
     assert faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     look(page, f"model-{scheme}-{width}")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from chalicelib.retrain.comparing.curves import Curves
+
 if TYPE_CHECKING:
     from chalicelib.retrain.comparing.comparison import Comparison, Seen, Weighed
 
@@ -97,6 +99,16 @@ class ComparedImage(BaseModel):
         return cls.model_validate({**image, **boxes, "url": url, "difference": seen.difference})
 
 
+class ComparedCurves(BaseModel):
+    """How precision, recall and F1 of both go with confidence."""
+
+    a: Curves | None = Field(description="null: not measured")
+    b: Curves | None
+    same_images: bool = Field(
+        description="both were measured on the same validation images; else each on those of then"
+    )
+
+
 class ComparisonAnswer(BaseModel):
     """Two versions side by side."""
 
@@ -104,6 +116,7 @@ class ComparisonAnswer(BaseModel):
     class_names: list[str] = Field(description="by class id", examples=[["scratch"]])
     a: ComparedVersion
     b: ComparedVersion
+    curves: ComparedCurves
     images_compared: int = Field(description="at which both looked just now", examples=[48])
     images: list[ComparedImage] = Field(description="those on which they differ most, up to 12")
 
@@ -115,6 +128,7 @@ class ComparisonAnswer(BaseModel):
             class_names=list(found.class_names),
             a=ComparedVersion.of(found.a),
             b=ComparedVersion.of(found.b),
+            curves=ComparedCurves.model_validate(vars(found.curves)),
             images_compared=found.compared,
             images=images,
         )

@@ -11,6 +11,7 @@ from chalicelib.catalog.model import VersionMetrics, version_key
 from chalicelib.errors import InvalidImage, InvalidLabel, ModelNotFound, ObjectNotFound
 from chalicelib.labels.datasets.images import DatasetImage, DatasetImages
 from chalicelib.observability import logger
+from chalicelib.retrain.comparing.curves import CurvePair, Measured
 from chalicelib.storage import ObjectStore
 from chalicelib.trust import ClassedBoxes
 from chalicelib.trust.grading import agreement
@@ -71,6 +72,7 @@ class Comparison:
     class_names : tuple of str
         By class id.
     a, b : Weighed
+    curves : CurvePair
     compared : int
         Images at which both looked.
     images : tuple of Seen
@@ -80,6 +82,7 @@ class Comparison:
     class_names: tuple[str, ...]
     a: Weighed
     b: Weighed
+    curves: CurvePair
     compared: int
     images: tuple[Seen, ...]
 
@@ -134,7 +137,9 @@ class Comparer:
         (one, first), (other, second) = self._opened(model, a), self._opened(model, b)
         seen = list(self._looks(model, class_names, first, second, until))
         differing = sorted((each for each in seen if each.difference), key=_by_difference)
-        return Comparison(class_names, one, other, len(seen), tuple(differing[:MOST_SHOWN]))
+        curves = CurvePair.of((a, self._measured(model, a)), (b, self._measured(model, b)))
+        shown = tuple(differing[:MOST_SHOWN])
+        return Comparison(class_names, one, other, curves, len(seen), shown)
 
     def _opened(self, model: str, version: int) -> tuple[Weighed, Detector]:
         try:
@@ -144,6 +149,13 @@ class Comparer:
         metrics = self._catalog.metrics(model, version)
         detector = Detector(weights, threads=self._threads)
         return Weighed(version, metrics, len(weights)), detector
+
+    def _measured(self, model: str, version: int) -> Measured:
+        key = version_key(model, version, "metrics.json")
+        try:
+            return Measured.parse(self._store.get(key).body, key)
+        except ObjectNotFound:
+            return Measured()
 
     def _looks(
         self,

@@ -1,4 +1,4 @@
-/** How a training went, drawn as lines over its epochs. */
+/** Lines over an axis, such as how a training went over its epochs. */
 
 import { drawn, make } from './build.js';
 import { lapse } from './words.js';
@@ -7,8 +7,12 @@ const NAMES = { box_loss: 'Box loss', cls_loss: 'Class loss', dfl_loss: 'Edge lo
 const STEPS = [1, 2, 2.5, 5, 10];
 
 /**
- * @typedef {{name: string, kind: 'first'|'second', values: Array<?number>}} Line by epoch, from 1
- * @typedef {{title: string, lines: Line[], most?: number}} Chart `most`: no value can be larger
+ * @typedef {{name: string, kind: 'first'|'second', values: Array<?number>, dot?: number}} Line by
+ *   place, from 1; `dot`: the place of the value to mark, the newest unless given
+ * @typedef {{title: string, lines: Line[], most?: number, words?: string}} Chart `most`: no value can
+ *   be larger; `words`: what somebody is told who does not see it
+ * @typedef {{last: number, ends: Array<string|false>, name: (place: number) => string,
+ *            shown: ?number}} Axis `name`: of a place; `shown`: where nobody points at one
  */
 
 /**
@@ -21,15 +25,26 @@ export function charts(epochs, planned) {
   const last = Math.max(planned, epochs.at(-1)?.epoch ?? 0, 1);
   const byEpoch = Array.from({ length: last }, () => null);
   for (const epoch of epochs) byEpoch[epoch.epoch - 1] = epoch;
-  const plots = chartsOf(byEpoch).map((chart) => plotted(chart, last));
-  const holder = make('div.charts', null, ...plots.map(({ figure }) => figure));
+  const ends = ['1', last > 1 && `${last} epochs`];
+  return plots(chartsOf(byEpoch), { last, ends, name: (epoch) => `epoch ${epoch}`, shown: null });
+}
+
+/**
+ * Draw charts that have one axis in common; pointing at a place in one tells the values in all.
+ * @param {Chart[]} drawings
+ * @param {Axis} axis
+ * @returns {HTMLElement}
+ */
+export function plots(drawings, axis) {
+  const made = drawings.map((chart) => plotted(chart, axis));
+  const holder = make('div.charts', null, ...made.map(({ figure }) => figure));
   const point = (event) => {
     const plot = event.target.closest?.('.plot-area');
-    const epoch = plot ? epochAt(plot, event.clientX, last) : null;
-    for (const { tell } of plots) tell(epoch);
+    const place = plot ? placeAt(plot, event.clientX, axis.last) : axis.shown;
+    for (const { tell } of made) tell(place);
   };
   holder.addEventListener('pointermove', point);
-  holder.addEventListener('pointerleave', () => plots.forEach(({ tell }) => tell(null)));
+  holder.addEventListener('pointerleave', () => made.forEach(({ tell }) => tell(axis.shown)));
   return holder;
 }
 
@@ -63,30 +78,30 @@ function roof(lines, most = Infinity) {
   return Math.min(STEPS.find((step) => step * power >= top * 0.999) * power, most);
 }
 
-function plotted({ title, lines, most }, last) {
+function plotted({ title, lines, most, words }, { last, ends, name, shown }) {
   const high = roof(lines, most);
   const cursor = drawn('line.cursor', { y1: 0, y2: 100, 'vector-effect': 'non-scaling-stroke' });
   const values = lines.map(() => make('output'));
   const which = make('span.which');
-  const tell = (epoch) => {
-    cursor.classList.toggle('shown', epoch != null);
-    if (epoch != null) for (const side of ['x1', 'x2']) cursor.setAttribute(side, across(epoch, last));
-    which.textContent = epoch == null ? '' : `epoch ${epoch}`;
-    lines.forEach((line, index) => { values[index].textContent = figure(valueOf(line, epoch)); });
+  const tell = (place) => {
+    cursor.classList.toggle('shown', place != null);
+    if (place != null) for (const side of ['x1', 'x2']) cursor.setAttribute(side, across(place, last));
+    which.textContent = place == null ? '' : name(place);
+    lines.forEach((line, index) => { values[index].textContent = figure(valueOf(line, place)); });
   };
-  tell(null);
+  tell(shown);
   const area = make('div.plot-area', null, drawn('svg', {
-    viewBox: '0 0 100 100', preserveAspectRatio: 'none', role: 'img', 'aria-label': inWords(title, lines),
+    viewBox: '0 0 100 100', preserveAspectRatio: 'none', role: 'img', 'aria-label': words ?? inWords(title, lines),
   }, ...grid(), ...lines.map((line) => path(line, last, high)), cursor));
   return {
     tell,
     figure: make('figure.chart', null,
       make('figcaption', null, make('strong', null, title), which),
-      make('ul.lines', null, ...lines.map(({ name, kind }, index) => make(`li.${kind}`, null, name, ' ', values[index]))),
+      make('ul.lines', null, ...lines.map((line, index) => make(`li.${line.kind}`, null, line.name, ' ', values[index]))),
       make('div.scaled', null,
         make('div.ups', { 'aria-hidden': 'true' }, ...[high, high / 2, 0].map((value) => make('span', null, tick(value)))),
         area,
-        make('div.acrosses', { 'aria-hidden': 'true' }, make('span', null, '1'), last > 1 && make('span', null, `${last} epochs`)))),
+        make('div.acrosses', { 'aria-hidden': 'true' }, ...ends.map((end) => end && make('span', null, end))))),
   };
 }
 
@@ -96,8 +111,8 @@ function grid() {
   }));
 }
 
-/** A line through the values, with gaps where there are none and a dot at the newest. */
-function path({ kind, values }, last, high) {
+/** A line through the values, with gaps where there are none and a dot at one. */
+function path({ kind, values, dot }, last, high) {
   let open = false;
   const strokes = values.map((value, index) => {
     if (value == null) {
@@ -108,29 +123,29 @@ function path({ kind, values }, last, high) {
     open = true;
     return stroke;
   });
-  const newest = values.findLastIndex((value) => value != null);
-  const end = newest >= 0 && `M${across(newest + 1, last)} ${down(values[newest], high)}h.001`;
+  const marked = dot == null ? values.findLastIndex((value) => value != null) : dot - 1;
+  const end = marked >= 0 && `M${across(marked + 1, last)} ${down(values[marked], high)}h.001`;
   const fixed = { 'vector-effect': 'non-scaling-stroke' };
   return drawn('g', null,
     drawn(`path.curve.${kind}`, { d: strokes.join(''), ...fixed }),
     end && drawn(`path.newest.${kind}`, { d: end, ...fixed }));
 }
 
-function across(epoch, last) {
-  return last > 1 ? Math.round(((epoch - 1) / (last - 1)) * 1e4) / 100 : 50;
+function across(place, last) {
+  return last > 1 ? Math.round(((place - 1) / (last - 1)) * 1e4) / 100 : 50;
 }
 
 function down(value, high) {
   return Math.round((1 - Math.min(value / high, 1)) * 1e4) / 100;
 }
 
-function epochAt(plot, x, last) {
+function placeAt(plot, x, last) {
   const { left, width } = plot.getBoundingClientRect();
   return Math.min(Math.max(Math.round(((x - left) / width) * (last - 1)) + 1, 1), last);
 }
 
-function valueOf({ values }, epoch) {
-  return epoch == null ? values.findLast((value) => value != null) : values[epoch - 1];
+function valueOf({ values }, place) {
+  return place == null ? values.findLast((value) => value != null) : values[place - 1];
 }
 
 function tick(value) {

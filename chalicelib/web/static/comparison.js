@@ -1,6 +1,7 @@
 /** Two versions of a model, side by side: in figures, and on images where they differ. */
 
 import { make } from './build.js';
+import { curves } from './curves.js';
 import { photo } from './plates.js';
 import { change } from './verdict.js';
 import { bytes, counted, duration } from './words.js';
@@ -18,12 +19,13 @@ const WHOLE = [
  * @param {object} told what the API answers
  * @returns {HTMLElement}
  */
-export function comparison({ a, b, images, images_compared: compared }) {
+export function comparison({ a, b, curves: told, images, images_compared: compared }) {
   const sample = images.length
     ? `Of ${counted(compared, 'validation image')} that both looked at, those where they differ most.`
     : `On ${counted(compared, 'validation image')} both found the same.`;
   return make('div.comparison', null,
     table(a, b),
+    curves(told, a, b),
     make('h4', null, 'On images'),
     make('p.soft', null, sample),
     images.length > 0 && key(),
