@@ -223,7 +223,6 @@ def calls(requests: int) -> Iterator[tuple[str, Callable[[Ledger], object], str,
     )
     yield "of_prediction", lambda held: held.of_prediction(known), q.BY_PREDICTION, said
     yield "bans", lambda held: held.bans(), q.BANS, {}
-    yield "most_suspicious", lambda held: held.most_suspicious(), q.MOST_SUSPICIOUS, page
     yield (
         "decisions",
         lambda held: held.decisions("user50"),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from chalicelib.errors import Conflict
 from chalicelib.predictions import PredictionReader
 from chalicelib.trust import Cause, Judgement, judge
 from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.ledger import Outcome, Request
 from chalicelib.trust.score import AveragePrecisions
 from chalicelib.trust.verdict import ACCEPTED
 from chalicelib.vision import Detections
 
 UNSEEN = 0
+REJECTED = "Thank you. A person has looked at your boxes, and they are not used."
 WAITS = "Thank you. A person will look at your boxes before they are used."
 
 
@@ -57,6 +59,11 @@ def image_of(predictions: PredictionReader, prediction_id: str) -> ImageOf:
     return ImageOf(key, content, hashlib.sha256(content).hexdigest())
 
 
+def reason_of(distrust: str) -> dict[str, str]:
+    """Return why something waits whose contributor is distrusted, as operators are told."""
+    return {"cause": "distrust", "text": distrust}
+
+
 @dataclass(frozen=True)
 class Judged:
     """A judgement, and what is known of who is judged.
@@ -91,7 +98,7 @@ class Judged:
         told = self.judgement.to_json()
         if self.distrust:
             told["verdict"] = "quarantine"
-            told["reasons"] = [*told["reasons"], {"cause": "distrust", "text": self.distrust}]
+            told["reasons"] = [*told["reasons"], reason_of(self.distrust)]
         return {
             "answer": answer,
             "image": {"width": width, "height": height, "sha256": image.sha256, "key": image.key},
@@ -101,6 +108,51 @@ class Judged:
             "control": self.is_control,
             **told,
         }
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a submission.
+
+    Attributes
+    ----------
+    submission_id : int
+    model : str
+    version : int
+        That predicted; 0: the model had none.
+    state : {"accepted", "quarantined", "rejected"}
+        Rejected only where it was sent before and an operator has decided since.
+    message : str
+        For its contributor.
+    score : float
+    counts : dict[str, int]
+        How many boxes were kept, moved, relabelled, removed, added.
+    change : {"new", "updated", "same"}
+    """
+
+    submission_id: int
+    model: str
+    version: int
+    state: str
+    message: str
+    score: float
+    counts: dict[str, int]
+    change: Literal["new", "updated", "same"]
+
+    @classmethod
+    def of(cls, outcome: Outcome, request: Request, judged: Judged) -> Self:
+        """Return what became of one that is recorded."""
+        state = "quarantined" if judged.is_control and judged.waits else outcome.state
+        return cls(
+            submission_id=outcome.request_id,
+            model=request.model,
+            version=request.model_version,
+            state=state,
+            message=REJECTED if state == "rejected" else judged.message(state),
+            score=request.score,
+            counts=dict(judged.judgement.changes.to_json()["counts"]),
+            change=outcome.change,
+        )
 
 
 @dataclass(frozen=True, eq=False)

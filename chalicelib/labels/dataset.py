@@ -22,8 +22,13 @@ from chalicelib.labels.split import Arrival, Decision, Reason, Side
 from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detections
 
-Withdrawal = Literal["banned", "replaced", "rejected"]
-RANKS = ("banned", "rejected", "replaced")  # what was withdrawn may be so for a graver reason, too
+Withdrawal = Literal["doubted", "banned", "replaced", "rejected"]
+RANKS = (
+    "doubted",
+    "banned",
+    "rejected",
+    "replaced",
+)  # what was withdrawn may be so for a graver reason, too
 CONTENT_TYPES = {
     "jpg": "image/jpeg",
     "png": "image/png",
@@ -82,6 +87,11 @@ WHERE s.sample_id = newest.sample_id AND s.label_id IS DISTINCT FROM newest.labe
 OF_REQUESTS = """
 SELECT DISTINCT ON (request_id) request_id, sample_id, withdrawn_why FROM labels
 WHERE request_id = ANY(%s) ORDER BY request_id, label_id DESC
+"""
+PLACES = """
+SELECT DISTINCT ON (l.request_id) l.request_id, s.source_key
+FROM labels l JOIN samples s USING (sample_id)
+WHERE l.request_id = ANY(%s) ORDER BY l.request_id, l.label_id DESC
 """
 MODELS_OF_USER = """
 SELECT DISTINCT s.model FROM labels l JOIN samples s USING (sample_id)
@@ -232,7 +242,7 @@ class Dataset:
         self,
         rows: cursor,
         request_ids: Sequence[int],
-        why: Sequence[Withdrawal] = ("banned", "rejected"),
+        why: Sequence[Withdrawal] = ("doubted", "banned", "rejected"),
     ) -> list[int]:
         """Put back the newest label of each request that was withdrawn for one of these reasons.
 
@@ -247,6 +257,12 @@ class Dataset:
         """Return the newest label of each request that ever had one."""
         rows.execute(OF_REQUESTS, ([*request_ids],))
         return {request_id: LabelOf(*label) for request_id, *label in rows.fetchall()}
+
+    def places_of(self, request_ids: Sequence[int]) -> dict[int, str]:
+        """Return where in the store bucket the image is of each request that ever had a label."""
+        with self._database.transaction() as rows:
+            rows.execute(PLACES, ([*request_ids],))
+            return dict(rows.fetchall())
 
     def lock_of_user(self, rows: cursor, user_address: str) -> None:
         """Lock all datasets that a user has labels in, until the transaction ends."""

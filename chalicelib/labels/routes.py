@@ -35,7 +35,7 @@ from chalicelib.web.identity import caller
 from chalicelib.wiring import services
 
 if TYPE_CHECKING:
-    from chalicelib.labels.submissions import Submitted
+    from chalicelib.labels.case import Submitted
     from chalicelib.labels.submitted import GivenBox
 
 api = Api(__name__, tag="submissions")

@@ -12,13 +12,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from psycopg2.extensions import cursor
 
 from chalicelib.database import Database
 from chalicelib.errors import Banned, Conflict, InvalidSubmission, SightloopError
-from chalicelib.labels.case import Case, ImageOf, Judged, Models, image_of
+from chalicelib.labels.case import Case, ImageOf, Judged, Models, Submitted, image_of, reason_of
 from chalicelib.labels.dataset import Dataset, NewLabel
 from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.labels.quarantine import Quarantine, quarantine_key
@@ -27,11 +27,11 @@ from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import PredictionReader, State
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.boxes import ClassedBoxes
-from chalicelib.trust.ledger import Ledger, Outcome, Recorded, Request, signature
+from chalicelib.trust.ledger import Ledger, Outcome, Recorded, Request
+from chalicelib.trust.records import signature
 from chalicelib.vision import Detections
 
 PUBLISHED_AT_ONCE = 100
-REJECTED = "Thank you. A person has looked at your boxes, and they are not used."
 
 
 class Assessment(Protocol):
@@ -61,36 +61,6 @@ class Assessor(Protocol):
         self, user_address: str, model: str, prediction_id: str, submitted: ClassedBoxes
     ) -> Assessment:
         """Take note of an answer that is about to be recorded; safe to repeat."""
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """What became of a submission.
-
-    Attributes
-    ----------
-    submission_id : int
-    model : str
-    version : int
-        That predicted; 0: the model had none.
-    state : {"accepted", "quarantined", "rejected"}
-        Rejected only where it was sent before and an operator has decided since.
-    message : str
-        For its contributor.
-    score : float
-    counts : dict[str, int]
-        How many boxes were kept, moved, relabelled, removed, added.
-    change : {"new", "updated", "same"}
-    """
-
-    submission_id: int
-    model: str
-    version: int
-    state: str
-    message: str
-    score: float
-    counts: dict[str, int]
-    change: Literal["new", "updated", "same"]
 
 
 @dataclass(frozen=True)
@@ -169,9 +139,10 @@ class Submissions:
         if request.state == "accepted" and not judged.is_control:
             label = _label_of(request, image.content, image.sha256, image.key, submitted)
             self._parts.dataset.look(model, [label])
-        outcome, samples = self._record(request, label, image if judged.waits else None)
+        waiting = image if judged.waits else None
+        outcome, samples = self._record(request, label, waiting, judged.distrust)
         self._publish(samples)
-        return _told(outcome, request, judged)
+        return _told(Submitted.of(outcome, request, judged))
 
     def review(
         self,
@@ -215,6 +186,10 @@ class Submissions:
                 samples = self._put_in(rows, recorded, made)
         self._publish(samples)
         return recorded
+
+    def places_of(self, request_ids: Sequence[int]) -> dict[int, str]:
+        """Return where the images of these are now, of those that are or were in a dataset."""
+        return self._parts.dataset.places_of(request_ids)
 
     def settle_user(self, user: str, *, publish: bool = True) -> None:
         """Take a banned user's unreviewed labels back; put those of one who is not banned back.
@@ -286,24 +261,39 @@ class Submissions:
             raise Banned(user, banned_since, self._parts.appeal)
 
     def _record(
-        self, request: Request, label: NewLabel | None, waiting: ImageOf | None
+        self,
+        request: Request,
+        label: NewLabel | None,
+        waiting: ImageOf | None,
+        distrust: str | None,
     ) -> tuple[Outcome, list[int]]:
         """Record a request and what follows from it; return the samples that it is about."""
         ledger, dataset = self._parts.ledger, self._parts.dataset
+        user = request.user_address
         with self._database.transaction() as rows:
-            self._refuse(request.user_address, ledger.banned_since_in(rows, request.user_address))
+            self._refuse(user, ledger.banned_since_in(rows, user))
             if waiting:
                 self._quarantine.keep_in(rows, waiting.sha256, waiting.content)
+            doubted = ledger.doubt_in(rows, user, reason_of(distrust)) if distrust else []
             outcome = ledger.record_in(rows, request)
             if label is not None:
-                self._refuse(request.user_address, outcome.banned_since)
+                self._refuse(user, outcome.banned_since)
+            samples = self._take_back(rows, user, doubted)
             held = dataset.labels_of(rows, [outcome.request_id]).get(outcome.request_id)
             if outcome.change == "same":
-                return outcome, [held.sample_id] if held else []
+                return outcome, [held.sample_id, *samples] if held else samples
             if label is None:
-                return outcome, dataset.withdraw(rows, [outcome.request_id], "replaced")
+                return outcome, dataset.withdraw(rows, [outcome.request_id], "replaced") + samples
             given = replace(label, request_id=outcome.request_id)
             return outcome, [added.sample_id for added in dataset.add(rows, request.model, [given])]
+
+    def _take_back(self, rows: cursor, user: str, doubted: Sequence[int]) -> list[int]:
+        """Take back the labels of requests that wait from now on, for their user is distrusted."""
+        if not doubted:
+            return []
+        logger.info("earlier answers wait", user=user, requests=len(doubted))
+        self._parts.dataset.lock_of_user(rows, user)
+        return self._parts.dataset.withdraw(rows, doubted, "doubted")
 
     def _put_in(self, rows: cursor, recorded: Recorded, made: NewLabel | None) -> list[int]:
         """Put the label of an accepted request back, or in where it has none."""
@@ -365,21 +355,10 @@ def _label_of(
     )
 
 
-def _told(outcome: Outcome, request: Request, judged: Judged) -> Submitted:
-    state = "quarantined" if judged.is_control and judged.waits else outcome.state
-    message = REJECTED if state == "rejected" else judged.message(state)
-    accepted = state == "accepted"
+def _told(submitted: Submitted) -> Submitted:
+    accepted = submitted.state == "accepted"
     outcome_metric = "SubmissionsAccepted" if accepted else "SubmissionsQuarantined"
     metrics.add_metric(outcome_metric, MetricUnit.Count, 1)
-    logger.info("submission", submission_id=outcome.request_id, state=state, change=outcome.change)
-    told: dict[str, Any] = judged.judgement.changes.to_json()["counts"]
-    return Submitted(
-        submission_id=outcome.request_id,
-        model=request.model,
-        version=request.model_version,
-        state=state,
-        message=message,
-        score=request.score,
-        counts=told,
-        change=outcome.change,
-    )
+    told = {name: getattr(submitted, name) for name in ("submission_id", "state", "change")}
+    logger.info("submission", **told)
+    return submitted

@@ -37,6 +37,9 @@ class Decider(Protocol):
     ) -> Recorded:
         """Decide about a submission as it was when the operator looked at it."""
 
+    def places_of(self, request_ids: Sequence[int]) -> dict[int, str]:
+        """Return where the images of these are now, of those that are or were in a dataset."""
+
 
 @dataclass(frozen=True)
 class Decided:
@@ -151,19 +154,24 @@ class Review:
         opinions = self._opinions.on(waiting)
         peers = {peer.peer_address for some in opinions.values() for peer in some}
         standings = self._book.standings(sorted(peers))
+        places = self._decider.places_of([each.request_id for each in waiting])
         return [
             Case(
                 each,
-                self._link(each),
+                self._link(places.get(each.request_id) or _key(each)),
                 people[each.user_address],
                 _trusted(opinions[each.request_id], standings),
             )
             for each in waiting
         ]
 
-    def _link(self, submission: Recorded) -> str | None:
-        key = submission.detail.get("image", {}).get("key")
-        return self._store.presigned_get(str(key), LINKS_LAST_SECONDS) if key else None
+    def _link(self, key: str | None) -> str | None:
+        return self._store.presigned_get(key, LINKS_LAST_SECONDS) if key else None
+
+
+def _key(submission: Recorded) -> str | None:
+    key = submission.detail.get("image", {}).get("key")
+    return str(key) if key else None
 
 
 def _trusted(

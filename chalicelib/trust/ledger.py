@@ -6,6 +6,7 @@ and decisions, and reads. Every call is one short transaction, and safe to repea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ from chalicelib.trust.records import (
     check_id,
     is_address,
     is_storable,
+    signature,
 )
 
 if TYPE_CHECKING:
@@ -77,8 +79,6 @@ SELECT u.user_address, u.num_accesses, u.total_score, u.suspicious_requests, u.f
 FROM users u LEFT JOIN bans b USING (user_address)
 """
 ONE_STANDING = f"{STANDING} WHERE u.user_address = %(user_address)s"
-MOST_SUSPICIOUS = f"""{STANDING} WHERE u.suspicious_requests > 0
-ORDER BY u.suspicious_requests DESC, u.user_address LIMIT %(limit)s"""
 BANNED_SINCE = "SELECT reported_at FROM bans WHERE user_address = %(user_address)s"
 BANS = "SELECT user_address, reported_at, reported_by, why FROM bans ORDER BY user_address"
 SOME_BANS = """
@@ -105,6 +105,17 @@ WHERE request_id = %(request_id)s AND updated_at = %(seen)s
 UNREVIEWED = """
 SELECT request_id FROM requests
 WHERE user_address = %(user_address)s AND state = 'accepted' AND reviewed_at IS NULL
+"""
+DOUBT = """
+UPDATE requests SET state = 'quarantined', detail = detail || jsonb_build_object(
+    'reasons', coalesce(detail -> 'reasons', '[]') || jsonb_build_array(%(reason)s::jsonb),
+    'verdict', 'quarantine')
+WHERE request_id IN (
+    SELECT request_id FROM requests
+    WHERE user_address = %(user_address)s AND state = 'accepted' AND reviewed_at IS NULL
+      AND NOT coalesce((detail ->> 'control')::boolean, false)
+    ORDER BY request_id FOR NO KEY UPDATE)
+RETURNING request_id
 """
 ONE_REQUEST = f"{COLUMNS} WHERE request_id = %(request_id)s"
 LIFT = "DELETE FROM bans WHERE user_address = %(user_address)s"
@@ -174,6 +185,19 @@ class Ledger:
     def unreviewed_in(self, rows: cursor, user_address: str) -> list[int]:
         """Return a user's accepted requests that no operator has looked at."""
         rows.execute(UNREVIEWED, {"user_address": user_address})
+        return [request_id for (request_id,) in rows.fetchall()]
+
+    def doubt_in(self, rows: cursor, user_address: str, reason: Mapping[str, str]) -> list[int]:
+        """Have a user's accepted requests wait that no operator has looked at; return which.
+
+        Answers to controls are left alone: they are no labels.
+
+        Parameters
+        ----------
+        reason : mapping
+            `cause` and `text`, for operators.
+        """
+        rows.execute(DOUBT, {"user_address": user_address, "reason": as_json(reason)})
         return [request_id for (request_id,) in rows.fetchall()]
 
     def get(self, request_id: int) -> Recorded:
@@ -328,10 +352,6 @@ class Ledger:
         found = self._all(ONE_STANDING, user_address=user_address)
         return Standing(*found[0]) if found else None
 
-    def most_suspicious(self, limit: int = PAGE) -> list[Standing]:
-        """Return the users with suspicious requests, those with most first."""
-        return [Standing(*row) for row in self._all(MOST_SUSPICIOUS, limit=limit)]
-
     def of_user(self, user_address: str, before: int = NEWEST, limit: int = PAGE) -> list[Recorded]:
         """Return a page of a user's requests, newest first, with ids below ``before``."""
         page = {"user_address": user_address, "before": before, "limit": limit}
@@ -369,17 +389,3 @@ def _change(written: tuple[Any, ...] | None) -> Change:
 def _signed(user_address: str, by: str, why: str) -> dict[str, str]:
     check_address(user_address)
     return {"user_address": user_address, **signature(by, why)}
-
-
-def signature(by: str, why: str) -> dict[str, str]:
-    """Return who decides and why, as statements take it.
-
-    Raises
-    ------
-    InvalidRequest
-        One of them says nothing, or cannot be stored.
-    """
-    for name, text in (("who decides", by), ("why", why)):
-        if not text.strip() or not is_storable(text):
-            raise InvalidRequest(f"a decision must say {name}")
-    return {"by": by, "why": why}

@@ -176,3 +176,17 @@ def as_json(detail: Mapping[str, Any]) -> str:
     if not is_storable(text) or ZERO.search(text):
         raise InvalidRequest("the detail has characters in it that cannot be stored")
     return text
+
+
+def signature(by: str, why: str) -> dict[str, str]:
+    """Return who decides and why, as statements take it.
+
+    Raises
+    ------
+    InvalidRequest
+        One of them says nothing, or cannot be stored.
+    """
+    for name, text in (("who decides", by), ("why", why)):
+        if not text.strip() or not is_storable(text):
+            raise InvalidRequest(f"a decision must say {name}")
+    return {"by": by, "why": why}

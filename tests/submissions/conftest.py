@@ -16,9 +16,9 @@ from moto import mock_aws
 from PIL import Image
 
 from chalicelib.database import Database
+from chalicelib.labels.case import Submitted
 from chalicelib.labels.dataset import Added, Dataset, NewLabel
 from chalicelib.labels.fingerprint import Fingerprint
-from chalicelib.labels.submissions import Submitted
 from chalicelib.labels.submitted import GivenBox
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -308,63 +308,6 @@ def test_a_ban_takes_unreviewed_labels_back_and_its_lifting_restores_them(desk: 
         "SELECT user_address FROM samples JOIN labels USING (label_id) WHERE yolo LIKE '%0.6875%'"
     )
     assert desk.sql(newest) == [("bob",)]
-
-
-@dataclass(frozen=True)
-class Assessment:
-    is_control: bool
-    distrust: str | None
-
-
-class Knows:
-    """An assessor that says one thing of everybody."""
-
-    def __init__(self, assessment: Assessment) -> None:
-        self._assessment = assessment
-        self.asked: list[tuple[Any, ...]] = []
-
-    def assess(self, *given: Any) -> Assessment:
-        self.asked.append(given)
-        return self._assessment
-
-
-def with_assessor(desk: Desk, knows: Knows) -> None:
-    services = desk.services
-    parts = Parts(
-        services.predictions,
-        services.known_models,
-        services.store,
-        services.ledger,
-        services.dataset,
-        knows,
-    )
-    services.submissions = Submissions(services.database, parts)
-
-
-def test_who_is_distrusted_waits_without_being_told_why(desk: Desk) -> None:
-    with_assessor(desk, Knows(Assessment(False, "wrong on 3 of 4 control tasks")))
-    told = desk.submit(desk.predict())
-
-    assert told.state == "quarantined"
-    assert "control" not in told.message
-    [waiting] = desk.services.ledger.to_review()
-    assert waiting.detail["reasons"][-1]["text"] == "wrong on 3 of 4 control tasks"
-    assert not waiting.suspicious
-
-
-@pytest.mark.parametrize("answer", ["confirmed", "empty"])
-def test_a_control_answer_looks_like_any_other_and_is_no_label(desk: Desk, answer: str) -> None:
-    prediction = desk.predict()
-    plain = desk.submit(desk.predict(), user="bob", answer=answer)
-    with_assessor(desk, Knows(Assessment(True, None)))
-    told = desk.submit(prediction, answer=answer)
-
-    assert (told.state, told.message) == (plain.state, plain.message)
-    assert desk.sql("SELECT count(*) FROM labels WHERE user_address = 'ann'") == [(0,)]
-    assert [each.user_address for each in desk.services.ledger.to_review()] in ([], ["bob"])
-    [held] = desk.services.ledger.of_user("ann")
-    desk.services.submissions.review(held.request_id, held.updated_at, "accepted", "olga", "ok")
-    assert desk.sql("SELECT count(*) FROM labels WHERE user_address = 'ann'") == [(0,)]
 
 
 def test_files_that_cannot_be_made_follow_later(desk: Desk) -> None:

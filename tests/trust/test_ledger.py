@@ -240,15 +240,6 @@ def test_pages_follow_one_another(ledger: Ledger, request_of: Make) -> None:
     assert [held.request_id for held in oldest + newer] == made
 
 
-def test_the_most_suspicious_come_first(ledger: Ledger, request_of: Make) -> None:
-    for user, times in (("ann", 0), ("bob", 2), ("eve", 3)):
-        for _ in range(times):
-            ledger.record(request_of(user))
-        ledger.record(request_of(user, score=0.1))
-
-    assert [held.user_address for held in ledger.most_suspicious()] == ["eve", "bob"]
-
-
 @pytest.mark.parametrize(
     "wrong",
     [

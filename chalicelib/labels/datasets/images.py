@@ -11,7 +11,7 @@ from chalicelib.database import Database
 from chalicelib.errors import ImageNotFound
 from chalicelib.labels.words import Side
 
-Why = Literal["banned", "replaced", "rejected"]
+Why = Literal["doubted", "banned", "replaced", "rejected"]
 SIDES: tuple[Side, ...] = ("train", "valid")
 SHOWN_OF_A_CLUSTER = 12
 MOST_LABELS = 500
@@ -122,7 +122,7 @@ class PastLabel:
         Who said it, and with which submission or import.
     created_at : datetime
     withdrawn_at : datetime or None
-    withdrawn_why : "banned", "replaced", "rejected" or None
+    withdrawn_why : "doubted", "banned", "replaced", "rejected" or None
     is_current : bool
         Whether it is the label of its image now.
     terms : list of [began, ended]

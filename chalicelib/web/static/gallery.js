@@ -7,7 +7,7 @@ import { counted } from './words.js';
 
 const byId = (id) => document.getElementById(id);
 const SIDES = { train: 'training', valid: 'validation' };
-const WENT = { banned: 'its author was banned', replaced: 'its author sent another', rejected: 'an operator rejected it' };
+const WENT = { doubted: 'its author is distrusted', banned: 'its author was banned', replaced: 'its author sent another', rejected: 'an operator rejected it' };
 
 /** Fires `failed` with the problem where something could not be loaded. */
 export class Gallery extends EventTarget {

@@ -5,7 +5,7 @@ import { counted, joined } from './words.js';
 
 const SHARES = ['under 1 %', '1–2 %', '2–5 %', '5–10 %', '10–20 %', '20–30 %', '30–50 %', 'over 50 %'];
 const SIZES = { small: 'small: under 32 × 32', medium: 'medium', large: 'large: from 96 × 96' };
-const WHY = { banned: 'by a ban', replaced: 'for a newer one', rejected: 'by an operator' };
+const WHY = { doubted: 'for distrust', banned: 'by a ban', replaced: 'for a newer one', rejected: 'by an operator' };
 const ORIGINS = { submission: 'corrections', import: 'imports', operator: 'operators' };
 const figure = new Intl.NumberFormat();
 
