@@ -1,6 +1,6 @@
 """Measures how long a promotion takes to reach the processes that serve.
 
-    python benchmarks/promotion.py              # 12 promotions and 12 rollbacks, some five minutes
+    python benchmarks/promotion.py              # 12 promotions and 12 rollbacks, some six minutes
     python benchmarks/promotion.py --times 2    # a quick look
 
 It starts the one-machine stack in a folder of its own, and beside it a second process that serves
