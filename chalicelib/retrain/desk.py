@@ -60,7 +60,7 @@ class TrainingDesk:
         self._refuse_if_in_vain(model)
         made = self._jobs.create(model, terms, self._settings.launcher, by, f"{by} asked for it")
         if made is None:
-            raise Conflict(f"{model!r} is being trained: wait for that, or cancel it")
+            raise Conflict(self._why_not(model))
         self._tell(made.job_id)
         return made
 
@@ -104,8 +104,28 @@ class TrainingDesk:
         try:
             return self._catalog.get(model).live_version
         except ModelNotFound:
-            self._pending.get(model)
+            self._require_pending(model)
             return None
+
+    def _require_pending(self, model: str) -> None:
+        """Refuse a model that nobody asked for."""
+        try:
+            self._pending.get(model)
+        except ModelNotFound as error:
+            raise ModelNotFound(
+                f"there is no model {model!r}, nor was one asked for: GET /v1/models lists those "
+                "that serve, GET /v1/pending-models those that wait for a first version"
+            ) from error
+
+    def _why_not(self, model: str) -> str:
+        """Say which training stands in the way of another."""
+        newest = self._jobs.page(model, None, None, 1)
+        if not newest or newest[0].is_over:
+            return f"another training of {model!r} has just ended: look at it, then ask again"
+        job = newest[0]
+        if job.cancel_requested:
+            return f"{model!r}: job {job.job_id} is being cancelled: ask again when it has ended"
+        return f"{model!r} is being trained: wait for job {job.job_id}, or cancel it"
 
     def _refuse_if_in_vain(self, model: str) -> None:
         if not self._settings.launcher:
@@ -114,7 +134,8 @@ class TrainingDesk:
         if not has.training or not has.validation:
             raise Conflict(
                 f"the dataset of {model!r} has {has.training} images to train on and "
-                f"{has.validation} to measure on: it takes one of each at least"
+                f"{has.validation} to measure on, and it takes one of each at least: "
+                "send corrections, or import labelled images"
             )
 
     def _send(self, ids: Collection[UUID]) -> int:

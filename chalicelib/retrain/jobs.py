@@ -359,8 +359,8 @@ class TrainingJobs:
 def _too_late(job: Job) -> str:
     if job.state == State.FINISHING:
         words = "is trained, and the gate is judging it: roll back if you do not like it"
-        return f"{job.job_id} {words}"
-    return f"{job.job_id} is over: it was {job.state}"
+        return f"job {job.job_id} {words}"
+    return f"job {job.job_id} is over: it was {job.state}"
 
 
 def _wish(wish: Wish) -> dict[str, Any]:

@@ -170,7 +170,8 @@ def run(job: Job, team: Team, queue: Queue) -> None:
                 reporter.finished()
         except BaseException as fault:
             if team.leads and not isinstance(fault, Superseded):
-                log.add("".join(traceback.format_exception(fault)))
+                if not isinstance(fault, Interrupted | KeyboardInterrupt):
+                    log.add("".join(traceback.format_exception(fault)))
                 reporter.stopped(not may_fare_better(fault, team), in_words(fault))
             raise
 

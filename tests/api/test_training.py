@@ -165,8 +165,27 @@ def test_an_operator_has_a_model_trained_now(
     assert (made["state"], made["requested_by"]) == ("queued", "operator:operator")
     assert answer.headers["location"].endswith(f"{JOBS}/{made['job_id']}")
     assert queued(stack) == [made["job_id"]]
+
+
+def test_who_asks_for_a_second_training_is_told_of_the_first(
+    call: Caller,
+    stack: Stack,
+    as_operator: dict[str, str],
+    labelled: Callable[[str], None],
+    job: Job,
+) -> None:
+    labelled("train")
+    labelled("valid")
+
     again = call("POST", TRAIN, **as_operator)
-    assert (again.status, "is being trained" in again.json["detail"]) == (409, True)
+    assert again.status == 409
+    told = f"'scratch' is being trained: wait for job {job.job_id}, or cancel it"
+    assert again.json["detail"] == told
+
+    call("POST", f"{JOBS}/{job.job_id}/cancel", **as_operator)
+    again = call("POST", TRAIN, **as_operator)
+    assert again.status == 409
+    assert f"job {job.job_id} is being cancelled" in again.json["detail"]
 
 
 @pytest.mark.parametrize("sides", [[], ["train"], ["valid"]])
@@ -182,14 +201,16 @@ def test_nothing_is_trained_without_images_to_learn_from_and_to_measure_on(
 
     answer = call("POST", TRAIN, **as_operator)
 
-    assert (answer.status, "to measure on" in answer.json["detail"]) == (409, True)
+    assert (answer.status, "import labelled images" in answer.json["detail"]) == (409, True)
     assert call("GET", JOBS).json["jobs"] == []
 
 
 def test_nothing_is_trained_of_a_model_that_is_not_there(
     call: Caller, as_operator: dict[str, str]
 ) -> None:
-    assert call("POST", "/v1/models/nobody/training-jobs", **as_operator).status == 404
+    answer = call("POST", "/v1/models/nobody/training-jobs", **as_operator)
+
+    assert (answer.status, "GET /v1/pending-models" in answer.json["detail"]) == (404, True)
 
 
 def test_a_pending_model_is_trained_for_the_first_time(

@@ -191,6 +191,9 @@ def test_told_to_end_it_says_that_it_may_be_started_again(new_job: NewJob) -> No
     last = job.reports()[-1]
     assert (last.kind, last.failed) == ("stopped", False)
     assert "SIGTERM" in last.reason
+    log = job.store.get(f"training/{job.job_id}/log.txt").body.decode()
+    assert log.rstrip().endswith("stopped: it was told to end by SIGTERM")
+    assert "Traceback" not in log
 
 
 def test_done_already_it_says_so_and_trains_no_more(new_job: NewJob) -> None:
