@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from chalicelib.bot import routes as bot
+from chalicelib.bot import triggers as bot_triggers
 from chalicelib.catalog import routes as catalog
 from chalicelib.catalog.versions import routes as versions
 from chalicelib.inference import routes as inference
@@ -35,6 +37,7 @@ for api in (
     review.api,
     transfers.api,
     trust.api,
+    bot.api,
     routes.api,
 ):
     app.register_blueprint(api.blueprint)
@@ -42,4 +45,5 @@ for api in (
 app.register_blueprint(triggers.blueprint)
 app.register_blueprint(trust_triggers.blueprint)
 app.register_blueprint(transfer_triggers.blueprint)
+app.register_blueprint(bot_triggers.blueprint)
 app.register_blueprint(retrain_triggers.blueprint)

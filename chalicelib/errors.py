@@ -34,6 +34,7 @@
     ├── UnsupportedMediaType         415
     ├── InvalidModel                 500  an ONNX file we cannot serve
     ├── MalformedMessage             500  a queue's message that we cannot read
+    ├── TelegramRefused              500  the chat or the message is gone
     ├── InvalidManifest              500  a dataset version that is not what it is named
     ├── ConfigurationError           500  the service is set up wrongly
     └── Unavailable                  503  a part we need does not answer: retry
@@ -42,6 +43,7 @@
         ├── OutOfTime                 the pictures before this one took too long
         ├── StorageUnavailable
         ├── SecretsUnavailable
+        ├── TelegramUnavailable
         ├── QueueUnavailable
         ├── DatabaseUnavailable
         └── NoDatabase                this deployment detects only: nothing to retry
@@ -314,6 +316,12 @@ class MalformedMessage(SightloopError):
     title = "Malformed message"
 
 
+class TelegramRefused(SightloopError):
+    """Telegram will not do this, however often it is asked: the chat or message is gone, say."""
+
+    title = "Refused by Telegram"
+
+
 class InvalidManifest(SightloopError):
     """A dataset version that is damaged, or images that are not those that it names."""
 
@@ -358,6 +366,10 @@ class StorageUnavailable(Unavailable):
 
 class SecretsUnavailable(Unavailable):
     """Secrets Manager does not answer."""
+
+
+class TelegramUnavailable(Unavailable):
+    """Telegram does not answer, or wants us to wait."""
 
 
 class QueueUnavailable(Unavailable):

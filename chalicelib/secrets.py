@@ -19,6 +19,29 @@ OperatorName = Annotated[str, Field(pattern=r"^[^\s:]{1,64}$")]
 OperatorToken = Annotated[str, Field(min_length=16, max_length=1024)]
 
 
+class TelegramSecret(BaseModel):
+    """The bot, as `python -m deploy telegram` registered it; without a token there is none.
+
+    Attributes
+    ----------
+    token : str
+        The bot's, from @BotFather.
+    webhook_secret : str
+        What Telegram sends with every update.
+    name : str
+        The bot's user name, without @.
+    page_url : str
+        Where people find the service's pages, with a slash at the end; empty: nowhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    token: str = Field(default="", repr=False)
+    webhook_secret: str = Field(default="", repr=False, pattern=r"^[A-Za-z0-9_-]{0,256}$")
+    name: str = ""
+    page_url: str = ""
+
+
 class Secret(BaseModel):
     """What nobody but the service may know. Its text shows none of it.
 
@@ -30,6 +53,7 @@ class Secret(BaseModel):
         Signs the tokens of users (HS256); empty: there are none.
     database_url : str
         PostgreSQL; empty where no database is attached.
+    telegram : TelegramSecret
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -37,6 +61,7 @@ class Secret(BaseModel):
     operators: Mapping[OperatorName, OperatorToken] = Field({}, repr=False)
     subjects_key: str = Field("", repr=False)
     database_url: str = Field("", repr=False)
+    telegram: TelegramSecret = Field(default_factory=TelegramSecret, repr=False)
 
     @field_validator("operators")
     @classmethod

@@ -33,6 +33,8 @@ class Settings(BaseModel):
     results_queue: str = Field("sightloop-local-results", min_length=1, max_length=80)
     jobs_queue: str = Field("sightloop-local-jobs", min_length=1, max_length=80)
     training_queue: str = Field("sightloop-local-training", min_length=1, max_length=80)
+    bot_queue: str = Field("sightloop-local-bot", min_length=1, max_length=80)
+    bot_table: str = Field("sightloop-local-bot", min_length=3, max_length=255)
     predictions_table: str = Field("sightloop-local-predictions", min_length=3, max_length=255)
     database_url: str = Field("", description="PostgreSQL; empty: as the secret says")
     secret_name: str = Field("sightloop-local", min_length=1, max_length=512)
@@ -97,6 +99,9 @@ class Settings(BaseModel):
         max_length=500,
         description="how a banned user can have the ban looked at again, in words",
     )
+
+    bot_updates_per_minute: int = Field(60, gt=0, description="of one chat; more are put off")
+    telegram_api: str = Field("https://api.telegram.org", pattern=r"^https?://")
 
     live_version_ttl_seconds: float = Field(15.0, ge=0, le=30)
     detector_cache_size: int = Field(4, gt=0, description="detectors kept warm per process")

@@ -12,6 +12,7 @@ from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
 
 if TYPE_CHECKING:
+    from chalicelib.bot.parts import BotParts
     from chalicelib.catalog import Catalog, Publisher
     from chalicelib.catalog.pending import PendingModels
     from chalicelib.database import Database
@@ -329,6 +330,13 @@ class Services:
         from chalicelib.review.parts import Reviewing
 
         return Reviewing(self)
+
+    @property
+    def bot(self) -> BotParts:
+        """The Telegram bot, by the token that the secret holds now."""
+        from chalicelib.bot.parts import assemble
+
+        return assemble(self, self.secrets.read().telegram)
 
     @functools.cached_property
     def training(self) -> Training:

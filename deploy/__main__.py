@@ -9,6 +9,8 @@
     python -m deploy up --stage dev --dry-run    # check and build, change nothing on AWS
     python -m deploy resources --stage dev       # only buckets, queues and the table
     python -m deploy token --stage dev --subject alice
+    python -m deploy bot --stage dev             # asks for the token that @BotFather gave you
+    python -m deploy bot --stage dev --remove
     python -m deploy destroy --stage dev         # keeps buckets, queues and the table
     python -m deploy destroy --stage dev --erase-data dev
 """
@@ -19,12 +21,14 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from getpass import getpass
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.bot.telegram import API
 from chalicelib.errors import ConfigurationError, SightloopError
-from deploy import launch
+from deploy import launch, telegram
 from deploy.cloud import clients
 from deploy.launch import Project
 from deploy.secret import mint
@@ -93,6 +97,25 @@ def _token(project: Project, stage: Stage, given: argparse.Namespace) -> None:
     print(mint(manager, stage.settings.secret_name, given.subject, given.days))
 
 
+def _bot(project: Project, stage: Stage, given: argparse.Namespace) -> None:
+    client = clients(stage.region)
+    manager, secret, api = client("secretsmanager"), stage.settings.secret_name, given.telegram
+    if given.remove:
+        telegram.remove(manager, secret, api)
+        return
+    url = given.url or launch.address(project, stage)
+    name = telegram.register(manager, secret, _bot_token(given), url.rstrip("/") + "/", api)
+    print(f"write to https://t.me/{name}")
+
+
+def _bot_token(given: argparse.Namespace) -> str:
+    """Return the bot's token, which is not to stand in a shell's history."""
+    told = given.token_file.read_text(encoding="utf-8") if given.token_file else getpass("token: ")
+    if not told.strip():
+        raise ConfigurationError("there is no token: @BotFather gives one for each bot")
+    return str(told.strip())
+
+
 def _destroy(project: Project, stage: Stage, given: argparse.Namespace) -> None:
     if given.erase_data not in (None, stage.name):
         raise SystemExit(f"deploy: to erase its data say --erase-data {stage.name}")
@@ -104,6 +127,7 @@ _COMMANDS = {
     "up": _up,
     "resources": _resources,
     "token": _token,
+    "bot": _bot,
     "destroy": _destroy,
 }
 
@@ -140,6 +164,11 @@ def parser() -> argparse.ArgumentParser:
     token = commands.add_parser("token", parents=[common], help="make a user's token")
     token.add_argument("--subject", required=True, help="the user's name: one word")
     token.add_argument("--days", type=float, default=30, help="how long it is good for")
+    bot = commands.add_parser("bot", parents=[common], help="register the Telegram bot")
+    bot.add_argument("--token-file", type=Path, help="that holds its token; asked for without")
+    bot.add_argument("--url", help="of the stage's API; known where it was deployed from here")
+    bot.add_argument("--telegram", default=API, help=argparse.SUPPRESS)
+    bot.add_argument("--remove", action="store_true", help="have Telegram send no more")
     down = commands.add_parser("destroy", parents=[common], help="take a stage down")
     down.add_argument("--erase-data", metavar="STAGE", help="delete all that people sent, too")
     return made

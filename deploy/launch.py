@@ -107,6 +107,22 @@ def deploy(project: Project, stage: Stage) -> str:
     return url
 
 
+def address(project: Project, stage: Stage) -> str:
+    """Return where a stage's API is, with a slash at its end.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not deployed.
+    """
+    record = Record(project.chalice, stage, clients(stage.region)("s3"))
+    record.fetch()
+    api = record.resources().get("rest_api")
+    if api is None:
+        raise ConfigurationError(f"{stage.name} is not deployed: make deploy STAGE={stage.name}")
+    return str(api["rest_api_url"])
+
+
 def make_resources(stage: Stage, client: ClientOf) -> None:
     """Make a stage's buckets, queues, table and secret, log groups, and its trainers' role."""
     training_role.ensure(client("iam"), stage)

@@ -81,7 +81,7 @@ def _api_handler(stage: Stage) -> list[Statement]:
             [stage.bucket_arn(settings.store_bucket, REQUESTS)],
         ),
         _read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
-        _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue),
+        _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue, settings.bot_queue),
         _keep_records(stage),
         _read_secret(stage),
     ]
@@ -129,6 +129,39 @@ def _identify(stage: Stage) -> list[Statement]:
         _write_objects(stage, "WriteResults", settings.store_bucket, PREDICTIONS),
         _keep_records(stage),
         _send(stage, "Announce", settings.results_queue),
+    ]
+
+
+def _converse(stage: Stage) -> list[Statement]:
+    settings = stage.settings
+    store = settings.store_bucket
+    return [
+        _take(stage, settings.bot_queue),
+        _send(stage, "LookAgainLater", settings.bot_queue),
+        _keep_notes(stage),
+        _write_objects(stage, "Upload", settings.uploads_bucket, UPLOADS),
+        _read_objects(stage, "ReadBans", store, REPORT_LIST),
+        _read_objects(stage, "ReadModels", store, MODELS),
+        _read_objects(stage, "ReadResults", store, PREDICTIONS),
+        _list_keys(stage, "ListModels", store, MODELS, PREDICTIONS, REPORT_LIST),
+        _write_objects(stage, "Quarantine", store, QUARANTINE),
+        *_keep_datasets(stage),
+        _keep_records(stage),
+        _read_secret(stage),
+    ]
+
+
+def _reply(stage: Stage) -> list[Statement]:
+    settings = stage.settings
+    store = settings.store_bucket
+    return [
+        _take(stage, settings.results_queue),
+        _keep_notes(stage),
+        _read_objects(stage, "ReadModels", store, MODELS),
+        _read_objects(stage, "ReadResults", store, PREDICTIONS),
+        _list_keys(stage, "TellMissingResults", store, MODELS, PREDICTIONS),
+        _keep_records(stage),
+        _read_secret(stage),
     ]
 
 
@@ -235,6 +268,8 @@ _OF_FUNCTION: dict[str, Callable[[Stage], list[Statement]]] = {
     "identify": _identify,
     "on_import": _on_import,
     "work_jobs": _work_jobs,
+    "converse": _converse,
+    "reply": _reply,
     "reconcile": _reconcile,
     "plan": _plan,
     "on_training_report": _on_training_report,
@@ -289,6 +324,11 @@ def _list_keys(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
 def _keep_records(stage: Stage, *more: str) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
     return _allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
+
+
+def _keep_notes(stage: Stage) -> Statement:
+    table = stage.arn("dynamodb", f"table/{stage.settings.bot_table}")
+    return _allow("KeepNotes", ["dynamodb:GetItem", "dynamodb:UpdateItem"], [table])
 
 
 def _read_secret(stage: Stage) -> Statement:

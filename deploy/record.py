@@ -20,6 +20,8 @@ NOT_THERE = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
 WORKERS = {  # and what they are fed from
     "identify": "identify_queue",
     "work_jobs": "jobs_queue",
+    "converse": "bot_queue",
+    "reply": "results_queue",
     "on_training_report": "training_queue",
 }
 

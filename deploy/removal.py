@@ -24,7 +24,8 @@ def erase(stage: Stage, client: ClientOf) -> None:
     for queue in queues(settings):
         for name in (queue, f"{queue}{DEAD_LETTER_SUFFIX}"):
             erase_queue(client("sqs"), name)
-    erase_table(client("dynamodb"), settings.predictions_table)
+    for table in (settings.predictions_table, settings.bot_table):
+        erase_table(client("dynamodb"), table)
     erase_secret(client("secretsmanager"), settings.secret_name)
     for function in FUNCTIONS:
         erase_logs(client("logs"), stage.log_group(function))

@@ -24,12 +24,14 @@ from deploy.secret import ensure_secret
 
 WORKER_TIMEOUT_SECONDS = 120
 JOB_TIMEOUT_SECONDS = 900  # no function may take longer
+BOT_TIMEOUT_SECONDS = 60
 REPORT_TIMEOUT_SECONDS = 900  # it cuts datasets, and has the gate judge
 DAY_SECONDS = 24 * 60 * 60
 LONG_POLL_SECONDS = 10  # below the 20 s after which our clients give up on an answer
 BACKUPS_BEGIN_SECONDS = 60
 DEAD_LETTER_SUFFIX = "-dlq"
 KEY = "prediction_id"
+BOT_KEY = "note"
 EXPIRES = "expires_at"
 
 
@@ -53,7 +55,9 @@ def ensure(settings: Settings, client: ClientOf | None = None) -> None:
     ensure_store_bucket(client("s3"), settings)
     for queue, visibility_seconds in queues(settings).items():
         ensure_queue(client("sqs"), queue, visibility_seconds, settings.identify_max_receives)
-    ensure_table(client("dynamodb"), settings)
+    protected = settings.stage == "prod"
+    ensure_table(client("dynamodb"), settings.predictions_table, KEY, protected=protected)
+    ensure_table(client("dynamodb"), settings.bot_table, BOT_KEY, protected=protected)
     ensure_secret(client("secretsmanager"), settings.secret_name)
 
 
@@ -61,7 +65,8 @@ def queues(settings: Settings) -> dict[str, int]:
     """Return for how many seconds each of a stage's queues hides what somebody works on."""
     return {
         settings.identify_queue: 6 * WORKER_TIMEOUT_SECONDS,
-        settings.results_queue: 60,
+        settings.results_queue: 6 * BOT_TIMEOUT_SECONDS,
+        settings.bot_queue: 6 * BOT_TIMEOUT_SECONDS,
         settings.training_queue: REPORT_TIMEOUT_SECONDS + 60,
         settings.jobs_queue: JOB_TIMEOUT_SECONDS + 60,  # nobody waits for a batch: it is of one
     }
@@ -203,14 +208,21 @@ def _ensure_queue(sqs: Any, name: str, attributes: dict[str, str]) -> str:
     return url
 
 
-def ensure_table(dynamodb: Any, settings: Settings) -> None:
-    """Make the table of predictions: paid by use, records expire, 35 days of points to restore."""
-    name = settings.predictions_table
-    key_schema = [{"AttributeName": KEY, "KeyType": "HASH"}]
+def ensure_table(dynamodb: Any, name: str, key: str, *, protected: bool) -> None:
+    """Make a table: paid by use, records expire, 35 days of points to restore.
+
+    Parameters
+    ----------
+    key : str
+        The attribute by which its records are known.
+    protected : bool
+        Whether it can be deleted only by who says so first.
+    """
+    key_schema = [{"AttributeName": key, "KeyType": "HASH"}]
     try:
         found = dynamodb.describe_table(TableName=name)["Table"]["KeySchema"]
     except dynamodb.exceptions.ResourceNotFoundException:
-        _create_table(dynamodb, settings, key_schema)
+        _create_table(dynamodb, name, key, protected=protected)
     else:
         if found != key_schema:
             raise ConfigurationError(f"the table {name} exists with another key: {found}")
@@ -219,14 +231,13 @@ def ensure_table(dynamodb: Any, settings: Settings) -> None:
         _keep_points_to_restore(dynamodb, name)
 
 
-def _create_table(dynamodb: Any, settings: Settings, key_schema: list[dict[str, str]]) -> None:
-    name = settings.predictions_table
+def _create_table(dynamodb: Any, name: str, key: str, *, protected: bool) -> None:
     dynamodb.create_table(
         TableName=name,
-        KeySchema=key_schema,
-        AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
-        DeletionProtectionEnabled=settings.stage == "prod",
+        DeletionProtectionEnabled=protected,
     )
     dynamodb.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})
     log.info("made table %s", name)

@@ -31,12 +31,13 @@ def ensure_secret(manager: Any, name: str) -> None:
     ConfigurationError
         It was deleted, and its name is not free yet.
     """
-    if _held(manager, name) is not None:
+    if held(manager, name) is not None:
         return
     made = {
         "operators": {OPERATOR: secrets.token_urlsafe(32)},
         "subjects_key": secrets.token_urlsafe(48),
         "database_url": "",
+        "telegram": {},
     }
     try:
         manager.create_secret(
@@ -51,11 +52,9 @@ def ensure_secret(manager: Any, name: str) -> None:
 
 def keep_database_url(manager: Any, name: str, database_url: str) -> None:
     """Write down in the secret which database the functions use."""
-    held = _held(manager, name) or {}
-    if held.get("database_url") != database_url:
-        manager.put_secret_value(
-            SecretId=name, SecretString=json.dumps({**held, "database_url": database_url})
-        )
+    known = held(manager, name) or {}
+    if known.get("database_url") != database_url:
+        keep(manager, name, {**known, "database_url": database_url})
         log.info("the secret %s names the database", name)
 
 
@@ -67,13 +66,13 @@ def mint(manager: Any, name: str, subject: str, days: float) -> str:
     ConfigurationError
         There is no secret, or no key in it; or the subject cannot name a user.
     """
-    held = _held(manager, name)
-    if not held or not held.get("subjects_key"):
+    known = held(manager, name)
+    if not known or not known.get("subjects_key"):
         raise ConfigurationError(f"the secret {name} holds no subjects_key to sign tokens with")
     if not subject or not is_address(f"user:{subject}") or "%" in subject:
         raise ConfigurationError(f"{subject!r} cannot be a user: one word, 250 characters, no %")
     expires = datetime.now(UTC) + timedelta(days=days)
-    return jwt.encode({"sub": subject, "exp": expires}, held["subjects_key"], algorithm="HS256")
+    return jwt.encode({"sub": subject, "exp": expires}, known["subjects_key"], algorithm="HS256")
 
 
 def erase_secret(manager: Any, name: str) -> None:
@@ -85,7 +84,19 @@ def erase_secret(manager: Any, name: str) -> None:
         log.debug("no secret %s", name)
 
 
-def _held(manager: Any, name: str) -> dict[str, Any] | None:
+def keep(manager: Any, name: str, content: dict[str, Any]) -> None:
+    """Write what the secret holds from now on."""
+    manager.put_secret_value(SecretId=name, SecretString=json.dumps(content))
+
+
+def held(manager: Any, name: str) -> dict[str, Any] | None:
+    """Return what the secret holds, or None where there is none.
+
+    Raises
+    ------
+    ConfigurationError
+        It was deleted and can be brought back, or it is not JSON.
+    """
     try:
         text = manager.get_secret_value(SecretId=name)["SecretString"]
     except manager.exceptions.ResourceNotFoundException:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chalicelib.errors import ConfigurationError
 from chalicelib.settings import Settings
 from deploy.resources import (
+    BOT_TIMEOUT_SECONDS,
     JOB_TIMEOUT_SECONDS,
     REPORT_TIMEOUT_SECONDS,
     WORKER_TIMEOUT_SECONDS,
@@ -49,6 +50,8 @@ FUNCTIONS = {
     "identify": Size(memory_mb=3008, timeout_seconds=WORKER_TIMEOUT_SECONDS),
     "on_import": Size(memory_mb=512, timeout_seconds=30, uses_database=True),
     "work_jobs": Size(memory_mb=3008, timeout_seconds=JOB_TIMEOUT_SECONDS, uses_database=True),
+    "converse": Size(memory_mb=3008, timeout_seconds=BOT_TIMEOUT_SECONDS, uses_database=True),
+    "reply": Size(memory_mb=1769, timeout_seconds=BOT_TIMEOUT_SECONDS),
     "reconcile": Size(memory_mb=512, timeout_seconds=300, uses_database=True),
     "plan": Size(memory_mb=512, timeout_seconds=300, uses_database=True),
     "on_training_report": Size(
@@ -62,6 +65,7 @@ FUNCTIONS = {
 CHANGEABLE = frozenset(
     {
         "appeal_to",
+        "bot_updates_per_minute",
         "cluster_ca",
         "cluster_name",
         "cluster_namespace",
@@ -150,6 +154,8 @@ class Stage(BaseModel):
                 "results_queue": f"{of_stage}-results",
                 "jobs_queue": f"{of_stage}-jobs",
                 "training_queue": f"{of_stage}-training",
+                "bot_queue": f"{of_stage}-bot",
+                "bot_table": f"{of_stage}-bot",
                 "predictions_table": f"{of_stage}-predictions",
                 "secret_name": of_stage,
             }

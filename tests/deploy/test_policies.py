@@ -49,6 +49,7 @@ ASKED_AS = {
     "CompleteMultipartUpload": "PutObject",
 }
 # Of datasets: what one of them needs, all may.
+KEEPERS = ("api_handler", "converse", "reconcile", "update_reported_list", "work_jobs")
 KEEPERS = ("api_handler", "on_training_report", "reconcile", "update_reported_list", "work_jobs")
 FOLDERS = (
     *("uploads", "models", "pending_models", "predictions", "datasets"),
@@ -175,6 +176,7 @@ class Story:
         self._zips_come_and_go()
         self._files_arrive()
         self._results_are_read()
+        self._somebody_chats()
         self._somebody_is_banned()
         self._a_model_is_trained()
         self._a_version_is_promoted()
@@ -331,6 +333,48 @@ class Story:
         self._witness.calls.clear()
         path = "/v1/predictions/{prediction_id}"
         assert self._ask("GET", path, prediction_id=held.prediction_id)["statusCode"] == 404
+
+    def _somebody_chats(self) -> None:
+        """A photo with its answer; an album; boxes that are right, and none that are there."""
+        world = World(deliver=self._update_arrives)
+        server = TelegramServer(world, BOT["token"])
+        chosen = {**self.stage.changed, "telegram_api": server.url}
+        self.stage = self.stage.model_copy(update={"changed": chosen})
+        manager, secret = self._admin("secretsmanager"), self.stage.settings.secret_name
+        keep(manager, secret, {**(held(manager, secret) or {}), "telegram": BOT})
+        world.send_photo(42, self._photo, "predict scratch")
+        world.send_album(42, [self._photo, self._photo], "concat")
+        self._bot_works(world, answers=3)
+        message = next(m for m in world.from_bot(42) if "reply_markup" in m)
+        for button in message["reply_markup"]["inline_keyboard"][:2]:
+            world.press(42, message["message_id"], button[0]["callback_data"])
+            self._bot_works(world, answers=3)
+        assert len(world.toasts) == 2
+        server.stop()
+
+    def _update_arrives(self, update: dict[str, Any]) -> None:
+        headers = {
+            "Content-Type": "application/json",
+            "X-Telegram-Bot-Api-Secret-Token": BOT["webhook_secret"],
+        }
+        body = json.dumps(update)
+        taken = self._ask("POST", "/v1/telegram/webhook", body=body, headers=headers)
+        assert taken["statusCode"] == 200, _body(taken)
+
+    def _bot_works(self, world: World, answers: int) -> None:
+        """Let messages go round until the album is joined and the photo has its answer."""
+        settings = self.stage.settings
+        for _ in range(60):
+            for queue, function in (
+                (settings.bot_queue, "converse"),
+                (settings.identify_queue, "identify"),
+                (settings.results_queue, "reply"),
+            ):
+                for record in self._sqs_records(queue):
+                    failed = self._call(function, {"Records": [record]}) or {}
+                    assert not failed.get("batchItemFailures"), record
+            pass
+        raise AssertionError("nobody answered")
 
     def _somebody_is_banned(self) -> None:
         """The first of all, and another after that."""

@@ -1,0 +1,1 @@
+"""The Telegram bot: the same service, in a chat."""

@@ -1,0 +1,108 @@
+"""What the bot remembers: a DynamoDB table of small notes, each with a time to live.
+
+Lambdas share nothing else, so whatever must be known by the next instance is here: which updates
+were taken, which photos of an album have come, to whom an answer goes. A note is changed by
+conditions and additions only, so two instances at once never undo each other's work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from chalicelib.aws import translated
+from chalicelib.errors import DatabaseUnavailable
+
+KEY = "note"
+EXPIRES = "expires_at"
+DAY_SECONDS = 86_400
+
+Note = dict[str, Any]
+
+
+class BotTable:
+    """Notes by their name.
+
+    Parameters
+    ----------
+    dynamodb : botocore DynamoDB client
+    table : str
+    clock : callable, optional
+        Seconds since 1970: DynamoDB deletes expired notes hours late, so they are looked at here.
+    """
+
+    def __init__(self, dynamodb: Any, table: str, clock: Callable[[], float] = time.time) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._clock = clock
+
+    def read(self, name: str) -> Note | None:
+        """Return a note, or None where there is none that is still good."""
+        with translated(DatabaseUnavailable, f"reading {name}"):
+            found = self._dynamodb.get_item(
+                TableName=self._table, Key=_key(name), ConsistentRead=True
+            ).get("Item")
+        note = _plain(found) if found else None
+        return note if note and note[EXPIRES] >= self._clock() else None
+
+    def note(
+        self, name: str, fields: Mapping[str, object], keep_seconds: int = DAY_SECONDS
+    ) -> Note:
+        """Set fields of a note, which is made where it is missing; return all of it."""
+        until = int(self._clock()) + keep_seconds
+        names, values = _expression({**fields, EXPIRES: until})
+        sets = ", ".join(f"{field} = :{field[1:]}" for field in names)
+        return self._update(name, f"SET {sets}", names, values)
+
+    def add(self, name: str, amount: int = 1, keep_seconds: int = DAY_SECONDS) -> int:
+        """Count up by an amount; return how far."""
+        until = int(self._clock()) + keep_seconds
+        names, values = _expression({"count": amount, EXPIRES: until})
+        update = "ADD #f0 :f0 SET #f1 = :f1"
+        return int(self._update(name, update, names, values)["count"])
+
+    def claim(self, name: str, owner: str, keep_seconds: int = DAY_SECONDS) -> bool:
+        """Give a note to the first who asks for it; tell whether that is this owner.
+
+        Who works on a queue's message is named by it: a message that comes again finds itself the
+        owner, and goes on; another with the same content finds that it is not, and need not.
+        """
+        until = int(self._clock()) + keep_seconds
+        names, values = _expression({"owner": owner, EXPIRES: until})
+        update = "SET #f0 = if_not_exists(#f0, :f0), #f1 = if_not_exists(#f1, :f1)"
+        return bool(self._update(name, update, names, values)["owner"] == owner)
+
+    def _update(
+        self, name: str, update: str, names: Mapping[str, str], values: Mapping[str, Any]
+    ) -> Note:
+        with translated(DatabaseUnavailable, f"changing {name}"):
+            changed = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(name),
+                UpdateExpression=update,
+                ExpressionAttributeNames=dict(names),
+                ExpressionAttributeValues=dict(values),
+                ReturnValues="ALL_NEW",
+            )
+        return _plain(changed["Attributes"])
+
+
+def _expression(fields: Mapping[str, object]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return names and values for an expression: `#f0` and `:f0` for the first field, and on."""
+    names = {f"#f{at}": field for at, field in enumerate(fields)}
+    return names, _item({f":f{at}": value for at, value in enumerate(fields.values())})
+
+
+def _key(name: str) -> dict[str, Any]:
+    return {KEY: {"S": name}}
+
+
+def _item(note: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: TypeSerializer().serialize(value) for field, value in note.items()}
+
+
+def _plain(item: Mapping[str, Any]) -> Note:
+    return {field: TypeDeserializer().deserialize(value) for field, value in item.items()}

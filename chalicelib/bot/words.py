@@ -1,0 +1,161 @@
+"""What the bot says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chalicelib.bot.captions import USAGE, Concat, Misunderstood
+
+PROCESSING = "Processing, please wait…"
+NOT_A_PICTURE = (
+    "I can only look at photos, or at pictures sent as files: JPEG, PNG, WebP or BMP. "
+    "Send one with a caption such as “predict”."
+)
+TOO_LARGE = "That file is too large: Telegram lets me read files of up to 20 MB."
+SLOW_DOWN = "That is more than I can do for one chat in a minute. Please send the rest later."
+ONE_PHOTO = (
+    "I got only one photo. Select two or more, send them together as an album, "
+    f"and write the caption under it: {USAGE['concat']}"
+)
+LATE_PHOTO = "This photo came after I had answered its album: please send the album once more."
+WHAT_SHALL_I_DO = "What shall I do with it? Reply to the photo, or send it again, with one of:\n"
+
+EXAMPLES: Mapping[str, Sequence[str]] = {
+    "find what is on it": ("predict", "predict {model}"),
+    "count it": ("count", "count {thing}"),
+    "soften it": ("blur", "blur 8"),
+    "draw its edges": ("contour",),
+    "turn it": ("rotate", "rotate anti-clockwise", "rotate 180", "rotate clockwise 270"),
+    "sprinkle it": ("salt and pepper", "salt and pepper 0.2"),
+    "make it black and white": ("segment",),
+    "join an album": ("concat", "concat vertical", "concat left-to-right", "concat bottom-to-top"),
+}
+
+
+def examples(model: str, thing: str) -> dict[str, list[str]]:
+    """Return captions that work as they stand, for a model and one of its classes."""
+    return {
+        what: [caption.format(model=model, thing=thing) for caption in captions]
+        for what, captions in EXAMPLES.items()
+    }
+
+
+def welcome(model: str, thing: str) -> str:
+    """Greet, and list what can be done."""
+    shown = "\n".join(
+        f"• {what}: {', '.join(captions)}" for what, captions in examples(model, thing).items()
+    )
+    return (
+        "Hello! Send me a photo with a caption, and I do what it says:\n\n"
+        f"{shown}\n\n"
+        "You can also reply to any photo here, mine too, with such words. Write “models” for "
+        "what I can find, /help for this. If my boxes are wrong, tell me with the buttons "
+        "below them: I learn from it."
+    )
+
+
+def how_to_begin() -> str:
+    """Answer what is no command."""
+    return (
+        "I did not understand that. Send a photo with a caption such as “predict”, "
+        "or write /help for all that I can do."
+    )
+
+
+def ask_what_to_do() -> str:
+    """Answer a photo that came without words."""
+    return WHAT_SHALL_I_DO + "\n".join(USAGE.values())
+
+
+def correct_usage(wish: Misunderstood) -> str:
+    """Answer a command that cannot be done."""
+    return f"{wish.fault}. It is written: {wish.usage}"
+
+
+def banned(since: str, appeal: str) -> str:
+    """Refuse who is banned."""
+    return f"You have been shut out since {since}. To have that looked at again: {appeal}."
+
+
+def models(known: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """List models with their classes."""
+    if not known:
+        return "No model serves yet."
+    lines = [f"• {name}: {_some(classes)}" for name, classes in known]
+    return "\n".join(["Write one of these behind “predict”:", *lines])
+
+
+def which_model(known: Sequence[str]) -> str:
+    """Ask which of several models is meant."""
+    return f"Which model? Write “predict” and one of: {', '.join(known)}."
+
+
+def summary(answer: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    """Tell how many there are of each class, and how sure the model is.
+
+    Parameters
+    ----------
+    answer : mapping
+        A detection answer.
+    class_names : Sequence[str]
+        All that the model knows.
+    """
+    found = answer["detections"]
+    if not found:
+        return f"No {_some(class_names, 'or')} found."
+    counts = Counter(each["class_name"] for each in found)
+    lines = [_of_class(name, found, count) for name, count in counts.most_common()]
+    return "\n".join([*lines, f"({answer['model']}, version {answer['version']})"])
+
+
+def counted(answer: Mapping[str, Any], class_names: Sequence[str], wanted: str | None) -> str:
+    """Tell how many there are of each class, or of the one that was asked for."""
+    counts = Counter(each["class_name"] for each in answer["detections"])
+    if wanted is None:
+        return "\n".join(f"{name}: {counts[name]}" for name in counts) or summary(
+            answer, class_names
+        )
+    name = class_meant(wanted, class_names)
+    if name is None:
+        return f"{answer['model']} knows no {wanted}: it knows {_some(class_names, 'and')}."
+    return f"{wanted}: {counts[name]}"
+
+
+def class_meant(wanted: str, class_names: Sequence[str]) -> str | None:
+    """Return the class that a word means, in the singular or plural, in any case.
+
+    >>> class_meant("people", ["car", "Person"]), class_meant("scratches", ["scratch"])
+    ('Person', 'scratch')
+    >>> class_meant("buses", ["bus"]), class_meant("cars", ["bus"])
+    ('bus', None)
+    """
+    said = wanted.casefold()
+    for name in class_names:
+        one = name.casefold()
+        if said in {one, f"{one}s", f"{one}es"} or (said, one) == ("people", "person"):
+            return name
+    return None
+
+
+def joined(wish: Concat, photos: int) -> str:
+    """Caption photos that were joined; tell what was made of words that disagreed."""
+    return f"{photos} photos, joined. {wish.note}".strip()
+
+
+def _of_class(name: str, found: Sequence[Mapping[str, Any]], count: int) -> str:
+    sure = sorted(
+        (each["confidence"] for each in found if each["class_name"] == name), reverse=True
+    )
+    shown = ", ".join(f"{share:.0%}" for share in sure[:10])
+    return f"{name}: {count} ({shown}{', …' if count > len(sure[:10]) else ''})"
+
+
+def _some(names: Sequence[str], last: str = "") -> str:
+    shown = list(names[:8])
+    if len(names) > len(shown):
+        return f"{', '.join(shown)} and {len(names) - len(shown)} more"
+    if last and len(shown) > 1:
+        return f"{', '.join(shown[:-1])} {last} {shown[-1]}"
+    return ", ".join(shown)

@@ -1,0 +1,193 @@
+"""Albums: photos that come one by one, in any order, to any instance."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from telegram import Update
+
+from chalicelib.bot import words
+from chalicelib.bot.albums import Albums
+from chalicelib.bot.conversation import Conversation
+from chalicelib.bot.messages import AlbumDue
+from chalicelib.errors import TelegramUnavailable
+
+if TYPE_CHECKING:
+    Talk = Any
+
+_chats = itertools.count(5000)
+_owners = itertools.count()
+
+
+@dataclass
+class Clock:
+    """A clock that is set by hand, and the messages that wait for it."""
+
+    now: float
+    waiting: list[tuple[float, AlbumDue]] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def send(self, message: AlbumDue, delay_seconds: int = 0) -> None:
+        """Take a message as the bot's queue does."""
+        self.waiting.append((self.now + delay_seconds, message))
+
+    def due(self) -> list[AlbumDue]:
+        """Return the messages whose time has come."""
+        due = [message for at, message in self.waiting if at <= self.now]
+        self.waiting = [each for each in self.waiting if each[0] > self.now]
+        return due
+
+
+class Service:
+    """The bot's part for albums under a clock of ours."""
+
+    def __init__(self, talk: Talk, clock: Clock) -> None:
+        self.talk, self.clock = talk, clock
+        parts = talk.services.bot
+        bot = replace(parts.account, clock=clock)
+        self.albums = Albums(bot, parts.jobs, clock)
+        self.conversation = Conversation(
+            bot, talk.services.catalog, parts.jobs, self.albums, parts.house, lambda *_: ""
+        )
+
+    def take(self, *updates: dict[str, Any]) -> None:
+        for update in updates:
+            self.conversation.take(Update.de_json(update, None), f"message-{next(_owners)}")
+
+    def wait(self, seconds: float) -> None:
+        """Let time go by, a quarter of a second at a time."""
+        for _ in range(int(seconds * 4)):
+            self.clock.now += 0.25
+            for due in self.clock.due():
+                self.albums.look_after(due, f"message-{next(_owners)}")
+
+
+@pytest.fixture
+def chat() -> int:
+    return next(_chats)
+
+
+@pytest.fixture
+def service(talk: Talk) -> Iterator[Service]:
+    clock = Clock(talk.services.now().timestamp())
+    made = Service(talk, clock)
+    yield made
+    talk.waiting.clear()
+
+
+def shades(jpeg: bytes) -> list[int]:
+    """Return the shades of a picture of squares, left to right."""
+    with Image.open(BytesIO(jpeg)) as image:
+        row = np.asarray(image.convert("L"))[16]
+    return [round(float(row[x]) / 20) for x in range(16, len(row), 32)]
+
+
+def squares(count: int) -> list[bytes]:
+    """Return photos of one shade each: 20, 40, 60 …"""
+    files = []
+    for number in range(1, count + 1):
+        buffer = BytesIO()
+        Image.new("RGB", (32, 32), (20 * number,) * 3).save(buffer, "PNG")
+        files.append(buffer.getvalue())
+    return files
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_album_is_joined_in_its_order_however_its_photos_come(
+    service: Service, chat: int, seed: int
+) -> None:
+    updates = service.talk.world.send_album(chat, squares(4), "concat")
+    chance = random.Random(seed)
+    twice = [*updates, *chance.sample(updates, 2)]
+    chance.shuffle(twice)
+    for update in twice:
+        service.take(update)
+        service.wait(chance.choice([0, 0.5, 1.5]))
+    service.wait(20)
+
+    [told] = service.talk.told(chat)
+    assert told == "4 photos, joined."
+    assert shades(service.talk.picture(chat)) == [1, 2, 3, 4]
+
+
+def test_a_half_arrived_album_is_answered_all_the_same(service: Service, chat: int) -> None:
+    updates = service.talk.world.send_album(chat, squares(3), "concat")
+    service.take(updates[0], updates[2])
+    service.wait(20)
+
+    assert shades(service.talk.picture(chat)) == [1, 3]
+    service.take(updates[1])
+    assert service.talk.told(chat)[-1] == words.LATE_PHOTO
+
+
+def test_one_photo_of_an_album_is_not_forgotten(service: Service, chat: int) -> None:
+    updates = service.talk.world.send_album(chat, squares(2), "concat")
+    service.take(updates[0])
+    service.wait(8)
+    assert service.talk.told(chat) == []
+    service.wait(8)
+
+    assert service.talk.told(chat) == [words.ONE_PHOTO]
+
+
+def test_an_album_whose_caption_is_late_waits_for_it(service: Service, chat: int) -> None:
+    updates = service.talk.world.send_album(chat, squares(3), "concat left-to-right")
+    service.take(updates[1], updates[2])
+    service.wait(6)
+    service.take(updates[0])
+    service.wait(6)
+
+    assert shades(service.talk.picture(chat)) == [3, 2, 1]
+
+
+def test_an_album_without_words_is_asked_what_to_do_once(service: Service, chat: int) -> None:
+    service.take(*service.talk.world.send_album(chat, squares(3)))
+    service.wait(20)
+
+    assert service.talk.told(chat) == [words.ask_what_to_do()]
+
+
+def test_another_command_is_done_with_each_photo(
+    service: Service, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    service.take(*service.talk.world.send_album(chat, [make_picture()] * 3, "predict"))
+    service.wait(20)
+    service.talk.waiting.clear()
+    service.talk.work()
+
+    assert [told.split("\n")[0] for told in service.talk.told(chat)] == ["scratch: 1 (90%)"] * 3
+
+
+def test_sides_that_disagree_with_the_direction_are_told(service: Service, chat: int) -> None:
+    album = service.talk.world.send_album(chat, squares(2), "concat horizontal bottom-to-top")
+    service.take(*album)
+    service.wait(20)
+
+    [told] = service.talk.told(chat)
+    assert "bottom-to-top is vertical" in told
+
+
+def test_who_dies_while_answering_is_followed_by_who_gets_the_message_again(
+    service: Service, chat: int
+) -> None:
+    service.take(*service.talk.world.send_album(chat, squares(2), "concat"))
+    service.clock.now += 3
+    first, second = service.clock.due()[:2]
+    service.talk.world.busy = 1
+    with pytest.raises(TelegramUnavailable, match="wants us to wait"):
+        service.albums.look_after(first, "one")
+    service.albums.look_after(second, "another")
+    assert service.talk.told(chat) == []
+    service.albums.look_after(first, "one")
+
+    assert service.talk.told(chat) == ["2 photos, joined."]
