@@ -369,7 +369,18 @@ class SecretsUnavailable(Unavailable):
 
 
 class TelegramUnavailable(Unavailable):
-    """Telegram does not answer, or wants us to wait."""
+    """Telegram does not answer, or wants us to wait.
+
+    Parameters
+    ----------
+    detail : str
+    retry_after : int
+        Seconds that Telegram wants us to wait; 0: it did not say.
+    """
+
+    def __init__(self, detail: str, retry_after: int = 0) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class QueueUnavailable(Unavailable):

@@ -48,6 +48,19 @@ class Queue:
                 DelaySeconds=delay_seconds,
             )
 
+    def postpone(self, receipt: str, seconds: int) -> None:
+        """Let a message that was received show again after so many seconds, at most 12 hours.
+
+        Raises
+        ------
+        QueueUnavailable
+            SQS does not answer, or the message shows already: it comes again when it would have.
+        """
+        with translated(QueueUnavailable, f"putting off a message of {self.name}"):
+            self._sqs.change_message_visibility(
+                QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=seconds
+            )
+
     def peek(self, most: int, hidden_seconds: int) -> Iterator[str]:
         """Yield up to so many bodies; the messages stay and show again after a while."""
         seen = 0

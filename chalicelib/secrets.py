@@ -20,7 +20,7 @@ OperatorToken = Annotated[str, Field(min_length=16, max_length=1024)]
 
 
 class TelegramSecret(BaseModel):
-    """The bot, as `python -m deploy telegram` registered it; without a token there is none.
+    """The bot, as `python -m deploy bot` registered it; without a token there is none.
 
     Attributes
     ----------

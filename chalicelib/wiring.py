@@ -300,29 +300,17 @@ class Services:
         """Who answers the messages on the identify queue."""
         from chalicelib.predictions.worker import Stores, Worker
 
-        return Worker(
-            Stores(self.uploads, self.store),
-            self.predictions_table,
-            self.announcer,
-            self.inference,
-            self.settings,
-            self.now,
-        )
+        stores, table = Stores(self.uploads, self.store), self.predictions_table
+        return Worker(stores, table, self.announcer, self.inference, self.settings, self.now)
 
     @functools.cached_property
     def reconciler(self) -> Reconciler:
         """Who drives again what was lost on the way to the worker."""
         from chalicelib.predictions import Queues, Reconciler
 
-        identify = self.settings.identify_queue
-        return Reconciler(
-            self.uploads,
-            self.predictions_table,
-            Queues(self.queue(identify), self.queue(f"{identify}-dlq")),
-            self.intake,
-            self.announcer,
-            self.now,
-        )
+        identify, table = self.settings.identify_queue, self.predictions_table
+        queues = Queues(self.queue(identify), self.queue(f"{identify}-dlq"))
+        return Reconciler(self.uploads, table, queues, self.intake, self.announcer, self.now)
 
     @functools.cached_property
     def reviewing(self) -> Reviewing:

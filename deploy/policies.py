@@ -40,6 +40,7 @@ REQUESTS = "pending_models/*/model.yaml"
 DATASETS = "datasets/*"
 TRAINING = "training/*"
 ORDERS = "training/*/order.json"
+PUT_OFF = ("sqs:GetQueueUrl", "sqs:ChangeMessageVisibility")
 SERVING = ("models/*/versions/*", "models/*/model.yaml")
 
 
@@ -136,7 +137,7 @@ def _converse(stage: Stage) -> list[Statement]:
     settings = stage.settings
     store = settings.store_bucket
     return [
-        _take(stage, settings.bot_queue),
+        _take(stage, settings.bot_queue, *PUT_OFF),
         _send(stage, "LookAgainLater", settings.bot_queue),
         _keep_notes(stage),
         _write_objects(stage, "Upload", settings.uploads_bucket, UPLOADS),
@@ -146,7 +147,7 @@ def _converse(stage: Stage) -> list[Statement]:
         _list_keys(stage, "ListModels", store, MODELS, PREDICTIONS, REPORT_LIST),
         _write_objects(stage, "Quarantine", store, QUARANTINE),
         *_keep_datasets(stage),
-        _keep_records(stage),
+        _read_records(stage),
         _read_secret(stage),
     ]
 
@@ -155,12 +156,12 @@ def _reply(stage: Stage) -> list[Statement]:
     settings = stage.settings
     store = settings.store_bucket
     return [
-        _take(stage, settings.results_queue),
+        _take(stage, settings.results_queue, *PUT_OFF),
         _keep_notes(stage),
         _read_objects(stage, "ReadModels", store, MODELS),
         _read_objects(stage, "ReadResults", store, PREDICTIONS),
         _list_keys(stage, "TellMissingResults", store, MODELS, PREDICTIONS),
-        _keep_records(stage),
+        _read_records(stage),
         _read_secret(stage),
     ]
 
@@ -326,6 +327,11 @@ def _keep_records(stage: Stage, *more: str) -> Statement:
     return _allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
 
 
+def _read_records(stage: Stage) -> Statement:
+    table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
+    return _allow("ReadRecords", ["dynamodb:GetItem"], [table])
+
+
 def _keep_notes(stage: Stage) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.bot_table}")
     return _allow("KeepNotes", ["dynamodb:GetItem", "dynamodb:UpdateItem"], [table])
@@ -335,8 +341,8 @@ def _read_secret(stage: Stage) -> Statement:
     return _allow("ReadSecret", ["secretsmanager:GetSecretValue"], [stage.secret_arn])
 
 
-def _take(stage: Stage, queue: str) -> Statement:
-    actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+def _take(stage: Stage, queue: str, *more: str) -> Statement:
+    actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", *more]
     return _allow("TakeMessages", actions, [stage.arn("sqs", queue)])
 
 

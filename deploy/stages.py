@@ -94,6 +94,7 @@ CHANGEABLE = frozenset(
         "prediction_ttl_days",
         "report_list_ttl_seconds",
         "secret_ttl_seconds",
+        "telegram_api",
         "training_batch",
         "training_image",
         "training_imgsz",

@@ -146,7 +146,7 @@ def understand(text: str, bot: str = "") -> Wish | None:
         ``Misunderstood`` where the command is known and its parameters are not; None where it is no
         command.
     """
-    words = _words(text, bot)
+    words = plain_words(text, bot)
     for length in (3, 1):  # `salt and pepper` is the only name of several words
         reader = _READERS.get(" ".join(words[:length]))
         if reader:
@@ -154,9 +154,14 @@ def understand(text: str, bot: str = "") -> Wish | None:
     return None
 
 
-def _words(text: str, bot: str) -> list[str]:
-    """Split words, lower case, without slash and bot; none where another bot is meant."""
+def plain_words(text: str, bot: str = "") -> list[str]:
+    """Split words, lower case, without slash and bot; none where another bot is meant.
+
+    >>> plain_words("/Blur@sightloop_bot 8", "sightloop_bot"), plain_words("/blur@another 8", "us")
+    (['blur', '8'], [])
+    """
     plain = re.sub(r"[\u2010-\u2015]", "-", text).casefold()  # phones make dashes of hyphens
+    plain = re.sub(rf"(^|\s)@{re.escape(bot.casefold())}(?=\s|$)", " ", plain) if bot else plain
     words = re.sub(r"^\s*salt\s*&\s*pepper", "salt and pepper", plain).split()
     if words and words[0].startswith("/"):
         name, _, meant = words[0][1:].partition("@")

@@ -7,24 +7,28 @@ into the picture later: turning it twice leaves one picture.
 
 from __future__ import annotations
 
+import hashlib
+import mimetypes
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from telegram import CallbackQuery, Message, Update
+from telegram import CallbackQuery, Document, Message, Update
 
 from chalicelib.bot import words
 from chalicelib.bot.albums import Albums
-from chalicelib.bot.captions import Concat, Misunderstood, Wish, understand
+from chalicelib.bot.captions import Concat, Misunderstood, Wish, plain_words, understand
 from chalicelib.bot.jobs import Bot, Job, Jobs
 from chalicelib.bot.telegram import LARGEST_DOWNLOAD
-from chalicelib.catalog import Catalog
-from chalicelib.errors import SightloopError, TelegramRefused
+from chalicelib.catalog import Catalog, ModelFile
+from chalicelib.errors import Conflict, SightloopError, TelegramRefused
 from chalicelib.labels.submitted import Verb
 from chalicelib.observability import logger
 from chalicelib.trust.report_list import ReportList
 
 MINUTE = 60
-GREETINGS = frozenset({"/start", "/help", "help", "hello", "hi", "hey", "start"})
+GREETINGS = frozenset({"start", "help", "hello", "hi", "hey"})
+MODELS = "models"
 RIGHT, NOTHING = "right:", "none:"
 VERBS: dict[str, Verb] = {RIGHT: "confirmed", NOTHING: "empty"}
 
@@ -36,6 +40,31 @@ class House:
     report_list: ReportList
     appeal_to: str
     updates_a_minute: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A message that may be for us.
+
+    Attributes
+    ----------
+    message : telegram.Message
+    said : str
+        Its caption or text; nothing where that is for others: a photo of an album in a group,
+        whose caption may be for us and come with another photo.
+    wish : Wish | None
+    job : Job
+    """
+
+    message: Message
+    said: str
+    wish: Wish | None
+    job: Job
+
+    @property
+    def is_for_us(self) -> bool:
+        """Whether it is for us by itself."""
+        return bool(self.said) or self.message.chat.type == "private"
 
 
 class Conversation:
@@ -69,6 +98,7 @@ class Conversation:
         self._jobs = jobs
         self._albums = albums
         self._house = house
+        self._most = house.updates_a_minute
         self._submit = submit
 
     def take(self, update: Update, owner: str) -> None:
@@ -82,17 +112,21 @@ class Conversation:
 
         Raises
         ------
+        Conflict
+            Another message brought the same update, and is at work on it: look again later.
         SightloopError
             It has to come again.
         """
         name = f"update#{update.update_id}"
-        if not self._table.claim(name, owner) or (self._table.read(name) or {}).get("done"):
-            logger.info("update known already", update=update.update_id)
+        if (self._table.read(name) or {}).get("done"):
+            logger.info("update answered already", update=update.update_id)
             return
+        if not self._table.claim(name, owner):
+            raise Conflict(f"update {update.update_id} is being answered")
         try:
             self._answer(update)
         except TelegramRefused as error:  # the chat is gone, or we are blocked there
-            logger.info("nobody to answer to", update=update.update_id, why=error.detail)
+            logger.warning("nobody to answer to", update=update.update_id, why=error.detail)
         self._table.note(name, {"done": True})
 
     def _answer(self, update: Update) -> None:
@@ -100,7 +134,9 @@ class Conversation:
         if update.callback_query:
             self._button(update.callback_query)
         elif message and message.from_user and not message.from_user.is_bot:
-            self._message(message, update.update_id)
+            asked = self._asked(message, update.update_id)
+            if asked and self._is_new(asked, edited=update.edited_message is not None):
+                self._do(asked)
 
     def _button(self, query: CallbackQuery) -> None:
         """Take what somebody thinks of boxes."""
@@ -108,88 +144,105 @@ class Conversation:
         if verb is None or query.data is None:
             return
         user = user_of(query.from_user.id)
+        chat = query.message.chat.id if query.message else query.from_user.id
         try:
-            told = self._refusal(user) or self._submit(query.data.partition(":")[2], user, verb)
+            told = self._refusal(chat, user)
+            if told is None:
+                told = self._submit(query.data.partition(":")[2], user, verb)
         except SightloopError as error:
             if error.retry:
                 raise
-            told = error.detail
-        self._telegram.toast(query.id, told)
+            told = words.sentence(error.detail)
+        self._telegram.toast(query.id, told or words.SLOW_DOWN)
 
-    def _message(self, message: Message, update_id: int) -> None:
+    def _asked(self, message: Message, update_id: int) -> Asked | None:
+        """Return what somebody wants of us; None where a message is for others, or for nobody."""
         assert message.from_user
-        user = user_of(message.from_user.id)
         said = message.caption or message.text or ""
+        if not said and message.effective_attachment is None:
+            return None  # somebody came or left, a message was pinned, …
         wish = understand(said, self._bot)
-        if not self._is_for_us(message, said, wish):
-            return
-        refusal = self._refusal(user) or self._brake(message.chat_id)
-        if refusal is not None:
-            self._say(message, refusal) if refusal else None
-            return
-        job = Job(
-            f"job#{update_id}", message.chat_id, message.message_id, user, picture_of(message)
-        )
-        if message.media_group_id:
-            self._albums.add(message.media_group_id, job, said)
-        else:
-            self._do(message, wish, job)
+        for_us = self._is_for_us(message, said, wish)
+        if not for_us and not message.media_group_id:
+            return None
+        user, file = user_of(message.from_user.id), picture_of(message)
+        job = Job(f"job#{update_id}", message.chat_id, message.message_id, user, file)
+        return Asked(message, said if for_us else "", wish if for_us else None, job)
 
-    def _do(self, message: Message, wish: Wish | None, job: Job) -> None:
-        """Answer a message that stands alone."""
-        if isinstance(wish, Misunderstood):
-            self._say(message, words.correct_usage(wish))
+    def _is_new(self, asked: Asked, *, edited: bool) -> bool:
+        """Tell whether a message says something; Telegram tells of edits that change nothing."""
+        chat, message = asked.job.chat, asked.job.message
+        name, now = f"said#{chat}#{message}", f"{asked.job.file}\n{asked.said}"
+        said = hashlib.sha256(now.encode()).hexdigest()
+        if edited and (self._table.read(name) or {}).get("said") == said:
+            return False
+        self._table.note(name, {"said": said})
+        return True
+
+    def _do(self, asked: Asked) -> None:
+        message, job, wish = asked.message, asked.job, asked.wish
+        refusal = self._refusal(job.chat, job.user) if asked.is_for_us else None
+        if refusal is not None:
+            if refusal:
+                self._say(job, refusal)
+        elif message.media_group_id:
+            self._albums.add(message.media_group_id, job, asked.said or None)
+        elif isinstance(wish, Misunderstood):
+            self._say(job, words.what_to_do(wish))
         elif job.file and isinstance(wish, Concat):
-            self._say(message, words.ONE_PHOTO)
+            self._say(job, words.ONE_PHOTO)
         elif job.file and wish:
             self._jobs.start(wish, job)
         else:
-            self._say(message, self._in_words(message, wish))
+            self._say(job, self._in_words(asked))
 
-    def _in_words(self, message: Message, wish: Wish | None) -> str:
+    def _in_words(self, asked: Asked) -> str:
         """Return the answer to a message that has no picture to work on, or no wish."""
-        said = (message.text or "").casefold().strip(" \n.,!").partition("@")[0]
-        if too_large(message):
+        said = plain_words(asked.said, self._bot)
+        if too_large(asked.message):
             return words.TOO_LARGE
-        if picture_of(message):
-            return words.ask_what_to_do()
-        if said in GREETINGS:
+        if asked.job.file:
+            return words.what_to_do(None)
+        if said and said[0].strip(".,!?") in GREETINGS:
             return words.welcome(*self._an_example())
-        if said in {"models", "/models"}:
-            return words.models([(file.name, file.names) for file in self._catalog.all()])
-        if wish or not message.text:
+        if said == [MODELS]:
+            return words.models([(file.name, file.names) for file in self._live()])
+        if asked.wish or not asked.message.text:
             return words.NOT_A_PICTURE
         return words.how_to_begin()
 
+    def _live(self) -> list[ModelFile]:
+        return [file for file in self._catalog.all() if file.live_version]
+
     def _an_example(self) -> tuple[str, str]:
-        """Return a model that serves and a class of it, for examples that work."""
-        live = [file for file in self._catalog.all() if file.live_version]
-        return (live[0].name, live[0].names[0]) if live else ("[model]", "[class]")
+        """Return a model that serves and a class of it, for examples that work; or nothing."""
+        live = self._live()
+        return (live[0].name, live[0].names[0]) if live else ("", "")
 
     def _is_for_us(self, message: Message, said: str, wish: Wish | None) -> bool:
-        """In a group, only what is a command, or an answer to us, or names us."""
-        if message.chat.type == "private" or wish or message.media_group_id:
+        """In a group: a command of ours, a photo with one, or what replies to us or names us."""
+        if message.chat.type == "private":
             return True
         replied = message.reply_to_message
         to_us = replied and replied.from_user and replied.from_user.username == self._bot
-        named = f"@{self._bot}".casefold() in said.casefold()
-        command = said.startswith("/") and "@" not in said
+        named = re.search(rf"@{re.escape(self._bot)}\b", said, re.IGNORECASE)
+        known = wish or (plain_words(said, self._bot) or [""])[0] in {*GREETINGS, MODELS}
+        command = known and (said.startswith("/") or picture_of(message))
         return bool(to_us or named or command)
 
-    def _refusal(self, user: str) -> str | None:
+    def _refusal(self, chat: int, user: str) -> str | None:
+        """Return what to say to who is shut out, or asks too much: that once a minute, then
+        nothing.
+        """
+        minute = int(self._clock() // MINUTE)
+        asked, most = self._table.add(f"rate#{chat}#{minute}", keep_seconds=2 * MINUTE), self._most
+        if asked > most:
+            return words.SLOW_DOWN if asked == most + 1 else ""
         since = self._house.report_list.banned_since(user)
         return words.banned(f"{since:%Y-%m-%d}", self._house.appeal_to) if since else None
 
-    def _brake(self, chat: int) -> str | None:
-        """Return what to say to a chat that asks too much: once a minute, then nothing."""
-        minute = int(self._clock() // MINUTE)
-        asked = self._table.add(f"rate#{chat}#{minute}", keep_seconds=2 * MINUTE)
-        if asked <= self._house.updates_a_minute:
-            return None
-        return words.SLOW_DOWN if asked == self._house.updates_a_minute + 1 else ""
-
-    def _say(self, message: Message, text: str) -> None:
-        self._telegram.say(message.chat_id, text, message.message_id)
+    def _say(self, job: Job, text: str) -> None:
+        self._telegram.say(job.chat, text, job.message)
 
 
 def user_of(telegram_id: int) -> str:
@@ -203,16 +256,28 @@ def user_of(telegram_id: int) -> str:
 
 def picture_of(message: Message) -> str | None:
     """Return the file of the picture that a message is about: its own, or the one it replies to."""
-    for each in (message, message.reply_to_message):
-        if each and each.photo:
+    for each in _about(message):
+        if each.photo:
             return each.photo[-1].file_id  # the largest
-        document = each.document if each else None
-        if document and (document.mime_type or "").startswith("image/"):
-            small = (document.file_size or 0) <= LARGEST_DOWNLOAD
-            return document.file_id if small else None
+        if each.document and _is_image(each.document):
+            return None if _is_too_large(each.document) else each.document.file_id
     return None
 
 
 def too_large(message: Message) -> bool:
-    """Tell whether a message's file is larger than a bot may read."""
-    return bool(message.document and (message.document.file_size or 0) > LARGEST_DOWNLOAD)
+    """Tell whether a message is about a file that is larger than a bot may read."""
+    return any(each.document and _is_too_large(each.document) for each in _about(message))
+
+
+def _about(message: Message) -> list[Message]:
+    return [each for each in (message, message.reply_to_message) if each]
+
+
+def _is_image(document: Document) -> bool:
+    guessed, _ = mimetypes.guess_type(document.file_name or "")
+    kinds = (document.mime_type or "", guessed or "")
+    return any(kind.startswith("image/") for kind in kinds)
+
+
+def _is_too_large(document: Document) -> bool:
+    return (document.file_size or 0) > LARGEST_DOWNLOAD

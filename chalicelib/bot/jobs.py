@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chalicelib.bot import words
 from chalicelib.bot.captions import Concat, Count, Filter, Misunderstood, Predict, Wish
 from chalicelib.bot.pictures import filtered, refit
-from chalicelib.bot.table import BotTable
+from chalicelib.bot.table import BotTable, Note
 from chalicelib.bot.telegram import Buttons, Telegram
-from chalicelib.catalog import Catalog
-from chalicelib.errors import SightloopError
+from chalicelib.catalog import Catalog, ModelFile
+from chalicelib.errors import (
+    DatabaseUnavailable,
+    InvalidImage,
+    ModelNotFound,
+    ObjectNotFound,
+    PayloadTooLarge,
+    PredictionNotFound,
+    TelegramRefused,
+)
+from chalicelib.observability import logger
 from chalicelib.predictions import PredictionReader, ResultMessage, State
 from chalicelib.predictions.keys import annotated_key, upload_key
 from chalicelib.storage import ObjectStore
 
 FILE_NAME = "photo.jpg"
 MONTH_SECONDS = 30 * 86_400
+GONE = (ModelNotFound, ObjectNotFound, PredictionNotFound)
+TOLD = (InvalidImage, ObjectNotFound, PayloadTooLarge)  # of a file: whoever sent it can do better
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class Jobs:
     catalog : Catalog
     stores : Stores
     link : callable
-        From prediction id and user to where that user corrects its boxes; empty: nowhere.
+        From prediction id, user and chat to where that user corrects its boxes; empty: nowhere.
     """
 
     def __init__(
@@ -91,7 +103,7 @@ class Jobs:
         bot: Bot,
         catalog: Catalog,
         stores: Stores,
-        link: Callable[[str, str], str],
+        link: Callable[[str, str, int], str],
     ) -> None:
         self._telegram = bot.telegram
         self._table = bot.table
@@ -102,7 +114,7 @@ class Jobs:
     def start(self, wish: Wish, job: Job) -> None:
         """Begin what is wanted with one picture; a detection is answered by ``reply`` later."""
         if isinstance(wish, Misunderstood):
-            self._telegram.say(job.chat, words.correct_usage(wish), job.message)
+            self._telegram.say(job.chat, words.what_to_do(wish), job.message)
         elif isinstance(wish, (Predict, Count)):
             self._detect(wish, job)
         else:
@@ -114,10 +126,8 @@ class Jobs:
         try:
             pictures = [self._telegram.download(file) for file in files]
             made = filtered(wish, pictures, self._stores.max_pixels)
-        except SightloopError as error:
-            if error.retry:
-                raise
-            self._telegram.tell(job.chat, placeholder, error.detail)
+        except TOLD as error:
+            self._telegram.tell(job.chat, placeholder, words.why(error))
             return
         caption = words.joined(wish, len(files)) if isinstance(wish, Concat) else ""
         self._telegram.show(job.chat, placeholder, made, caption)
@@ -126,30 +136,45 @@ class Jobs:
         """Answer with a prediction that has its answer, if it was asked for in a chat."""
         name = f"reply#{result.prediction_id}"
         note = self._table.read(name)
-        if note is None or note.get("done"):
+        if note is None or note.get("done") == result.state:
             return
+        try:
+            self._answer(result, note)
+        except TelegramRefused as error:  # the chat is gone, or we are blocked there
+            logger.warning("nobody to answer to", chat=str(note["chat"]), why=error.detail)
+        self._table.note(name, {"done": str(result.state)}, MONTH_SECONDS)
+
+    def _answer(self, result: ResultMessage, note: Note) -> None:
         chat, placeholder = int(note["chat"]), int(note["placeholder"])
         if result.state is State.FAILED:
-            detail = result.problem.detail if result.problem else "It could not be processed."
-            self._telegram.tell(chat, placeholder, detail)
-        else:
-            self._show(result.prediction_id, note["user"], chat, placeholder, note)
-        self._table.note(name, {"done": True})
+            detail = result.problem.detail if result.problem else "It could not be processed"
+            self._telegram.tell(chat, placeholder, words.sentence(detail))
+            return
+        try:
+            picture, told = self._found(result.prediction_id, note)
+        except GONE:
+            self._telegram.tell(chat, placeholder, words.EXPIRED)
+            return
+        buttons = self._buttons(result.prediction_id, str(note["user"]), chat)
+        self._telegram.show(chat, placeholder, picture, told, buttons)
 
-    def _show(
-        self, prediction_id: str, user: str, chat: int, placeholder: int, note: dict[str, object]
-    ) -> None:
-        answer = self._stores.predictions.read(prediction_id).result or {"detections": []}
-        names = self._catalog.get(str(answer["model"])).names
-        told = words.summary(answer, names)
-        if note["wish"] == "count":
-            told = words.counted(answer, names, str(note["thing"]) or None)
+    def _found(self, prediction_id: str, note: Note) -> tuple[bytes, str]:
+        """Return a prediction's picture with its boxes, and what is said of them."""
+        answer = self._stores.predictions.read(prediction_id).result
+        if answer is None:
+            raise DatabaseUnavailable(f"prediction {prediction_id} has no result yet")
         picture = self._stores.store.get(annotated_key(prediction_id)).body
-        buttons = self._buttons(prediction_id, user)
-        self._telegram.show(chat, placeholder, refit(picture), told, buttons)
+        return refit(picture), self._told(answer, note)
 
-    def _buttons(self, prediction_id: str, user: str) -> Buttons:
-        link = self._link(prediction_id, user)
+    def _told(self, answer: Mapping[str, Any], note: Note) -> str:
+        names = self._catalog.get(str(answer["model"])).names
+        if note["wish"] == "count":
+            return words.counted(answer, names, str(note["thing"]) or None)
+        others = [str(name) for name in note.get("others", ())]
+        return words.summary(answer, names, others)
+
+    def _buttons(self, prediction_id: str, user: str, chat: int) -> Buttons:
+        link = self._link(prediction_id, user, chat)
         correct = [("Correct them", link)] if link else []
         return [
             ("The boxes are right", f"right:{prediction_id}"),
@@ -159,43 +184,53 @@ class Jobs:
 
     def _detect(self, wish: Predict | Count, job: Job) -> None:
         """Upload the picture under an id of its own, and note who waits for the answer."""
-        model = self._model(wish, job)
+        live = [file for file in self._catalog.all() if file.live_version]
+        model = self._model(wish, job.chat, live)
         if model is None:
+            self._telegram.say(job.chat, words.no_such_model(wish, live), job.message)
             return
         placeholder = self._placeholder(job)
         prediction_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"telegram:{job.name}"))
-        self._table.note(
-            f"reply#{prediction_id}",
-            {
-                "chat": job.chat,
-                "placeholder": placeholder,
-                "user": job.user,
-                "wish": "count" if isinstance(wish, Count) else "predict",
-                "thing": (wish.class_name or "") if isinstance(wish, Count) else "",
-            },
-            MONTH_SECONDS,
-        )
-        picture = self._telegram.download(job.file or "")
+        asked = {
+            "chat": job.chat,
+            "placeholder": placeholder,
+            "user": job.user,
+            "wish": "count" if isinstance(wish, Count) else "predict",
+            "thing": (wish.class_name or "") if isinstance(wish, Count) else "",
+            "others": self._others(wish, job.chat, live),
+        }
+        self._table.note(f"reply#{prediction_id}", asked, MONTH_SECONDS)
+        try:
+            picture = self._telegram.download(job.file or "")
+        except TOLD as error:
+            self._telegram.tell(job.chat, placeholder, words.why(error))
+            return
         key = upload_key(model, prediction_id, FILE_NAME)
         self._stores.uploads.put(key, picture, "image/jpeg")
+        self._table.note(f"chat#{job.chat}", {"model": model}, MONTH_SECONDS)
 
-    def _model(self, wish: Predict | Count, job: Job) -> str | None:
-        """Return the model that is meant, or ask: the one named, the only one, or the last used."""
-        live = [file for file in self._catalog.all() if file.live_version]
+    def _model(self, wish: Predict | Count, chat: int, live: Sequence[ModelFile]) -> str | None:
+        """Return the model that is meant: the one named, one that knows the class, the last used,
+        or the first; None where there is none.
+        """
         known = [file.name for file in live]
-        named = wish.model if isinstance(wish, Predict) else None
-        thing = wish.class_name if isinstance(wish, Count) else None
-        able = [m.name for m in live if thing and words.class_meant(thing, m.names)]
-        remembered = (self._table.read(f"chat#{job.chat}") or {}).get("model")
-        for choice in (named, *able[:1], remembered, *(known if len(known) == 1 else ())):
-            if choice in known:
-                self._table.note(f"chat#{job.chat}", {"model": choice}, MONTH_SECONDS)
-                return str(choice)
-            if named:
-                break
-        told = f"There is no model “{named}”. " if named else ""
-        self._telegram.say(job.chat, told + words.which_model(known), job.message)
-        return None
+        if isinstance(wish, Predict) and wish.model:
+            return wish.model if wish.model in known else None
+        last = self._last_used(chat)
+        choices = [last] if last in known else []
+        if isinstance(wish, Count) and wish.class_name:
+            able = [f.name for f in live if words.class_meant(wish.class_name, f.names)]
+            choices = [each for each in choices if each in able] or able or choices
+        return next(iter([*choices, *known]), None)
+
+    def _others(self, wish: Predict | Count, chat: int, live: Sequence[ModelFile]) -> list[str]:
+        """Return which models somebody could have named who named none, and may know of none."""
+        if not isinstance(wish, Predict) or wish.model or self._last_used(chat):
+            return []
+        return [file.name for file in live[1:]]
+
+    def _last_used(self, chat: int) -> str | None:
+        return (self._table.read(f"chat#{chat}") or {}).get("model")
 
     def _placeholder(self, job: Job) -> int:
         """Return the message that becomes the answer, sent now unless it was before."""

@@ -41,13 +41,13 @@ def assemble(services: Services, secret: TelegramSecret) -> BotParts:
         No bot is registered.
     """
     if not secret.token:
-        raise ConfigurationError("there is no bot: `python -m deploy telegram` registers one")
+        raise ConfigurationError("there is no bot: `python -m deploy bot` registers one")
     settings = services.settings
     clock = lambda: services.now().timestamp()  # noqa: E731 - the clock that tests hand in
     table = BotTable(services.client("dynamodb"), settings.bot_table, clock)
     bot = Bot(telegram(secret.token, settings.telegram_api), secret.name, table, clock)
     stores = Stores(services.uploads, services.store, services.predictions, settings.max_pixels)
-    jobs = Jobs(bot, services.catalog, stores, lambda p, u: _link(services, p, u))
+    jobs = Jobs(bot, services.catalog, stores, lambda p, u, c: _link(services, p, u, c))
     albums = Albums(bot, jobs, services.queue(settings.bot_queue))
     house = House(services.report_list, settings.appeal_to, settings.bot_updates_per_minute)
     submit = lambda p, u, v: _submit(services, p, u, v)  # noqa: E731 - loads the database when used
@@ -66,14 +66,20 @@ def _submit(services: Services, prediction_id: str, user: str, verb: Verb) -> st
     return services.submissions.submit(model, prediction_id, user, verb).message
 
 
-def _link(services: Services, prediction_id: str, user: str) -> str:
-    """Return where a user corrects boxes, with a token for a day: the labelling tool knows them."""
+def _link(services: Services, prediction_id: str, user: str, chat: int) -> str:
+    """Return where a user corrects boxes, with a token for a day: the labelling tool knows them.
+
+    In a group all can follow it: there it speaks for nobody.
+    """
     import jwt  # noqa: PLC0415 - no other function needs it
 
     secret = services.secrets.read()
     if not (secret.telegram.page_url and secret.subjects_key):
         return ""
+    page = f"{secret.telegram.page_url}label?prediction={prediction_id}"
+    if chat < 0:
+        return page
     until = int(services.now().timestamp()) + DAY_SECONDS
     claims = {"sub": user.removeprefix("user:"), "exp": until}
     token = jwt.encode(claims, secret.subjects_key, algorithm="HS256")
-    return f"{secret.telegram.page_url}label?prediction={prediction_id}#token={token}"
+    return f"{page}#token={token}"

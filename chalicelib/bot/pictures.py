@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -18,6 +19,7 @@ LONGEST_SIDES = 10_000  # width and height together
 MOST_SLENDER = 20
 LARGEST_PHOTO = 10_000_000  # bytes
 SMALLER = 0.7
+JOINED_PIXELS = 12_000_000  # of each photo: ten of them have to be in memory at once
 
 
 def filtered(wish: Filter, files: Sequence[bytes], max_pixels: int) -> bytes:
@@ -28,7 +30,9 @@ def filtered(wish: Filter, files: Sequence[bytes], max_pixels: int) -> bytes:
     InvalidImage
         One of them is no picture, or has more pixels than allowed.
     """
-    return for_telegram(Image.fromarray(_apply(wish, [_pixels(f, max_pixels) for f in files])))
+    most = JOINED_PIXELS if isinstance(wish, Concat) else max_pixels
+    pictures = [_pixels(file, max_pixels, most) for file in files]
+    return for_telegram(Image.fromarray(_apply(wish, pictures)))
 
 
 def for_telegram(image: Image.Image) -> bytes:
@@ -67,8 +71,10 @@ def _apply(wish: Filter, pictures: Sequence[Pixels]) -> Pixels:
             return filters.concat(pictures, direction, first_at_start)
 
 
-def _pixels(file: bytes, max_pixels: int) -> Pixels:
-    return np.asarray(decode_image(file, max_pixels=max_pixels).image)
+def _pixels(file: bytes, max_pixels: int, most: int) -> Pixels:
+    """Return a file's pixels, at most so many of them."""
+    image = decode_image(file, max_pixels=max_pixels).image
+    return np.asarray(_reduced(image, math.sqrt(most / (image.width * image.height))))
 
 
 def _reduced(image: Image.Image, factor: float) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -15,7 +16,14 @@ from chalicelib.wiring import services
 api = Api(__name__, tag="bot")
 
 SECRET_HEADER = "x-telegram-bot-api-secret-token"
-LARGEST_UPDATE = 256 * 1024  # an SQS message takes no more
+LARGEST_UPDATE = 128 * 1024  # bytes; a message of SQS takes twice that, and JSON may grow
+LARGEST_ID = 2**53 - 1
+UPDATE = {
+    "type": "object",
+    "description": "as [the Bot API](https://core.telegram.org/bots/api#update) has it",
+    "properties": {"update_id": {"type": "integer", "minimum": 0, "maximum": LARGEST_ID}},
+    "required": ["update_id"],
+}
 
 
 class Taken(BaseModel):
@@ -29,7 +37,7 @@ class Taken(BaseModel):
     "/v1/telegram/webhook",
     "Take an update from Telegram",
     {200: Taken},
-    body=Media({"application/json": {"type": "object"}}),
+    body=Media({"application/json": UPDATE}),
     errors=(InvalidRequest, Unauthorized, NotFound, QueueUnavailable),
 )
 def webhook() -> Taken:
@@ -38,7 +46,7 @@ def webhook() -> Taken:
     """
     expected = services().secrets.read().telegram.webhook_secret
     if not expected:
-        raise NotFound("there is no bot here: `python -m deploy telegram` registers one")
+        raise NotFound("there is no bot here: `python -m deploy bot` registers one")
     sent = str(api.request.headers.get(SECRET_HEADER) or "")
     if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), expected.encode()):
         raise Unauthorized("this is for Telegram: the secret is not the one it was given")
@@ -46,14 +54,25 @@ def webhook() -> Taken:
     return Taken()
 
 
-def _update() -> dict[str, object]:
+def _update() -> dict[str, Any]:
     body = raw_body(api.request)
-    if len(body) > LARGEST_UPDATE // 2:
+    if len(body) > LARGEST_UPDATE:
         raise InvalidRequest(f"an update of {len(body)} bytes is none of Telegram's")
     try:
-        update = json.loads(body)
+        update = json.loads(_without_half_characters(json.loads(body)))
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not JSON") from None
-    if not isinstance(update, dict) or not isinstance(update.get("update_id"), int):
+    number: Any = update.get("update_id") if isinstance(update, dict) else None
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not is_number or not 0 <= number <= LARGEST_ID or number % 1:
         raise InvalidRequest("the body is not an update of the Bot API: it has no update_id")
-    return update
+    return {**update, "update_id": int(number)}  # JSON Schema calls 7.0 an integer, too
+
+
+def _without_half_characters(value: object) -> bytes:
+    """Return JSON again, with a question mark for each half of a pair that JSON can escape alone.
+
+    >>> _without_half_characters(json.loads('"caf\\u00e9 \\ud83d"')).decode()
+    '"café ?"'
+    """
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")

@@ -12,13 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
 
 from chalicelib.aws import translated
-from chalicelib.errors import DatabaseUnavailable
+from chalicelib.errors import Conflict, DatabaseUnavailable
 
 KEY = "note"
 EXPIRES = "expires_at"
 DAY_SECONDS = 86_400
+LEASE_SECONDS = 360  # as long as the bot's queue hides a message that somebody works on
 
 Note = dict[str, Any]
 
@@ -64,29 +66,52 @@ class BotTable:
         update = "ADD #f0 :f0 SET #f1 = :f1"
         return int(self._update(name, update, names, values)["count"])
 
-    def claim(self, name: str, owner: str, keep_seconds: int = DAY_SECONDS) -> bool:
-        """Give a note to the first who asks for it; tell whether that is this owner.
+    def claim(self, name: str, owner: str, seconds: int = LEASE_SECONDS) -> bool:
+        """Give a note to an owner for a while; tell whether it is theirs, or another's.
 
         Who works on a queue's message is named by it: a message that comes again finds itself the
-        owner, and goes on; another with the same content finds that it is not, and need not.
+        owner, and goes on. Others find that it is taken, until the owner's time is up.
         """
-        until = int(self._clock()) + keep_seconds
-        names, values = _expression({"owner": owner, EXPIRES: until})
-        update = "SET #f0 = if_not_exists(#f0, :f0), #f1 = if_not_exists(#f1, :f1)"
-        return bool(self._update(name, update, names, values)["owner"] == owner)
+        now = int(self._clock())
+        names, values = _expression(
+            {"owner": owner, "held_until": now + seconds, EXPIRES: now + DAY_SECONDS}
+        )
+        update = "SET #f0 = :f0, #f1 = :f1, #f2 = :f2"
+        is_free = "attribute_not_exists(#f0) OR #f0 = :f0 OR #f1 <= :now"
+        try:
+            self._update(name, update, names, values | _item({":now": now}), is_free)
+        except Conflict:
+            return False
+        return True
+
+    def release(self, name: str) -> None:
+        """Let others have a note that was claimed."""
+        self.note(name, {"held_until": 0})
 
     def _update(
-        self, name: str, update: str, names: Mapping[str, str], values: Mapping[str, Any]
+        self,
+        name: str,
+        update: str,
+        names: Mapping[str, str],
+        values: Mapping[str, Any],
+        condition: str = "",
     ) -> Note:
+        only_if = {"ConditionExpression": condition} if condition else {}
         with translated(DatabaseUnavailable, f"changing {name}"):
-            changed = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=_key(name),
-                UpdateExpression=update,
-                ExpressionAttributeNames=dict(names),
-                ExpressionAttributeValues=dict(values),
-                ReturnValues="ALL_NEW",
-            )
+            try:
+                changed = self._dynamodb.update_item(
+                    TableName=self._table,
+                    Key=_key(name),
+                    UpdateExpression=update,
+                    ExpressionAttributeNames=dict(names),
+                    ExpressionAttributeValues=dict(values),
+                    ReturnValues="ALL_NEW",
+                    **only_if,
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                    raise Conflict(f"{name} is somebody else's") from None
+                raise
         return _plain(changed["Attributes"])
 
 

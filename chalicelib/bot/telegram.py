@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import re
 import threading
 from collections.abc import Coroutine, Sequence
+from datetime import timedelta
 from typing import Any
 
 from telegram import (
@@ -23,6 +25,7 @@ from telegram import (
 )
 from telegram.error import (
     BadRequest,
+    ChatMigrated,
     Forbidden,
     InvalidToken,
     RetryAfter,
@@ -30,13 +33,21 @@ from telegram.error import (
 )
 from telegram.request import HTTPXRequest
 
-from chalicelib.errors import ConfigurationError, TelegramRefused, TelegramUnavailable
+from chalicelib.errors import (
+    ConfigurationError,
+    ObjectNotFound,
+    PayloadTooLarge,
+    TelegramRefused,
+    TelegramUnavailable,
+)
 
 API = "https://api.telegram.org"
 LONGEST_TEXT, LONGEST_CAPTION, LONGEST_TOAST = 4096, 1024, 200
 LARGEST_DOWNLOAD = 20 * 1024 * 1024  # Telegram gives bots no larger files
 CONNECTIONS = 8
 SAME = "message is not modified"
+TOO_BIG = "file is too big"
+TOKEN = r"[0-9]+:[A-Za-z0-9_-]+"
 NO_LINKS = LinkPreviewOptions(is_disabled=True)
 
 
@@ -48,9 +59,16 @@ class Telegram:
     token : str
     api : str
         Where the Bot API is.
+
+    Raises
+    ------
+    ConfigurationError
+        The token cannot be one.
     """
 
     def __init__(self, token: str, api: str = API) -> None:
+        if not re.fullmatch(TOKEN, token):
+            raise ConfigurationError("that is no bot's token: @BotFather gives 123456:ABC-DEF…")
         for name in ("httpx", "httpcore"):  # they log addresses, in which the token is
             logging.getLogger(name).setLevel(logging.WARNING)
         self._token = token
@@ -67,7 +85,7 @@ class Telegram:
         sent = self._do(
             self._bot.send_message(
                 chat,
-                text[:LONGEST_TEXT],
+                _cut(text, LONGEST_TEXT),
                 reply_parameters=_to(reply_to),
                 link_preview_options=NO_LINKS,
             )
@@ -81,7 +99,7 @@ class Telegram:
 
         Where the message is gone, the picture is sent as one of its own.
         """
-        caption = caption[:LONGEST_CAPTION]
+        caption = _cut(caption, LONGEST_CAPTION)
         keyboard = _keyboard(buttons)
         photo = InputMediaPhoto(jpeg, caption=caption)
         try:
@@ -92,20 +110,34 @@ class Telegram:
     def tell(self, chat: int, message: int, text: str) -> None:
         """Turn a text of ours into another; where it is gone, send a new one."""
         try:
-            self._edit(self._bot.edit_message_text(text[:LONGEST_TEXT], chat, message))
+            self._edit(self._bot.edit_message_text(_cut(text, LONGEST_TEXT), chat, message))
         except TelegramRefused:
             self.say(chat, text)
 
     def toast(self, query: str, text: str) -> None:
         """Answer who pressed a button; too late is no error."""
         try:
-            self._do(self._bot.answer_callback_query(query, text[:LONGEST_TOAST], show_alert=True))
+            told = _cut(text, LONGEST_TOAST)
+            self._do(self._bot.answer_callback_query(query, told, show_alert=True))
         except TelegramRefused as error:
             logging.getLogger(__name__).debug("too late for an answer: %s", error.detail)
 
     def download(self, file: str) -> bytes:
-        """Return the bytes of a file."""
-        return bytes(self._do(self._download(file)))
+        """Return the bytes of a file.
+
+        Raises
+        ------
+        PayloadTooLarge
+            Telegram gives it to nobody's bot.
+        ObjectNotFound
+            It is gone, or another bot's.
+        """
+        try:
+            return bytes(self._do(self._download(file)))
+        except TelegramRefused as error:
+            if TOO_BIG in error.detail:
+                raise PayloadTooLarge(error.detail) from None
+            raise ObjectNotFound("Telegram no longer has that file: please send it again") from None
 
     def me(self) -> str:
         """Return the bot's user name."""
@@ -127,7 +159,10 @@ class Telegram:
 
     async def _download(self, file: str) -> bytearray:
         found = await self._bot.get_file(file)
-        return await found.download_as_bytearray()
+        try:
+            return await found.download_as_bytearray()
+        except InvalidToken:  # how the library takes a 404
+            raise BadRequest("the file is gone") from None
 
     def _edit(self, call: Coroutine[Any, Any, object]) -> None:
         try:
@@ -162,12 +197,26 @@ Buttons = Sequence[tuple[str, str]]  # what is on it, and its address or what co
 
 def _ours(error: TelegramError) -> TelegramUnavailable | TelegramRefused | ConfigurationError:
     if isinstance(error, RetryAfter):
-        return TelegramUnavailable(f"Telegram wants us to wait: {error.message}")
+        return TelegramUnavailable("Telegram wants us to wait", _seconds(error))
     if isinstance(error, InvalidToken):
         return ConfigurationError("Telegram does not know the bot's token: register it anew")
-    if isinstance(error, (BadRequest, Forbidden)):
+    if isinstance(error, (BadRequest, Forbidden, ChatMigrated)):
         return TelegramRefused(f"Telegram refuses: {error.message}")
     return TelegramUnavailable(f"Telegram does not answer: {type(error).__name__}")
+
+
+def _seconds(error: RetryAfter) -> int:
+    wait = error.retry_after
+    return int(wait.total_seconds() if isinstance(wait, timedelta) else wait)
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text's beginning, as Telegram counts: a character beyond 16 bits is two.
+
+    >>> _cut("a🙂b", 2), _cut("a🙂b", 3)
+    ('a', 'a🙂')
+    """
+    return text.encode("utf-16-le", "replace")[: 2 * most].decode("utf-16-le", "ignore")
 
 
 def _to(message: int | None) -> ReplyParameters | None:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.bot.captions import USAGE, Concat, Misunderstood
+from chalicelib.bot.captions import USAGE, Concat, Count, Misunderstood, Predict
+from chalicelib.catalog import ModelFile
+from chalicelib.errors import PayloadTooLarge, SightloopError
 
 PROCESSING = "Processing, please wait…"
 NOT_A_PICTURE = (
@@ -19,7 +21,8 @@ ONE_PHOTO = (
     "I got only one photo. Select two or more, send them together as an album, "
     f"and write the caption under it: {USAGE['concat']}"
 )
-LATE_PHOTO = "This photo came after I had answered its album: please send the album once more."
+NO_MODEL = "No model serves yet: I can only filter photos for now."
+EXPIRED = "What I found on this photo is not kept any more: please send it again."
 WHAT_SHALL_I_DO = "What shall I do with it? Reply to the photo, or send it again, with one of:\n"
 
 EXAMPLES: Mapping[str, Sequence[str]] = {
@@ -32,18 +35,29 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "make it black and white": ("segment",),
     "join an album": ("concat", "concat vertical", "concat left-to-right", "concat bottom-to-top"),
 }
+NEED_A_MODEL = frozenset({"find what is on it", "count it"})
 
 
 def examples(model: str, thing: str) -> dict[str, list[str]]:
-    """Return captions that work as they stand, for a model and one of its classes."""
+    """Return captions that work as they stand, for a model and one of its classes.
+
+    Without a model, only what needs none.
+    """
     return {
         what: [caption.format(model=model, thing=thing) for caption in captions]
         for what, captions in EXAMPLES.items()
+        if model or what not in NEED_A_MODEL
     }
 
 
 def welcome(model: str, thing: str) -> str:
-    """Greet, and list what can be done."""
+    """Greet, and list what can be done.
+
+    Parameters
+    ----------
+    model, thing : str
+        A model that serves and one of its classes; empty: none does.
+    """
     shown = "\n".join(
         f"• {what}: {', '.join(captions)}" for what, captions in examples(model, thing).items()
     )
@@ -64,13 +78,10 @@ def how_to_begin() -> str:
     )
 
 
-def ask_what_to_do() -> str:
-    """Answer a photo that came without words."""
-    return WHAT_SHALL_I_DO + "\n".join(USAGE.values())
-
-
-def correct_usage(wish: Misunderstood) -> str:
-    """Answer a command that cannot be done."""
+def what_to_do(wish: Misunderstood | None) -> str:
+    """Answer a photo that came without words, or with a command that cannot be done."""
+    if wish is None:
+        return WHAT_SHALL_I_DO + "\n".join(USAGE.values())
     return f"{wish.fault}. It is written: {wish.usage}"
 
 
@@ -82,17 +93,36 @@ def banned(since: str, appeal: str) -> str:
 def models(known: Sequence[tuple[str, Sequence[str]]]) -> str:
     """List models with their classes."""
     if not known:
-        return "No model serves yet."
+        return NO_MODEL
     lines = [f"• {name}: {_some(classes)}" for name, classes in known]
     return "\n".join(["Write one of these behind “predict”:", *lines])
 
 
-def which_model(known: Sequence[str]) -> str:
-    """Ask which of several models is meant."""
-    return f"Which model? Write “predict” and one of: {', '.join(known)}."
+def no_such_model(wish: Predict | Count, live: Sequence[ModelFile]) -> str:
+    """Answer where there is no model for what is wanted."""
+    if not live:
+        return NO_MODEL
+    named = wish.model if isinstance(wish, Predict) else wish.class_name
+    return f"There is no model “{named}”. There are: {_some([file.name for file in live])}."
 
 
-def summary(answer: Mapping[str, Any], class_names: Sequence[str]) -> str:
+def why(error: SightloopError) -> str:
+    """Answer a file that cannot be used."""
+    return TOO_LARGE if isinstance(error, PayloadTooLarge) else sentence(error.detail)
+
+
+def sentence(detail: str) -> str:
+    """Return an error's detail as a sentence.
+
+    >>> sentence("the picture breaks off")
+    'The picture breaks off.'
+    """
+    return f"{detail[:1].upper()}{detail[1:]}" + ("" if detail.endswith((".", "!", "?")) else ".")
+
+
+def summary(
+    answer: Mapping[str, Any], class_names: Sequence[str], others: Sequence[str] = ()
+) -> str:
     """Tell how many there are of each class, and how sure the model is.
 
     Parameters
@@ -101,22 +131,24 @@ def summary(answer: Mapping[str, Any], class_names: Sequence[str]) -> str:
         A detection answer.
     class_names : Sequence[str]
         All that the model knows.
+    others : Sequence[str]
+        Models that could have been asked instead.
     """
     found = answer["detections"]
-    if not found:
-        return f"No {_some(class_names, 'or')} found."
     counts = Counter(each["class_name"] for each in found)
     lines = [_of_class(name, found, count) for name, count in counts.most_common()]
-    return "\n".join([*lines, f"({answer['model']}, version {answer['version']})"])
+    lines = lines or [f"No {_some(class_names, 'or')} found."]
+    asked = f"({answer['model']}, version {answer['version']})"
+    choice = [f"You can also write “predict” and one of: {_some(others)}."] if others else []
+    return "\n".join([*lines, asked, *choice])
 
 
 def counted(answer: Mapping[str, Any], class_names: Sequence[str], wanted: str | None) -> str:
     """Tell how many there are of each class, or of the one that was asked for."""
     counts = Counter(each["class_name"] for each in answer["detections"])
     if wanted is None:
-        return "\n".join(f"{name}: {counts[name]}" for name in counts) or summary(
-            answer, class_names
-        )
+        lines = [f"{name}: {count}" for name, count in counts.most_common()]
+        return "\n".join(lines) or summary(answer, class_names)
     name = class_meant(wanted, class_names)
     if name is None:
         return f"{answer['model']} knows no {wanted}: it knows {_some(class_names, 'and')}."

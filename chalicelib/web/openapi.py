@@ -29,6 +29,7 @@ TAGS = {
     "trust": "Who is banned, and what was decided: for operators.",
     "datasets": "What models are trained on: facts, images, versions to name; ZIPs in and out.",
     "training": "What is trained, why and how far; versions side by side; buttons for operators.",
+    "bot": "The Telegram bot, whose updates Telegram alone may send.",
     "service": "The service itself.",
 }
 SECURITY = {

@@ -22,6 +22,8 @@ Gateway = Any
 MakePicture = Callable[..., bytes]
 
 DETECTIONS = "/v1/models/scratch/detections"
+TELEGRAMS_WORD = "known-to-telegram-alone"
+AS_TELEGRAM = {"X-Telegram-Bot-Api-Secret-Token": TELEGRAMS_WORD}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of damaged EXIF
 
 ADD_IMAGE = """
@@ -68,6 +70,7 @@ def known(
     image, version = "0" * 64, gateway("POST", "/v1/models/scratch/datasets", **as_operator)
     with stack.services.database.transaction() as rows:
         rows.execute(ADD_IMAGE, (image,))
+    _register_bot(stack)
     return {
         "model": "scratch",
         "prediction_id": offered["prediction_id"],
@@ -82,6 +85,15 @@ def known(
         "cut_id": cut.transfer_id,
         **_waiting(stack, make_picture()),
     }
+
+
+def _register_bot(stack: Any) -> None:
+    """Have the service take updates from who knows a word."""
+    manager, name = stack.services.client("secretsmanager"), stack.services.settings.secret_name
+    known = json.loads(manager.get_secret_value(SecretId=name)["SecretString"])
+    bot = {"token": "7000000001:nobody", "webhook_secret": TELEGRAMS_WORD}
+    manager.put_secret_value(SecretId=name, SecretString=json.dumps(known | {"telegram": bot}))
+    stack.services.__dict__.pop("secrets")  # forget what was read before
 
 
 def _kept(gateway: Gateway, picture: bytes) -> str:
@@ -186,6 +198,7 @@ def test_answers_are_as_the_document_says(
     def check(case: schemathesis.Case, of_what_exists: bool) -> None:
         if (path, method) in FOR_OPERATORS:
             case.headers["Authorization"] = as_operator["authorization"]
+        case.headers.update(AS_TELEGRAM)
         is_known = of_what_exists and (is_positive or (path, method) not in FOR_OPERATORS)
         if is_known:
             case.path_parameters |= {key: known[key] for key in case.path_parameters}
@@ -214,6 +227,23 @@ def _name_versions(path: str, case: schemathesis.Case) -> None:
         case.path_parameters["version"] = "1"
     if path.endswith("/comparison"):
         case.query |= {"a": 1, "b": 1}
+
+
+@pytest.mark.timeout(120)
+@settings(BOUNDED, max_examples=100)
+@given(st.data())
+def test_a_damaged_update_is_taken_or_refused(
+    gateway: Gateway, known: dict[str, str], data: st.DataObject
+) -> None:
+    said = {"message_id": 1, "text": "caf\u00e9 \ud83d", "chat": {"id": 42, "type": "private"}}
+    whole = json.dumps({"update_id": 1, "message": said}).encode()
+    told = {"x_telegram_bot_api_secret_token": TELEGRAMS_WORD, "content_type": "application/json"}
+
+    answer = gateway(
+        "POST", "/v1/telegram/webhook", data.draw(mutations(len(whole)))(whole), **told
+    )
+
+    assert answer.status in (200, 400), answer.body
 
 
 @st.composite

@@ -16,6 +16,7 @@ from telegram import Update
 
 from chalicelib.bot import words
 from chalicelib.bot.albums import Albums
+from chalicelib.bot.captions import USAGE
 from chalicelib.bot.conversation import Conversation
 from chalicelib.bot.messages import AlbumDue
 from chalicelib.errors import TelegramUnavailable
@@ -126,8 +127,107 @@ def test_a_half_arrived_album_is_answered_all_the_same(service: Service, chat: i
     service.wait(20)
 
     assert shades(service.talk.picture(chat)) == [1, 3]
+
+
+def test_a_photo_that_comes_too_late_is_joined_after_all(service: Service, chat: int) -> None:
+    updates = service.talk.world.send_album(chat, squares(3), "concat")
+    service.take(updates[0], updates[2])
+    service.wait(20)
     service.take(updates[1])
-    assert service.talk.told(chat)[-1] == words.LATE_PHOTO
+    service.wait(20)
+
+    assert service.talk.told(chat) == ["3 photos, joined."]
+    assert shades(service.talk.picture(chat)) == [1, 2, 3]
+
+
+def test_a_photo_that_comes_while_its_album_is_answered_is_not_forgotten(
+    service: Service, chat: int
+) -> None:
+    first, second, third = service.talk.world.send_album(chat, squares(3), "concat")
+    service.take(first, second)
+    service.clock.now += 3
+    [due, _] = service.clock.due()
+    call = service.talk.world.call
+
+    def slow(method: str, given: dict[str, Any]) -> Any:
+        if method == "editMessageMedia":
+            service.talk.world.call = call
+            service.take(third)
+        return call(method, given)
+
+    service.talk.world.call = slow
+    service.albums.look_after(due, "one")
+    service.wait(20)
+
+    assert service.talk.told(chat) == ["3 photos, joined."]
+
+
+def test_two_who_look_after_an_album_at_once_answer_it_once(service: Service, chat: int) -> None:
+    service.take(*service.talk.world.send_album(chat, squares(2), "concat"))
+    service.clock.now += 3
+    first, second = service.clock.due()
+    call = service.talk.world.call
+
+    def slow(method: str, given: dict[str, Any]) -> Any:
+        service.talk.world.call = call
+        service.albums.look_after(second, "another")
+        return call(method, given)
+
+    service.talk.world.call = slow
+    service.albums.look_after(first, "one")
+    service.wait(20)
+
+    assert service.talk.told(chat) == ["2 photos, joined."]
+
+
+def test_a_caption_that_is_mended_counts_for_the_whole_album(service: Service, chat: int) -> None:
+    updates = service.talk.world.send_album(chat, squares(2), "concat sideways")
+    service.take(*updates)
+    service.wait(20)
+    mended = {**updates[0]["message"], "caption": "concat left-to-right", "edit_date": 1}
+    service.take({"update_id": updates[1]["update_id"] + 10**6, "edited_message": mended})
+    service.wait(20)
+
+    wrong, joined = service.talk.told(chat)
+    assert USAGE["concat"] in wrong
+    assert joined == "2 photos, joined."
+    assert shades(service.talk.picture(chat)) == [2, 1]
+
+
+def test_an_album_in_a_group_is_answered_only_if_its_caption_is_for_the_bot(
+    service: Service, chat: int
+) -> None:
+    world = service.talk.world
+    service.take(*world.send_album(-chat, squares(2)))
+    service.take(*world.send_album(-chat, squares(2), "our holiday"))
+    service.take(*world.send_album(-chat, squares(2), "/concat@another_bot"))
+    service.wait(20)
+    assert service.talk.told(-chat) == []
+
+    service.take(*world.send_album(-chat, squares(2), "/concat@sightloop_bot"))
+    service.wait(20)
+    assert service.talk.told(-chat) == ["2 photos, joined."]
+
+
+def test_an_album_of_videos_is_answered(service: Service, chat: int) -> None:
+    video = {"file_id": "v", "file_unique_id": "v", "width": 1, "height": 1, "duration": 1}
+    for _ in range(2):
+        content = {"video": video, "media_group_id": "7", "caption": "concat"}
+        service.talk.world._send(service.talk.world._incoming(chat, **content))
+    service.take(*service.talk.waiting)
+    service.wait(20)
+
+    assert service.talk.told(chat) == [words.NOT_A_PICTURE]
+
+
+def test_an_album_whose_chat_is_gone_is_let_be(service: Service, chat: int) -> None:
+    service.take(*service.talk.world.send_album(chat, squares(2), "concat"))
+    service.talk.world.blocked.add(chat)
+    service.wait(20)
+    service.talk.world.blocked.remove(chat)
+
+    assert service.talk.told(chat) == []
+    assert service.clock.waiting == []
 
 
 def test_one_photo_of_an_album_is_not_forgotten(service: Service, chat: int) -> None:
@@ -154,7 +254,7 @@ def test_an_album_without_words_is_asked_what_to_do_once(service: Service, chat:
     service.take(*service.talk.world.send_album(chat, squares(3)))
     service.wait(20)
 
-    assert service.talk.told(chat) == [words.ask_what_to_do()]
+    assert service.talk.told(chat) == [words.what_to_do(None)]
 
 
 def test_another_command_is_done_with_each_photo(

@@ -72,9 +72,7 @@ def test_a_model_that_is_not_there_is_named(
     talk.world.send_photo(chat, make_picture(), "predict rust")
     talk.work()
 
-    assert talk.told(chat) == [
-        "There is no model “rust”. Which model? Write “predict” and one of: scratch."
-    ]
+    assert talk.told(chat) == ["There is no model “rust”. There are: scratch."]
 
 
 def test_a_filter_is_answered_with_the_picture(

@@ -23,10 +23,12 @@ DETECTING = {"numpy", "PIL", "onnxruntime"}
 DATABASE = {"psycopg2"}
 BATCHES = {"aws_lambda_powertools.utilities.batch"}
 AT_HOME = {"chalice.cli", "chalice.deploy", "chalice.local", "deploy", "local", "pytest", "moto"}
+CHATTING = {"telegram", "httpx", "anyio"}
 HANDLERS = {  # modules that Lambda imports, and a function of each
     "app": "app",
     "chalicelib.predictions.triggers": "on_upload",
     "chalicelib.trust.triggers": "update_reported_list",
+    "chalicelib.bot.triggers": "converse",
 }
 DISTRIBUTIONS = {
     "_yaml",
@@ -34,6 +36,7 @@ DISTRIBUTIONS = {
     "aws_lambda_powertools",
     "boto3",
     "botocore",
+    "certifi",
     "chalice",
     "dateutil",
     "jmespath",
@@ -60,6 +63,10 @@ def loaded(request: pytest.FixtureRequest) -> set[str]:
 
 def test_importing_the_app_loads_nothing_that_only_a_detection_needs(loaded: set[str]) -> None:
     assert not loaded & (DETECTING | DATABASE | BATCHES)
+
+
+def test_importing_the_app_loads_nothing_that_only_the_bot_needs(loaded: set[str]) -> None:
+    assert not loaded & CHATTING
 
 
 def test_importing_the_app_loads_nothing_that_stays_home(loaded: set[str]) -> None:

@@ -26,6 +26,8 @@ FUNCTIONS = {  # memory in MB, timeout in seconds, what Lambda calls
     "on_import": (512, 30, "chalicelib.labels.transfers.triggers.on_import"),
     "work_jobs": (3008, 900, "chalicelib.labels.transfers.triggers.work_jobs"),
     "identify": (3008, 120, "chalicelib.predictions.triggers.identify"),
+    "converse": (3008, 60, "chalicelib.bot.triggers.converse"),
+    "reply": (1769, 60, "chalicelib.bot.triggers.reply"),
     "reconcile": (512, 300, "chalicelib.predictions.triggers.reconcile"),
     "plan": (512, 300, "chalicelib.retrain.triggers.plan"),
     "on_training_report": (3008, 900, "chalicelib.retrain.triggers.on_training_report"),
@@ -39,7 +41,9 @@ EVERYTHING = {
     "identify",
     "results",
     "jobs",
+    "bot",
     "table",
+    "notes",
     "secret",
     "logs",
 }
@@ -367,7 +371,9 @@ def _exist(cloud: Cloud, stage: Stage) -> set[str]:
             "jobs": queues & {settings.jobs_queue, f"{settings.jobs_queue}-dlq"},
             "training": queues & {settings.training_queue, f"{settings.training_queue}-dlq"},
             "results": queues & {settings.results_queue, f"{settings.results_queue}-dlq"},
+            "bot": queues & {settings.bot_queue, f"{settings.bot_queue}-dlq"},
             "table": settings.predictions_table in tables,
+            "notes": settings.bot_table in tables,
             "secret": settings.secret_name in secrets,
             "logs": groups,
         }.items()

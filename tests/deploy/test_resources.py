@@ -50,9 +50,10 @@ def state(client: ClientOf, stage: Stage) -> dict[str, Any]:
     for name in queues(settings):
         for queue in (name, f"{name}-dlq"):
             held[queue] = attributes(client, queue)
-    table = client("dynamodb").describe_table(TableName=settings.predictions_table)["Table"]
     held["secret"] = secret(client, stage)
-    held["table"] = {key: table[key] for key in ("KeySchema", "BillingModeSummary", "TableArn")}
+    for name in (settings.predictions_table, settings.bot_table):
+        table = client("dynamodb").describe_table(TableName=name)["Table"]
+        held[name] = {key: table[key] for key in ("KeySchema", "BillingModeSummary", "TableArn")}
     return held
 
 
@@ -106,11 +107,12 @@ def test_pictures_go_when_their_records_do_and_models_stay(client: ClientOf, mad
         "imports/": {"Days": 7},
         "exports/": {"Days": 7},
     }
-    told = client("dynamodb").describe_time_to_live(TableName=made.settings.predictions_table)
-    assert told["TimeToLiveDescription"] == {
-        "TimeToLiveStatus": "ENABLED",
-        "AttributeName": "expires_at",
-    }
+    for table in (made.settings.predictions_table, made.settings.bot_table):
+        told = client("dynamodb").describe_time_to_live(TableName=table)
+        assert told["TimeToLiveDescription"] == {
+            "TimeToLiveStatus": "ENABLED",
+            "AttributeName": "expires_at",
+        }
 
 
 def test_an_overwritten_model_can_be_brought_back(client: ClientOf, made: Stage) -> None:
@@ -137,7 +139,7 @@ def test_a_browser_may_send_a_form_to_the_uploads_bucket_only(
         s3.get_bucket_cors(Bucket=made.settings.store_bucket)
 
 
-@pytest.mark.parametrize("queue", ["identify", "results"])
+@pytest.mark.parametrize("queue", ["identify", "results", "bot"])
 def test_a_message_that_keeps_failing_is_kept_for_two_weeks(
     client: ClientOf, made: Stage, queue: str
 ) -> None:
@@ -260,7 +262,8 @@ def test_erasing_a_stage_takes_everything(client: ClientOf, made: Stage) -> None
 
     buckets = {each["Name"] for each in client("s3").list_buckets()["Buckets"]}
     assert not buckets & {settings.uploads_bucket, settings.store_bucket}
-    assert settings.predictions_table not in client("dynamodb").list_tables()["TableNames"]
+    tables = client("dynamodb").list_tables()["TableNames"]
+    assert not {settings.predictions_table, settings.bot_table} & {*tables}
     with pytest.raises(client("secretsmanager").exceptions.ResourceNotFoundException):
         secret(client, made)
     for queue in queues(settings):
