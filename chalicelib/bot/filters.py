@@ -19,6 +19,7 @@ Turn = Literal[90, 180, 270]
 Direction = Literal["horizontal", "vertical"]
 
 WHITE, BLACK = 255, 0
+SALT, PEPPER = 1, 2
 SEGMENT_ABOVE = 100
 ROWS_AT_ONCE = 32
 
@@ -90,11 +91,13 @@ def salt_and_pepper(
     rng = rng or np.random.default_rng()
     count = pixels.shape[0] * pixels.shape[1]
     half = int(count * proportion / 2)
-    chosen = rng.choice(count, 2 * half, replace=False, shuffle=True)
+    kinds = np.zeros(count, np.uint8)  # shuffled faster than as many places are chosen
+    kinds[:half], kinds[half : 2 * half] = SALT, PEPPER
+    rng.shuffle(kinds)
     noisy = pixels.copy()
     flat = noisy.reshape(count, -1)
-    flat[chosen[:half]] = WHITE
-    flat[chosen[half:]] = BLACK
+    flat[kinds == SALT] = WHITE
+    flat[kinds == PEPPER] = BLACK
     return noisy
 
 

@@ -32,7 +32,7 @@ def filtered(wish: Filter, files: Sequence[bytes], max_pixels: int) -> bytes:
     """
     most = JOINED_PIXELS if isinstance(wish, Concat) else max_pixels
     pictures = [_pixels(file, max_pixels, most) for file in files]
-    return for_telegram(Image.fromarray(_apply(wish, pictures)))
+    return for_telegram(Image.fromarray(apply(wish, pictures)))
 
 
 def for_telegram(image: Image.Image) -> bytes:
@@ -55,7 +55,8 @@ def refit(jpeg: bytes) -> bytes:
         return jpeg if fits and len(jpeg) <= LARGEST_PHOTO else for_telegram(image.convert("RGB"))
 
 
-def _apply(wish: Filter, pictures: Sequence[Pixels]) -> Pixels:
+def apply(wish: Filter, pictures: Sequence[Pixels]) -> Pixels:
+    """Return what a filter makes of pictures: all but `concat` take one."""
     match wish:
         case Blur(level):
             return filters.blur(pictures[0], level)

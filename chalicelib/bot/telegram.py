@@ -135,7 +135,7 @@ class Telegram:
         try:
             return bytes(self._do(self._download(file)))
         except TelegramRefused as error:
-            if TOO_BIG in error.detail:
+            if TOO_BIG in error.detail.casefold():
                 raise PayloadTooLarge(error.detail) from None
             raise ObjectNotFound("Telegram no longer has that file: please send it again") from None
 
@@ -168,7 +168,7 @@ class Telegram:
         try:
             self._do(call)
         except TelegramRefused as error:
-            if SAME not in error.detail:
+            if SAME not in error.detail.casefold():
                 raise
 
     def _do[T](self, call: Coroutine[Any, Any, T]) -> T:

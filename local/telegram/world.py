@@ -351,9 +351,9 @@ def _file_object(file_id: str, file: bytes) -> Json:
     return {"file_id": file_id, "file_unique_id": file_id[:16], "file_size": len(file)}
 
 
-def _file(given: Mapping[str, Any], named: str) -> bytes:
-    """Return the bytes of a file that came with a call: ``attach://<part>``."""
-    part = given.get(named.removeprefix("attach://"), named)
+def _file(given: Mapping[str, Any], named: str | bytes) -> bytes:
+    """Return the bytes of a file that came with a call, as they are or as ``attach://<part>``."""
+    part = named if isinstance(named, bytes) else given.get(named.removeprefix("attach://"))
     if not isinstance(part, bytes):
         raise Refused(400, "Bad Request: there is no photo in the request")
     return part

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -26,11 +27,22 @@ Json = dict[str, Any]
 
 
 @dataclass
+class Clock:
+    """The service's clock, which a test may set."""
+
+    at: datetime | None = None
+
+    def __call__(self) -> datetime:
+        return self.at or datetime.now(UTC)
+
+
+@dataclass
 class Talk:
     """Chats with the bot; what people send waits until the service is let work."""
 
     world: World
     services: wiring.Services
+    clock: Clock
     waiting: list[Json] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -49,6 +61,13 @@ class Talk:
         """Return the buttons under the bot's last message in a chat."""
         markup = self.world.from_bot(chat)[-1].get("reply_markup") or {"inline_keyboard": []}
         return [button for row in markup["inline_keyboard"] for button in row]
+
+    def examples(self, chat: int) -> list[str]:
+        """Ask for help; return the captions that it shows."""
+        self.world.write(chat, "/help")
+        self.work()
+        shown = [line for line in self.told(chat)[-1].splitlines() if line.startswith("• ")]
+        return [caption for line in shown for caption in line.partition(": ")[2].split(", ")]
 
     def deliver(self, update: Json, secret: str = SECRET) -> int:
         """Send an update to the webhook; return the status."""
@@ -145,10 +164,11 @@ def talk(
         for bucket in (settings.uploads_bucket, settings.store_bucket):
             clients["s3"].delete_bucket_policy(Bucket=bucket)  # moto overlooks its condition
         _register(clients["secretsmanager"], settings.secret_name)
-        services = wiring.Services(settings, clients)
+        clock = Clock()
+        services = wiring.Services(settings, clients, clock)
         wiring.provide(services)
         services.publisher.publish("scratch", make_model(), b"{}")
-        yield Talk(world, services)
+        yield Talk(world, services, clock)
         parts.telegram(TOKEN, server.url).close()
         services.database.close()
     wiring.provide(wiring.Services(Settings()))

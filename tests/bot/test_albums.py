@@ -277,6 +277,18 @@ def test_sides_that_disagree_with_the_direction_are_told(service: Service, chat:
     assert "bottom-to-top is vertical" in told
 
 
+def test_every_example_of_the_help_for_albums_works_as_it_stands(
+    service: Service, chat: int
+) -> None:
+    shown = [each for each in service.talk.examples(chat) if each.startswith("concat")]
+    assert len(shown) == 4
+    for caption in shown:
+        service.take(*service.talk.world.send_album(chat, squares(2), caption))
+        service.wait(20)
+
+    assert service.talk.told(chat)[1:] == ["2 photos, joined."] * 4
+
+
 def test_who_dies_while_answering_is_followed_by_who_gets_the_message_again(
     service: Service, chat: int
 ) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from chalicelib.bot import filters, words
+from chalicelib.bot import captions, filters, routes, table, telegram, triggers, words
+from chalicelib.bot.triggers import wait_seconds
+from chalicelib.bot.words import SLOW_DOWN
+from chalicelib.errors import TelegramUnavailable
+from local.telegram.world import Refused
 
 if TYPE_CHECKING:
     Talk = Any
@@ -22,6 +30,14 @@ _chats = itertools.count(1000)
 @pytest.fixture
 def chat() -> int:
     return next(_chats)
+
+
+@pytest.fixture
+def frozen(talk: Talk) -> Iterator[datetime]:
+    """Stop the service's clock."""
+    talk.clock.at = datetime.now(UTC).replace(second=0, microsecond=0)
+    yield talk.clock.at
+    talk.clock.at = None
 
 
 def pixels(jpeg: bytes) -> filters.Pixels:
@@ -230,14 +246,43 @@ def test_who_is_banned_is_told_so(
     assert talk.told(chat)[0].startswith("You have been shut out since ")
 
 
-def test_a_chat_that_asks_too_much_is_told_once(talk: Talk, chat: int) -> None:
+def test_who_is_banned_may_not_judge_boxes(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    talk.world.send_photo(chat, make_picture(), "predict")
+    talk.work()
+    answer = talk.world.from_bot(chat)[-1]
+    talk.services.ledger.ban(f"user:telegram-{chat}", "tests", "operator")
+    talk.services.ban_follow_up.run()
+    talk.services.__dict__.pop("report_list")
+    talk.world.press(chat, answer["message_id"], talk.buttons(chat)[1]["callback_data"])
+    talk.work()
+
+    assert talk.world.toasts[-1]["text"].startswith("You have been shut out since ")
+    assert talk.services.ledger.of_user(f"user:telegram-{chat}") == []
+
+
+def test_a_chat_that_asks_too_much_is_told_once_and_served_again_a_minute_later(
+    talk: Talk, chat: int, frozen: datetime
+) -> None:
     for _ in range(63):
         talk.world.write(chat, "models")
     talk.work()
+    assert talk.told(chat) == [*[words.models([("scratch", ("scratch", "dent"))])] * 60, SLOW_DOWN]
 
-    told = talk.told(chat)
-    assert len(told) <= 62
-    assert told.count(words.SLOW_DOWN) <= 1
+    talk.clock.at = frozen + timedelta(minutes=1)
+    talk.world.write(chat, "models")
+    talk.work()
+    assert len(talk.told(chat)) == 62
+
+
+def test_another_chat_does_not_suffer_from_it(talk: Talk, chat: int, frozen: datetime) -> None:
+    for _ in range(62):
+        talk.world.write(chat, "models")
+    talk.world.write(chat + 10**6, "hello")
+    talk.work()
+
+    assert len(talk.told(chat + 10**6)) == 1
 
 
 def test_a_webhook_call_without_the_secret_is_refused(talk: Talk, chat: int) -> None:
@@ -276,17 +321,319 @@ def test_a_busy_telegram_is_asked_again(talk: Talk, chat: int) -> None:
     assert len(talk.told(chat)) == 1
 
 
-def test_help_shows_only_captions_that_work(
+def test_every_example_of_the_help_works_as_it_stands(
     talk: Talk, chat: int, make_picture: Callable[..., bytes]
 ) -> None:
-    shown = words.examples("scratch", "dent")
-    assert len(shown) == 8
-    for captions in shown.values():
-        for caption in captions:
-            if not caption.startswith("concat"):
-                talk.world.send_photo(chat, make_picture(), caption)
+    shown = talk.examples(chat)
+    assert len(shown) == 18
+    for caption in shown:
+        if not caption.startswith("concat"):  # of an album: test_albums.py
+            talk.world.send_photo(chat, make_picture(), caption)
     talk.work()
 
-    told = talk.told(chat)
-    assert len(told) == sum(not c.startswith("concat") for cs in shown.values() for c in cs)
-    assert not any("written" in text or "wait" in text for text in told)
+    answers = talk.world.from_bot(chat)[1:]
+    assert len(answers) == 14
+    assert all("photo" in answer for answer in answers)
+
+
+def test_where_no_model_serves_help_shows_what_works_all_the_same(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes], without_models: None
+) -> None:
+    assert talk.examples(chat)[0] == "blur"
+
+    talk.world.write(chat, "models")
+    talk.world.send_photo(chat, make_picture(), "predict")
+    talk.work()
+    assert talk.told(chat)[1:] == [words.NO_MODEL] * 2
+
+
+@pytest.fixture
+def without_models(talk: Talk) -> Iterator[None]:
+    store, key = talk.services.store, "models/scratch/model.yaml"
+    held = store.get(key).body
+    store.delete(key)
+    yield
+    store.put(key, held, "application/yaml")
+
+
+@pytest.fixture
+def crowd(talk: Talk, make_model: Callable[..., bytes]) -> Iterator[str]:
+    """A second model, which finds two people on every picture."""
+    boxes = ((8, 8, 24, 20, 0.9, 0), (30, 30, 60, 50, 0.7, 0))
+    talk.services.publisher.publish("crowd", make_model(boxes, ("Person",)), b"{}")
+    yield "crowd"
+    talk.services.store.delete("models/crowd/model.yaml")
+
+
+def test_of_several_models_the_first_is_asked_until_another_is_named(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes], crowd: str
+) -> None:
+    for caption in ("predict", "predict scratch", "predict"):
+        talk.world.send_photo(chat, make_picture(), caption)
+        talk.work()
+
+    first, named, last = talk.told(chat)
+    assert first == (
+        "Person: 2 (90%, 70%)\n(crowd, version 1)\n"
+        "You can also write “predict” and one of: scratch."
+    )
+    assert named == last
+    assert named.endswith("(scratch, version 1)")
+
+
+def test_people_are_counted_by_the_model_that_knows_people(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes], crowd: str
+) -> None:
+    for caption in ("predict scratch", "count people"):
+        talk.world.send_photo(chat, make_picture(), caption)
+        talk.work()
+
+    assert talk.told(chat)[-1] == "people: 2"
+
+
+@pytest.mark.parametrize(
+    "said", ["/start abc", "Hello!", "hi there", "HELP", "/Help@Sightloop_Bot"]
+)
+def test_a_greeting_in_any_form_is_answered(talk: Talk, chat: int, said: str) -> None:
+    talk.world.write(chat, said)
+    talk.work()
+
+    assert talk.told(chat) == [words.welcome("scratch", "scratch")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "/help@other_bot",
+        "count me in",
+        "/weather",
+        "hello",
+        "blur it",
+        "models",
+        "@sightloop_bot2 hi",
+    ],
+)
+def test_what_people_of_a_group_say_to_each_other_is_theirs(
+    talk: Talk, chat: int, said: str
+) -> None:
+    talk.world.write(-chat, said)
+    talk.work()
+
+    assert talk.told(-chat) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("/models", "scratch: scratch, dent"),
+        ("@Sightloop_bot hello", "Send me a photo"),
+        ("@sightloop_bot what now?", "I did not understand"),
+        ("/blur", "I can only look at photos"),
+    ],
+)
+def test_what_is_said_to_the_bot_in_a_group_is_answered(
+    talk: Talk, chat: int, said: str, told: str
+) -> None:
+    talk.world.write(-chat, said)
+    talk.work()
+
+    [answer] = talk.told(-chat)
+    assert told in answer
+
+
+def test_a_photo_in_a_group_may_name_the_bot_before_the_command(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    talk.world.send_photo(-chat, make_picture((80, 60)), "@sightloop_bot rotate")
+    talk.work()
+
+    assert pixels(talk.picture(-chat)).shape == (80, 60, 3)
+
+
+def test_in_a_group_the_link_to_the_labelling_tool_speaks_for_nobody(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    for each in (chat, -chat):
+        talk.world.send_photo(each, make_picture(), "/predict")
+    talk.work()
+
+    assert "#token=" in talk.buttons(chat)[2]["url"]
+    assert "#token=" not in talk.buttons(-chat)[2]["url"]
+
+
+def test_a_file_without_a_type_is_known_by_its_name(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    file_id = talk.world._keep(make_picture(kind="PNG"))["file_id"]
+    document = {"file_id": file_id, "file_unique_id": "d", "file_name": "part.PNG"}
+    talk.world._send(talk.world._incoming(chat, document=document, caption="contour"))
+    talk.work()
+
+    assert "photo" in talk.world.from_bot(chat)[-1]
+
+
+@pytest.mark.parametrize("caption", ["predict", "blur"])
+def test_a_photo_that_telegram_refuses_to_hand_out_is_answered(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes], caption: str
+) -> None:
+    gone = talk.world.send_photo(chat, make_picture(), caption)["message"]["photo"][-1]["file_id"]
+    large = talk.world.send_photo(chat, make_picture(), caption)["message"]["photo"][-1]["file_id"]
+    del talk.world.files[gone]
+    talk.world.files[large] = bytes(20_000_001)
+    talk.work()
+
+    first, second = talk.told(chat)
+    assert first == "Telegram no longer has that file: please send it again."
+    assert second == words.TOO_LARGE
+
+
+def test_an_edited_message_is_answered_anew_only_if_it_says_something_else(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    update = talk.world.send_photo(chat, make_picture(), "blurr")
+    same = {"update_id": 1_000_000 + chat, "edited_message": update["message"]}
+    mended = {**update["message"], "caption": "blur", "edit_date": 1}
+    talk.waiting += [same, {"update_id": 2_000_000 + chat, "edited_message": mended}]
+    talk.work()
+
+    asked, blurred = talk.world.from_bot(chat)
+    assert asked["text"].startswith("What shall I do")
+    assert "photo" in blurred
+
+
+def test_what_happens_in_a_chat_without_anybody_saying_anything_is_let_be(
+    talk: Talk, chat: int
+) -> None:
+    pinned = talk.world.write(chat, "models")["message"]
+    talk.waiting.clear()
+    talk.world._send(talk.world._incoming(chat, pinned_message=pinned))
+    talk.work()
+
+    assert talk.told(chat) == []
+
+
+def test_who_fails_half_way_is_followed_by_who_gets_the_message_again(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    talk.deliver(talk.world.send_photo(chat, make_picture(), "blur"))
+    talk.waiting.clear()
+    [record] = talk.receive("bot")
+    call = talk.world.call
+
+    def fails(method: str, given: dict[str, Any]) -> Any:
+        if method == "getFile":
+            talk.world.call = call
+            raise Refused(502, "Bad Gateway")
+        return call(method, given)
+
+    talk.world.call = fails
+    assert talk.handle("converse", [record])["batchItemFailures"]
+    assert talk.told(chat) == [words.PROCESSING]
+    assert talk.handle("converse", [record])["batchItemFailures"] == []
+
+    [answer] = talk.world.from_bot(chat)
+    assert "photo" in answer
+
+
+def test_who_dies_before_it_is_noted_leaves_one_answer(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    update = talk.world.send_photo(chat, make_picture(), "blur")
+    talk.deliver(update)
+    talk.waiting.clear()
+    [record] = talk.receive("bot")
+    for _ in range(3):
+        assert talk.handle("converse", [record])["batchItemFailures"] == []
+        talk.services.bot.account.table.note(f"update#{update['update_id']}", {"done": False})
+
+    assert len(talk.world.from_bot(chat)) == 1
+
+
+def test_a_dead_letter_that_is_sent_back_is_answered(
+    talk: Talk, chat: int, frozen: datetime
+) -> None:
+    """As a message of another id: while the first may be at work yet, it waits."""
+    talk.deliver(talk.world.write(chat, "hello"))
+    talk.waiting.clear()
+    [record] = talk.receive("bot")
+    talk.world.busy = 1
+    assert talk.handle("converse", [record])["batchItemFailures"]
+    back = {**record, "messageId": "another"}
+
+    assert talk.handle("converse", [back])["batchItemFailures"]
+    assert talk.told(chat) == []
+    talk.clock.at = frozen + timedelta(minutes=6)
+    assert talk.handle("converse", [back])["batchItemFailures"] == []
+    assert talk.handle("converse", [record])["batchItemFailures"] == []
+    assert len(talk.told(chat)) == 1
+
+
+def test_a_message_comes_again_when_telegram_wants_it(talk: Talk, chat: int) -> None:
+    talk.deliver(talk.world.write(chat, "hello"))
+    talk.waiting.clear()
+    talk.world.busy = 1
+    [record] = talk.receive("bot")
+    put_off: list[dict[str, Any]] = []
+    events = talk.services.client("sqs").meta.events
+    events.register("provide-client-params.sqs.ChangeMessageVisibility", note := _noting(put_off))
+    talk.handle("converse", [record])
+    events.unregister("provide-client-params.sqs.ChangeMessageVisibility", note)
+
+    [asked] = put_off
+    assert asked["ReceiptHandle"] == record["receiptHandle"]
+    assert asked["VisibilityTimeout"] == 5
+    assert wait_seconds(TelegramUnavailable("busy", retry_after=77), 1) == 77
+
+
+def _noting(put_off: list[dict[str, Any]]) -> Callable[..., None]:
+    def note(params: dict[str, Any], **_: Any) -> None:
+        put_off.append(dict(params))
+
+    return note
+
+
+def test_each_attempt_waits_longer_but_no_message_waits_for_days() -> None:
+    assert [wait_seconds(ValueError(), receives) for receives in (1, 2, 3, 4, 9)] == [
+        *(5, 30, 180, 900),
+        900,
+    ]
+    assert wait_seconds(TelegramUnavailable("busy", retry_after=10**6), 1) == 6 * 3600
+
+
+def test_a_prediction_that_failed_is_answered_yet_when_it_succeeds(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    talk.deliver(talk.world.send_photo(chat, make_picture(), "predict"))
+    talk.waiting.clear()
+    talk.handle("converse", talk.receive("bot"))
+    talk._files()
+    talk.handle("identify", talk.receive("identify"))
+    [result] = talk.receive("results")
+    body = json.loads(result["body"])
+    problem = {"type": "urn:x", "title": "x", "status": 500, "detail": "given up", "retry": True}
+    failed = json.dumps({**body, "state": "failed", "problem": problem})
+    talk.handle("reply", [{**result, "body": failed}])
+    assert talk.told(chat) == ["Given up."]
+
+    for _ in range(2):
+        talk.handle("reply", [result])
+    assert talk.told(chat)[0].startswith("scratch: 1")
+    assert len(talk.told(chat)) == 1
+
+
+def test_an_answer_to_who_left_is_let_be(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    talk.deliver(talk.world.send_photo(chat, make_picture(), "predict"))
+    talk.waiting.clear()
+    talk.handle("converse", talk.receive("bot"))
+    talk.world.blocked.add(chat)
+    talk.work()
+    talk.world.blocked.remove(chat)
+
+    assert talk.told(chat) == [words.PROCESSING]
+
+
+@pytest.mark.parametrize("module", [captions, filters, routes, table, telegram, triggers, words])
+def test_examples_in_the_code_are_true(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
