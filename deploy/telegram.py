@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from typing import Any
 
 from chalicelib.bot.telegram import Telegram
-from chalicelib.errors import ConfigurationError
+from chalicelib.errors import ConfigurationError, SightloopError
 from deploy.cloud import log
 from deploy.secret import held, keep
 
@@ -17,7 +18,8 @@ def register(manager: Any, secret_name: str, token: str, url: str, api: str) -> 
     """Let Telegram send a bot's updates to a stage; done again, it takes another secret word.
 
     The secret is written first, so nothing that Telegram sends afterwards is refused for good:
-    functions take it within ``secret_ttl_seconds``, and until then Telegram sends again.
+    functions take it within ``secret_ttl_seconds``, and until then Telegram sends again. Where
+    Telegram does not take the webhook, what was registered before is registered yet.
 
     Parameters
     ----------
@@ -43,29 +45,52 @@ def register(manager: Any, secret_name: str, token: str, url: str, api: str) -> 
         The webhook was not registered: run it again.
     """
     known = _secret(manager, secret_name)
-    telegram = Telegram(token, api)
-    name = telegram.me()
     word = secrets.token_urlsafe(32)
-    bot = {"token": token, "webhook_secret": word, "name": name, "page_url": url}
-    keep(manager, secret_name, {**known, "telegram": bot})
-    telegram.set_webhook(f"{url}{WEBHOOK}", word)
-    telegram.close()
+    with closing(Telegram(token, api)) as telegram:
+        name = telegram.me()
+        bot = {"token": token, "webhook_secret": word, "name": name, "page_url": url}
+        keep(manager, secret_name, {**known, "telegram": bot})
+        try:
+            telegram.set_webhook(f"{url}{WEBHOOK}", word)
+        except SightloopError:
+            keep(manager, secret_name, known)
+            raise
+    _retire(known, token, api)
     log.info("@%s sends its updates to %s%s", name, url, WEBHOOK)
     return name
 
 
 def remove(manager: Any, secret_name: str, api: str) -> None:
-    """Have Telegram send no more, and forget the token; nothing where no bot is registered."""
+    """Have Telegram send no more, and forget the token; nothing where no bot is registered.
+
+    Raises
+    ------
+    TelegramUnavailable
+        Telegram was not told, and nothing is forgotten: run it again.
+    """
     known = _secret(manager, secret_name)
-    token = (known.get("telegram") or {}).get("token")
-    if not token:
+    if not _token(known):
         log.info("no bot is registered")
         return
-    telegram = Telegram(token, api)
-    telegram.delete_webhook()
-    telegram.close()
+    _retire(known, "", api)
     keep(manager, secret_name, {**known, "telegram": {}})
     log.info("the bot is no longer registered")
+
+
+def _retire(known: dict[str, Any], successor: str, api: str) -> None:
+    """Take away the webhook of the bot that was registered before, unless it is the same."""
+    token = _token(known)
+    if not token or token == successor:
+        return
+    with closing(Telegram(token, api)) as telegram:
+        try:
+            telegram.delete_webhook()
+        except ConfigurationError:
+            log.info("Telegram no longer knows the token that was registered before")
+
+
+def _token(known: dict[str, Any]) -> str:
+    return str((known.get("telegram") or {}).get("token") or "")
 
 
 def _secret(manager: Any, name: str) -> dict[str, Any]:

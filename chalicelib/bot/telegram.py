@@ -154,8 +154,10 @@ class Telegram:
 
     def close(self) -> None:
         """Close the connections; another call opens new ones."""
-        self._do(self._request.shutdown())
-        del self._request, self._bot
+        request = self.__dict__.pop("_request", None)
+        self.__dict__.pop("_bot", None)
+        if request is not None:
+            self._do(request.shutdown())
 
     async def _download(self, file: str) -> bytearray:
         found = await self._bot.get_file(file)
