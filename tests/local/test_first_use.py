@@ -12,6 +12,8 @@ import pytest
 import requests
 from PIL import Image
 
+from chalicelib.predictions.keys import dropped_file_id
+
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 Stack = Any
 UPLOADS = "sightloop-local-uploads"
@@ -50,37 +52,24 @@ def test_the_annotated_picture_of_an_upload_can_be_fetched_by_its_link(
 @pytest.mark.parametrize("name", ["photo.jpg", "a+b %20.jpg", "ünï/日本 ☃.jpg", "%2e%2e&x=1.jpg"])
 def test_a_file_dropped_into_the_bucket_is_answered(stack: Stack, photo: bytes, name: str) -> None:
     key = f"uploads/scratch/{time.time_ns()}/{name}"
-    stack.client("s3").put_object(Bucket=UPLOADS, Key=key, Body=photo)
+    told = _drop(stack, key, photo)
 
-    message = _result_of(stack, key)
-    assert message["state"] == "done"
-    told = stack.get(f"/v1/predictions/{message['prediction_id']}").json()
+    assert told["state"] == "done"
     assert told["result"]["detections"]
 
 
 def test_a_file_that_is_no_image_is_answered_with_the_reason(stack: Stack) -> None:
     key = f"uploads/scratch/{time.time_ns()}/notes.txt"
-    stack.client("s3").put_object(Bucket=UPLOADS, Key=key, Body=b"no image at all")
+    told = _drop(stack, key, b"no image at all")
 
-    message = _result_of(stack, key)
-    assert message["state"] == "failed"
-    assert message["problem"]["title"] == "Not an image"
+    assert told["state"] == "failed"
+    assert told["problem"]["title"] == "Not an image"
 
 
-def _result_of(stack: Stack, key: str) -> dict[str, Any]:
-    """Return the results message of one upload; others' messages become visible again."""
-    sqs = stack.client("sqs")
-    queue = sqs.get_queue_url(QueueName="sightloop-local-results")["QueueUrl"]
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        batch = sqs.receive_message(
-            QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=1
-        )
-        for message in batch.get("Messages", []):
-            body = json.loads(message["Body"])
-            if body["key"] == key:
-                return dict(body)
-    pytest.fail(f"no result of {key}")
+def _drop(stack: Stack, key: str, content: bytes) -> dict[str, Any]:
+    """Put a file into the bucket without asking; return what became of it."""
+    put = stack.client("s3").put_object(Bucket=UPLOADS, Key=key, Body=content)
+    return dict(stack.answer(dropped_file_id(UPLOADS, key, put["ETag"].strip('"'))))
 
 
 def test_a_call_leaves_a_log_line_with_its_correlation_id(stack: Stack) -> None:
