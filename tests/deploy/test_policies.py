@@ -525,7 +525,7 @@ class Story:
         assert called_off["statusCode"] == 200
         assert [job.state for job in self._take_reports()] == ["cancelled"]
         self._witness.calls.clear()
-        services.training.desk.remind(made.job_id)  # as after a launch
+        services.training.desk.remind(made.job_id, 0)  # as after a launch
         self.did["on_training_report"] += self._witness.calls
         self._take_reports()
 

@@ -63,7 +63,7 @@ class RunningStack:
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             told = self.get(f"/v1/predictions/{prediction_id}").json()
-            if told["state"] in {"done", "failed"}:
+            if told.get("state") in {"done", "failed"}:
                 return dict(told)
             time.sleep(0.1)
         pytest.fail(f"{prediction_id} is not answered")
