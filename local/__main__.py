@@ -19,6 +19,7 @@ READY = """
 Sightloop is ready: {url}
 
   a page      {url}/
+  the bot     {url}/bot
   boxes       curl --data-binary {sample} -H 'Content-Type: image/jpeg' \\
                    {url}/v1/models/scratch/detections
   S3          AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local aws --region eu-central-1 \\

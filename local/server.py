@@ -8,7 +8,7 @@ import socket
 import threading
 import uuid
 from http import HTTPStatus
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from chalice.app import Chalice
 from chalice.config import Config
@@ -23,7 +23,11 @@ from chalice.local import (
 from chalicelib.errors import InvalidRequest, NotFound, PayloadTooLarge, SightloopError
 from chalicelib.web import problems
 
+if TYPE_CHECKING:
+    from local.telegram.window import Window
+
 LARGEST_BODY = 10 * 1024 * 1024  # what API Gateway takes
+LARGEST_CHAT_BODY = 120_000_000  # an album
 IDLE_SECONDS = 75
 
 
@@ -33,11 +37,16 @@ class Handler(ChaliceRequestHandler):
     disable_nagle_algorithm = True
     timeout = IDLE_SECONDS
     wbufsize = -1
+    path: str
     access_log: TextIO
+    window: Window | None = None
 
     def _generic_handle(self) -> None:
         try:
-            super()._generic_handle()
+            if self.window and self.window.serves(self.path):
+                self._answer_window(self.window)
+            else:
+                super()._generic_handle()
         except SightloopError as error:
             self.close_connection = True
             self._send_problem(error)
@@ -62,6 +71,13 @@ class Handler(ChaliceRequestHandler):
         self._send_problem(InvalidRequest(message or HTTPStatus(code).phrase))
         self.wfile.flush()
 
+    def _answer_window(self, window: Window) -> None:
+        """Answer what is asked of the chat window, which takes more than API Gateway does."""
+        body = self._read_body(LARGEST_CHAT_BODY)
+        kind = self.headers.get("content-type", "")
+        answer = window.answer(self.command, self.path, kind, body)
+        self._send_http_response(answer.status, dict(answer.headers), answer.body)
+
     def _send_http_response_with_body(
         self, code: int, headers: dict[str, Any], body: str | bytes
     ) -> None:
@@ -77,12 +93,15 @@ class Handler(ChaliceRequestHandler):
         headers = dict(self.headers)
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
             return headers, self._read_chunks()
+        return headers, self._read_body(LARGEST_BODY) or None
+
+    def _read_body(self, largest: int) -> bytes:
         length = self.headers.get("content-length", "0")
         if not length.isdecimal():
             raise InvalidRequest(f"Content-Length is {length!r}, not a number")
-        if int(length) > LARGEST_BODY:
-            raise _too_large()
-        return headers, self.rfile.read(int(length)) or None
+        if int(length) > largest:
+            raise _too_large(largest)
+        return bytes(self.rfile.read(int(length)))
 
     def _read_chunks(self) -> bytes:
         body = bytearray()
@@ -137,13 +156,21 @@ class Server:
     listening : socket
         From ``local.home.listen``; closed by ``stop``.
     access_log : text file
+    window : Window, optional
+        The chat with the bot, served beside the app.
     """
 
     def __init__(
-        self, app: Chalice, config: Config, listening: socket.socket, access_log: TextIO
+        self,
+        app: Chalice,
+        config: Config,
+        listening: socket.socket,
+        access_log: TextIO,
+        window: Window | None = None,
     ) -> None:
         _keep_requests_apart(app)
-        handler = type("LoggingHandler", (Handler,), {"access_log": access_log})
+        own = {"access_log": access_log, "window": window}
+        handler = type("LoggingHandler", (Handler,), own)
         answering = functools.partial(handler, app_object=app, config=config)
         address = listening.getsockname()
         self._server = ThreadedHTTPServer(address, answering, bind_and_activate=False)
@@ -165,7 +192,9 @@ def _keep_requests_apart(app: Chalice) -> None:
         app.__class__ = type("LocalApp", (LocalChalice, type(app)), {})
 
 
-def _too_large() -> PayloadTooLarge:
+def _too_large(largest: int = LARGEST_BODY) -> PayloadTooLarge:
+    if largest == LARGEST_CHAT_BODY:
+        return PayloadTooLarge(f"that is too much at once: {largest} bytes at most")
     return PayloadTooLarge(
         f"a call carries at most {LARGEST_BODY} bytes: ask POST /v1/uploads for a form and send "
         f"the image with it ({HTTPStatus.REQUEST_ENTITY_TOO_LARGE.phrase})"

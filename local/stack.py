@@ -11,11 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.children import Child
 from local.home import ROOT, Home, listen
 from local.postgres import Postgres
 from local.standin import CREDENTIALS, REGION, StandIn
+
+if TYPE_CHECKING:
+    from local.telegram.standin import ChatStandIn
 
 BUNDLED = ROOT / "models"
 
@@ -64,10 +68,13 @@ class Stack:
             standin = StandIn(home)
             self._running.callback(standin.stop)
         self.aws_url = standin.url
-        _set_environment(home, postgres.url, standin.url)
+        chats_port = home.port("telegram")
+        _set_environment(home, postgres.url, standin.url, chats_port)
         _send_logs_to(home)
         with _step("buckets, queues, tables"):
             _prepare()
+        with _step("Telegram stand-in"):
+            self._chats = self._start_telegram(chats_port, home.secret("telegram"))
         self.operator_token = _operator_token()
         with _step("bundled model"):
             _register_models()
@@ -75,6 +82,17 @@ class Stack:
             trainers = Child(home, "trainers", [sys.executable, "-m", "local.trainers"])
             self._running.callback(trainers.stop)
             self._serve(home, listening)
+
+    def _start_telegram(self, port: int, password: str) -> ChatStandIn:
+        """Start the stand-in, and register the bot with it before the secret is first read."""
+        from chalicelib.wiring import services
+        from local.telegram.standin import ChatStandIn
+
+        chats = ChatStandIn(port, password)
+        self._running.callback(chats.stop)
+        manager, secret = services().client("secretsmanager"), services().settings.secret_name
+        chats.register(manager, secret, f"{self.url}/")
+        return chats
 
     def _serve(self, home: Home, listening: socket.socket) -> None:
         from chalice.cli.factory import CLIFactory
@@ -90,7 +108,7 @@ class Stack:
         config = factory.create_config_obj(chalice_stage_name="local")
         app = config.chalice_app
         access_log = self._running.enter_context(home.log("http"))
-        server = Server(app, config, listening, access_log)
+        server = Server(app, config, listening, access_log, self._chats.window)
         self._running.callback(server.stop)
         self._dispatcher = dispatcher = Dispatcher(app, services().client)
         self._running.callback(dispatcher.stop)
@@ -114,7 +132,7 @@ def _step(what: str) -> Iterator[None]:
     print(f" {time.monotonic() - started:.1f} s", flush=True)
 
 
-def _set_environment(home: Home, database_url: str, aws_url: str) -> None:
+def _set_environment(home: Home, database_url: str, aws_url: str, telegram_port: int) -> None:
     """Set what the Lambda's environment would hold; nothing of a real account is left in it."""
     os.environ.setdefault("SIGHTLOOP_LAUNCHER", "process")
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
@@ -129,6 +147,7 @@ def _set_environment(home: Home, database_url: str, aws_url: str) -> None:
         "SIGHTLOOP_STAGE": "local",
         "SIGHTLOOP_REGION": REGION,
         "SIGHTLOOP_DATABASE_URL": database_url,
+        "SIGHTLOOP_TELEGRAM_API": f"http://127.0.0.1:{telegram_port}",
         "SIGHTLOOP_HOME": str(home.path),
     }
 

@@ -41,6 +41,8 @@ PAGES = {
 
 To add a page, write the file, with ``<!-- pages -->`` in its header, and add a line here.
 """
+BESIDE: dict[str, str] = {}
+"""Pages that are served beside this app: by `make run` the chat with the bot, on AWS none."""
 LOOP = (
     '<svg class="loop" viewBox="0 0 48 40" aria-hidden="true" focusable="false">'
     '<path d="M46 5C36-1 15 2 7 12c-9 12 1 24 17 25 15 1 23-11 18-20C38 10 27 9 18 13"/>'
@@ -114,7 +116,7 @@ def page() -> Response:
     """Return a page, whose links are relative: on AWS it lies below a stage or a base path."""
     asked = str(api.request.context.get("path") or api.request.path)
     answer = _answered(_page(api.request.path, asked), "text/html; charset=utf-8")
-    answer.headers["Content-Security-Policy"] = _content_security_policy()
+    answer.headers["Content-Security-Policy"] = content_security_policy()
     return answer
 
 
@@ -124,14 +126,24 @@ for _address in PAGES:
 
 @functools.cache
 def _page(address: str, asked: str) -> Copy:
-    """Return a page with its header, and a base where the asked path would mislead its links."""
     written = _read(STATIC / f"{address.strip('/') or 'index'}.html").body
+    return Copy.of(dressed(written, address, asked))
+
+
+def link_beside(address: str, name: str) -> None:
+    """Have the header of every page link to a page that is served beside this app."""
+    BESIDE[address] = name
+    _page.cache_clear()
+
+
+def dressed(written: bytes, address: str, asked: str) -> bytes:
+    """Return a page with its header, and a base where the asked path would mislead its links."""
     written = written.replace(b"<!-- pages -->", (_brand(address) + _links(address)).encode(), 1)
     if asked.endswith("/") is (address == "/"):
-        return Copy.of(written)
+        return written
     root = asked.rstrip("/").removesuffix(address.rstrip("/"))
     base = f'<head>\n<base href="{html.escape(root)}/">'
-    return Copy.of(written.replace(b"<head>", base.encode(), 1))
+    return written.replace(b"<head>", base.encode(), 1)
 
 
 def _brand(address: str) -> str:
@@ -147,7 +159,7 @@ def _links(address: str) -> str:
     links = (
         f'<a href="{to.removeprefix("/") or "./"}"{" aria-current=page" if to == address else ""}>'
         f"{html.escape(name)}</a>"
-        for to, name in PAGES.items()
+        for to, name in {**PAGES, **BESIDE}.items()
     )
     return f'<nav class="pages" aria-label="Pages">{"".join(links)}</nav>'
 
@@ -211,7 +223,7 @@ def _media_type(path: Path) -> str:
     return f"{media}; charset=utf-8" if media.startswith("text/") else media
 
 
-def _content_security_policy() -> str:
+def content_security_policy() -> str:
     """Allow the page itself and the buckets: one takes large images, one shows what was kept."""
     uploads, store = services().uploads.origin, services().store.origin
     return (

@@ -17,6 +17,8 @@ from typing import Any
 
 from PIL import Image
 
+from local.telegram.journal import Journal
+
 Json = dict[str, Any]
 LONGEST_TEXT, LONGEST_CAPTION, LONGEST_TOAST = 4096, 1024, 200
 LARGEST_PHOTO, LARGEST_FILE = 10_000_000, 20_000_000
@@ -58,6 +60,7 @@ class World:
     webhook : what the bot registered
     blocked : chats in which the bot was blocked
     busy : how many calls are answered with 429 yet
+    journal : what happened, for who watches
     """
 
     bot_name: str = "sightloop_bot"
@@ -68,12 +71,13 @@ class World:
     webhook: Json = field(default_factory=lambda: {"url": "", "secret_token": ""})
     blocked: set[int] = field(default_factory=set)
     busy: int = 0
+    journal: Journal = field(default_factory=Journal)
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
-        self._message_ids = itertools.count(1)
-        self._update_ids = itertools.count(int(time.time()))
-        self._albums = itertools.count(int(time.time()))
+        now = int(time.time() * 1000)  # the bot remembers those of another run for a day
+        self._message_ids, self._update_ids, self._albums = (itertools.count(now) for _ in range(3))
+        self._pressed: dict[str, int] = {}
 
     # What people do
 
@@ -82,29 +86,43 @@ class World:
         return self._send(self._incoming(chat, text=text, **more))
 
     def send_photo(
-        self, chat: int, file: bytes, caption: str = "", *, as_document: str = "", **more: Any
+        self,
+        chat: int,
+        file: bytes,
+        caption: str = "",
+        *,
+        as_document: str = "",
+        file_name: str = "file",
+        **more: Any,
     ) -> Json:
-        """Let somebody send a photo, or a picture's file of a MIME type; return the update."""
-        content = self._document(file, as_document) if as_document else self._photo(file)
+        """Let somebody send a photo, or a file of a MIME type; return the update."""
+        named = (file, as_document, file_name)
+        content = self._document(*named) if as_document else self._photo(file)
         said = {"caption": caption} if caption else {}
         return self._send(self._incoming(chat, **content, **said, **more))
 
     def send_album(self, chat: int, files: Sequence[bytes], caption: str = "") -> list[Json]:
         """Let somebody send an album, whose caption is under its first photo."""
-        group = str(next(self._albums))
+        album = self.new_album()
         captions = [caption, *[""] * (len(files) - 1)]
         return [
-            self.send_photo(chat, file, said, media_group_id=group)
+            self.send_photo(chat, file, said, **album)
             for file, said in zip(files, captions, strict=True)
         ]
 
-    def press(self, chat: int, message_id: int, data: str) -> Json:
-        """Let the person of a chat press a button; return the update."""
+    def new_album(self) -> Json:
+        """Return what all photos of one album have in common."""
+        return {"media_group_id": str(next(self._albums))}
+
+    def press(self, chat: int, message_id: int, data: str, person: int | None = None) -> Json:
+        """Let somebody press a button, in a private chat its person; return the update."""
+        query = str(uuid.uuid4())
+        self._pressed[query] = chat
         return self._send(
             {
                 "callback_query": {
-                    "id": str(uuid.uuid4()),
-                    "from": _person(chat),
+                    "id": query,
+                    "from": _person(person or chat),
                     "chat_instance": str(chat),
                     "message": self.message(chat, message_id),
                     "data": data,
@@ -189,8 +207,7 @@ class World:
         return self._add(self._chat(given), self._me(), content | _caption(given), given)
 
     def _send_media_group(self, given: Mapping[str, Any]) -> list[Json]:
-        group = {"media_group_id": str(next(self._albums))}
-        chat = self._chat(given)
+        group, chat = self.new_album(), self._chat(given)
         return [
             self._add(
                 chat,
@@ -211,14 +228,15 @@ class World:
 
     def _edit_message_reply_markup(self, given: Mapping[str, Any]) -> Json:
         message = self.message(int(given["chat_id"]), int(given["message_id"]))
-        return self._edit(
-            given, {k: message[k] for k in ("text", "photo", "caption") if k in message}
-        )
+        kept: Json = {k: message[k] for k in ("text", "photo", "caption") if k in message}
+        return self._edit(given, kept)
 
     def _answer_callback_query(self, given: Mapping[str, Any]) -> bool:
         if len(given.get("text", "")) > LONGEST_TOAST:
             raise Refused(400, "Bad Request: MESSAGE_TOO_LONG")
-        self.toasts.append({"id": given["callback_query_id"], "text": given.get("text", "")})
+        toast = {"id": given["callback_query_id"], "text": given.get("text", "")}
+        self.toasts.append(toast)
+        self.journal.note(self._pressed.get(toast["id"], 0), toast)
         return True
 
     def _get_file(self, given: Mapping[str, Any]) -> Json:
@@ -254,6 +272,7 @@ class World:
         if replied:
             message["reply_to_message_id"] = replied["message_id"]
         self.chats.setdefault(chat, []).append(message)
+        self.journal.note(chat, message["message_id"])
         return message
 
     def _edit(self, given: Mapping[str, Any], content: Json) -> Json:
@@ -276,6 +295,7 @@ class World:
                 400, "Bad Request: message is not modified: specified new message content"
             )
         self.chats[chat][self.chats[chat].index(message)] = edited
+        self.journal.note(chat, edited["message_id"])
         return edited
 
     def _same(self, one: Json, other: Json) -> bool:
@@ -302,8 +322,8 @@ class World:
             raise Refused(413, "Request Entity Too Large")
         return {"photo": [self._keep(file) | {"width": width, "height": height}]}
 
-    def _document(self, file: bytes, mime_type: str) -> Json:
-        named = {"mime_type": mime_type, "file_name": "file"}
+    def _document(self, file: bytes, mime_type: str, file_name: str) -> Json:
+        named = {"mime_type": mime_type, "file_name": file_name}
         return {"document": self._keep(file) | named}
 
     def _keep(self, file: bytes) -> Json:

@@ -1,0 +1,191 @@
+/** The chat window: who one is, what is said, and what the bot answers. */
+
+import { Problem, json, listModels, send } from '../static/api.js';
+import { make } from '../static/build.js';
+import { sentence } from '../static/words.js';
+import { Bubbles, spoken } from './bubbles.js';
+import { Composer } from './composer.js';
+import { Feed } from './feed.js';
+
+const FIRSTS = ['predict', 'count', 'blur 8', 'rotate', '/help'];
+const ANSWER_MS = 30_000;
+const byId = (id) => document.getElementById(id);
+
+/** All of the page. */
+class Chat {
+  constructor(about) {
+    this.about = about;
+    this.pressed = new Map();
+    this.feed = new Feed();
+    this.bubbles = new Bubbles((id) => about.people.find((person) => person.id === id)?.name ?? 'Somebody');
+    this.composer = new Composer(() => ({ chat: this.chat, person: this.person }));
+    this.feed.addEventListener('begin', ({ detail }) => this.begin(detail));
+    this.feed.addEventListener('news', ({ detail }) => this.news(detail));
+    this.feed.addEventListener('trouble', ({ detail }) => tellTrouble(detail));
+    this.bubbles.addEventListener('reply', ({ detail }) => {
+      this.composer.replyTo(detail, `${this.bubbles.sender(detail)}, ${this.bubbles.inShort(detail)}`);
+    });
+    this.bubbles.addEventListener('press', ({ detail }) => this.press(detail));
+    byId('toast-close').addEventListener('click', () => this.closeToast());
+    this.offerPeople();
+    this.open(Number(new URLSearchParams(window.location.search).get('chat')));
+  }
+
+  offerPeople() {
+    const { people, group } = this.about;
+    const chats = [...people, { id: group, name: 'Group' }];
+    byId('people').append(...chats.map(({ id, name }) => make('label', null,
+      make('input', { type: 'radio', name: 'chat', value: id, onchange: () => this.open(id) }), make('span', null, name))));
+    byId('speaker').replaceChildren(...people.map(({ id, name }) => new Option(name, id)));
+  }
+
+  /** Open a chat; one that there is not is the first. */
+  open(wanted) {
+    const choices = [...byId('people').querySelectorAll('input')];
+    const choice = choices.find(({ value }) => Number(value) === wanted) ?? choices[0];
+    choice.checked = true;
+    this.chat = Number(choice.value);
+    byId('speaker-pick').hidden = this.chat > 0;
+    const address = new URL(window.location.href);
+    address.searchParams.set('chat', this.chat);
+    window.history.replaceState(null, '', address);
+    this.composer.leave();
+    this.closeToast();
+    this.bubbles.clear();
+    this.feed.follow(this.chat);
+  }
+
+  get person() {
+    return this.chat > 0 ? this.chat : Number(byId('speaker').value);
+  }
+
+  begin(anew) {
+    this.bubbles.clear();
+    this.composer.leave();
+    if (anew) this.say('The stand-in for Telegram was started anew: what was said before is forgotten.');
+  }
+
+  news({ messages, toasts, first }) {
+    this.bubbles.show(messages);
+    byId('empty').hidden = this.bubbles.messages.size > 0;
+    if (first) this.bubbles.toEnd();
+    else this.say(spoken(messages));
+    for (const toast of toasts) this.answered(toast);
+  }
+
+  async press(pressed) {
+    if ([...this.pressed.values()].some((other) => isSame(other, pressed))) return;
+    this.bubbles.busy(pressed, true);
+    try {
+      const body = { message: pressed.message.id, data: pressed.button.data, person: this.person };
+      const { query } = await send(`bot/chats/${this.chat}/presses`, body);
+      this.pressed.set(query, pressed);
+      setTimeout(() => this.release(query), ANSWER_MS);
+    } catch (error) {
+      this.bubbles.busy(pressed, false);
+      this.toast(sentence(error instanceof Problem ? error.detail : String(error)));
+    }
+  }
+
+  /** Show what the bot says to who pressed a button here; to others it says nothing. */
+  answered({ id, text }) {
+    if (this.release(id)) this.toast(text);
+  }
+
+  release(query) {
+    const pressed = this.pressed.get(query);
+    if (pressed) this.bubbles.busy(pressed, false);
+    return this.pressed.delete(query);
+  }
+
+  toast(text) {
+    const stuck = this.bubbles.atEnd();
+    byId('toast-text').textContent = text;
+    byId('toast').hidden = !text;
+    if (stuck) this.bubbles.toEnd();
+  }
+
+  closeToast() {
+    const held = byId('toast').contains(document.activeElement);
+    byId('toast').hidden = true;
+    if (held) byId('said').focus();
+  }
+
+  say(text) {
+    if (text) byId('live').textContent = text;
+  }
+}
+
+function isSame(one, other) {
+  return one.message.id === other.message.id && one.button.data === other.button.data;
+}
+
+function tellTrouble(problem) {
+  byId('trouble').hidden = !problem;
+  byId('trouble').textContent = problem
+    ? `The stand-in for Telegram does not answer. Is “make run” still running? I keep trying. (${sentence(problem.detail)})`
+    : '';
+}
+
+/** Show captions that work as they stand, for the first model that serves. */
+async function offerCaptions(examples, composer) {
+  const chip = (caption) => make('button.chip', { type: 'button', onclick: () => composer.suggest(caption) }, caption);
+  const [model] = await listModels().catch(() => []);
+  const known = { model: model?.name, thing: model?.class_names[0] };
+  const filled = (captions) => captions
+    .map((caption) => caption.replace(/\{(\w+)\}/, (_, what) => known[what] ?? ''))
+    .filter((caption) => model || !caption.endsWith(' '));
+  byId('captions').replaceChildren(...Object.entries(examples).flatMap(([what, captions]) => [
+    make('dt', null, what), make('dd.chips', null, ...filled(captions).map(chip)),
+  ]), make('dt', null, 'without a photo'), make('dd.chips', null, ...['/start', 'models', '/help'].map(chip)));
+  byId('firsts').replaceChildren(...FIRSTS.map(chip));
+}
+
+function openSamples(composer) {
+  for (const button of byId('samples').querySelectorAll('button')) {
+    button.addEventListener('click', async () => {
+      const name = `${button.dataset.sample}.jpg`;
+      try {
+        const response = await fetch(`samples/${name}`);
+        composer.add([new File([await response.blob()], name, { type: 'image/jpeg' })]);
+      } catch {
+        composer.fail('The sample could not be fetched.');
+      }
+    });
+  }
+}
+
+function openDrop(composer) {
+  const veil = byId('veil');
+  const bringsFiles = (event) => event.dataTransfer?.types.includes('Files');
+  window.addEventListener('dragover', (event) => {
+    if (!bringsFiles(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = 'copy';
+    veil.hidden = false;
+  });
+  window.addEventListener('dragleave', (event) => { if (!event.relatedTarget) veil.hidden = true; });
+  window.addEventListener('drop', (event) => {
+    veil.hidden = true;
+    if (!bringsFiles(event)) return;
+    event.preventDefault();
+    composer.add([...event.dataTransfer.files]);
+  });
+}
+
+async function start() {
+  byId('hints').open = window.matchMedia('(min-width: 60rem)').matches;
+  try {
+    const about = await json('bot/about');
+    tellTrouble(null);
+    const { composer } = new Chat(about);
+    openSamples(composer);
+    openDrop(composer);
+    await offerCaptions(about.examples, composer);
+  } catch (error) {
+    tellTrouble(error instanceof Problem ? error : { detail: String(error) });
+    setTimeout(start, 2000);
+  }
+}
+
+start();

@@ -1,0 +1,177 @@
+/** What is about to be sent: words, photos, and what they reply to. */
+
+import { Problem, json } from '../static/api.js';
+import { make } from '../static/build.js';
+import { bytes, sentence } from '../static/words.js';
+
+const MOST_FILES = 10;
+const LARGEST_FILE = 20_000_000;
+const LARGEST_ALBUM = 100_000_000;
+const byId = (id) => document.getElementById(id);
+
+/** The form under the messages. */
+export class Composer {
+  /** @param {() => {chat: number, person: number}} whereAndWho */
+  constructor(whereAndWho) {
+    this.whereAndWho = whereAndWho;
+    /** @type {{file: File, address: string}[]} */
+    this.chosen = [];
+    this.replied = null;
+    this.sending = false;
+    byId('composer').addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.send();
+    });
+    byId('said').addEventListener('keydown', (event) => this.key(event));
+    byId('said').addEventListener('input', () => { this.fail(''); grow(); });
+    byId('reply-off').addEventListener('click', () => this.replyTo(null));
+    for (const [button, input] of [['attach', 'files'], ['camera', 'shot']]) {
+      byId(button).addEventListener('click', () => byId(input).click());
+      byId(input).addEventListener('change', () => {
+        const files = [...byId(input).files];
+        byId(input).value = ''; // so that the same file can be chosen again
+        this.add(files);
+      });
+    }
+    document.addEventListener('paste', (event) => this.add([...(event.clipboardData?.files ?? [])]));
+  }
+
+  /** Enter sends, as long as no word is being composed; on a phone it begins a new line. */
+  key(event) {
+    if (event.key === 'Escape' && this.replied) this.replyTo(null);
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    if (window.matchMedia('(hover: none)').matches) return;
+    event.preventDefault();
+    this.send();
+  }
+
+  /**
+   * Write words for somebody, who may change them before they are sent.
+   * @param {string} text
+   */
+  suggest(text) {
+    byId('said').value = text;
+    this.fail('');
+    grow();
+    byId('said').focus();
+  }
+
+  /**
+   * Add photos to what is to be sent; an album has ten at most.
+   * @param {File[]} files
+   */
+  add(files) {
+    if (!files.length) return;
+    const large = files.find(({ size }) => size > LARGEST_FILE);
+    const taken = files.filter((file) => file !== large);
+    if (large) this.fail(`${large.name} has ${bytes(large.size)}: a bot is given ${bytes(LARGEST_FILE)} at most.`);
+    else if (this.chosen.length + taken.length > MOST_FILES) this.fail(`An album has ${MOST_FILES} photos at most.`);
+    else this.fail('');
+    const room = MOST_FILES - this.chosen.length;
+    this.chosen.push(...taken.slice(0, room).map((file) => ({ file, address: URL.createObjectURL(file) })));
+    this.draw();
+    byId('said').focus();
+  }
+
+  /**
+   * Have what is sent next reply to a message; null: to none.
+   * @param {?import('./feed.js').Message} message
+   * @param {string} [inShort]
+   */
+  replyTo(message, inShort = '') {
+    this.replied = message;
+    byId('replying').hidden = !message;
+    byId('replying-to').textContent = message ? `Replying to ${inShort}` : '';
+    byId('said').focus();
+  }
+
+  /** Forget what belongs to one chat; the words stay. */
+  leave() {
+    if (this.replied) this.replyTo(null);
+    this.fail('');
+  }
+
+  async send() {
+    const text = byId('said').value.trim();
+    if (this.sending) return;
+    if (!text && !this.chosen.length) {
+      this.fail('Write something, or add a photo.');
+      byId('said').focus();
+      return;
+    }
+    const total = this.chosen.reduce((sum, { file }) => sum + file.size, 0);
+    if (total > LARGEST_ALBUM) {
+      this.fail(`These have ${bytes(total)}: ${bytes(LARGEST_ALBUM)} go at once.`);
+      return;
+    }
+    this.busy(true);
+    try {
+      const { chat } = this.whereAndWho();
+      await json(`bot/chats/${chat}/messages`, { method: 'POST', body: this.form(text) });
+      this.sent();
+    } catch (error) {
+      this.fail(sentence(error instanceof Problem ? error.detail : String(error)));
+    }
+    this.busy(false);
+  }
+
+  form(text) {
+    const form = new FormData();
+    form.append('text', text);
+    form.append('person', this.whereAndWho().person);
+    if (this.replied) form.append('reply_to', this.replied.id);
+    if (byId('as-file').checked) form.append('as_file', 'yes');
+    for (const { file } of this.chosen) form.append('files', file, file.name || 'pasted');
+    return form;
+  }
+
+  sent() {
+    byId('said').value = '';
+    grow();
+    for (const { address } of this.chosen) URL.revokeObjectURL(address);
+    this.chosen = [];
+    this.replyTo(null);
+    this.fail('');
+    this.draw();
+  }
+
+  busy(busy) {
+    this.sending = busy;
+    byId('send').disabled = busy;
+    byId('send').textContent = busy ? 'Sending …' : 'Send';
+  }
+
+  draw() {
+    byId('own').hidden = !this.chosen.length;
+    if (!this.chosen.length) byId('as-file').checked = false;
+    byId('files-chosen').replaceChildren(...this.chosen.map((each) => this.thumbnail(each)));
+  }
+
+  thumbnail(each) {
+    const { file, address } = each;
+    const name = file.name || 'pasted photo';
+    const image = make('img', { src: address, alt: name, onerror: (event) => event.target.replaceWith(make('span', null, name)) });
+    const off = () => this.remove(each);
+    return make('li', null, image,
+      make('button.plain', { type: 'button', 'aria-label': `Leave ${name} out`, title: 'Leave it out', onclick: off }, '×'));
+  }
+
+  remove(each) {
+    URL.revokeObjectURL(each.address);
+    this.chosen = this.chosen.filter((other) => other !== each);
+    this.fail('');
+    this.draw();
+    byId('said').focus();
+  }
+
+  fail(text) {
+    byId('fault').textContent = text;
+    byId('fault').hidden = !text;
+  }
+}
+
+function grow() {
+  const said = byId('said');
+  said.style.height = 'auto';
+  said.style.height = `${said.scrollHeight + 2}px`;
+}
