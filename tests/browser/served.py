@@ -30,6 +30,7 @@ from deploy.resources import ensure  # noqa: E402
 from local.dispatcher import Dispatcher  # noqa: E402
 from local.home import listen  # noqa: E402
 from local.server import Server  # noqa: E402
+from local.telegram.standin import ChatStandIn  # noqa: E402
 
 
 def _client_of(endpoint: str, settings: Settings) -> Callable[[str], Any]:
@@ -54,7 +55,9 @@ def _services(endpoint: str, settings: Settings) -> wiring.Services:
 
 def main() -> None:
     """Serve until standard input ends."""
-    settings = Settings.from_environment({"SIGHTLOOP_DATABASE_URL": sys.argv[1]})
+    chats = ChatStandIn(0, "of-the-browsers-tests")
+    wanted = {"SIGHTLOOP_DATABASE_URL": sys.argv[1], "SIGHTLOOP_TELEGRAM_API": chats.url}
+    settings = Settings.from_environment(wanted)
     standin = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     standin.start()
     endpoint = "http://{}:{}".format(*standin.get_host_and_port())
@@ -63,7 +66,8 @@ def main() -> None:
     config = CLIFactory(str(ROOT), environ=os.environ).create_config_obj(chalice_stage_name="local")
     listening = listen(0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server = Server(config.chalice_app, config, listening, sys.stderr)
+    chats.register(services.client("secretsmanager"), settings.secret_name, f"{url}/")
+    server = Server(config.chalice_app, config, listening, sys.stderr, chats.window)
     dispatcher = Dispatcher(config.chalice_app, _client_of(endpoint, settings))
     hosts = {urlsplit(address).netloc for address in (url, endpoint, services.uploads.origin)}
     told = {
@@ -78,6 +82,7 @@ def main() -> None:
     sys.stdin.read()
     dispatcher.stop()
     server.stop()
+    chats.stop()
     standin.stop()
 
 

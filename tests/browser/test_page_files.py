@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 STATIC = Path(__file__).parents[2] / "chalicelib/web/static"
+CHAT = Path(__file__).parents[2] / "local/telegram/page"
+KINDS = {".js", ".css", ".html", ".svg"}
 PAGES = sorted(STATIC.glob("*.html"))
-CODE = sorted(path for path in STATIC.iterdir() if path.suffix in {".js", ".css", ".html", ".svg"})
+SHIPPED = sorted(path for path in STATIC.iterdir() if path.suffix in KINDS)
+LOCAL = sorted(CHAT.iterdir())
+CODE = [*SHIPPED, *LOCAL]
 SAMPLES = sorted((STATIC / "samples").iterdir())
 NAMESPACE = "http://www.w3.org/2000/svg"
 
@@ -31,12 +35,22 @@ def reached_from(page: Path) -> set[str]:
 
 def test_the_pages_are_whole() -> None:
     ours = {name for page in PAGES for name in reached_from(page) if "/" not in name}
-    assert sorted(ours) == [path.name for path in CODE]
+    assert sorted(ours) == [path.name for path in SHIPPED]
     shown = re.findall(r'src="samples/([^"]+)"', (STATIC / "index.html").read_text())
     assert shown == [path.name for path in SAMPLES]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_the_chat_is_whole_and_uses_only_what_there_is() -> None:
+    text = "".join(path.read_text() for path in LOCAL)
+    linked = re.findall(r'(?:href|src)="bot/([^"]+)"', text)
+    own = {*linked, *re.findall(r"from '\./([^']+)'", text), "bot.html"}
+    assert own == {path.name for path in LOCAL}
+    shared = {*re.findall(r'(?:href|src)="static/([^"]+)"', text)}
+    shared |= set(re.findall(r"from '\.\./static/([^']+)'", text))
+    assert shared <= {path.name for path in SHIPPED}
+
+
+@pytest.mark.parametrize("page", [*PAGES, CHAT / "bot.html"], ids=lambda path: path.name)
 def test_a_page_has_a_place_for_the_links_to_all(page: Path) -> None:
     assert page.read_text().count("<!-- pages -->") == 1
 

@@ -2,7 +2,7 @@
 
 import { Problem } from './api.js';
 import { nextPhoto, submit } from './contribute.js';
-import { adviceFor, faultsByBox, tellTrouble } from './trouble.js';
+import { adviceFor, faultsByBox, isRefused, tellTrouble } from './trouble.js';
 import { joined } from './words.js';
 
 const NONE_WAITS = 'No other photo waits for a person just now. Bring one of your own.';
@@ -115,7 +115,7 @@ export class Answers {
     tool.faults = new Map([...byBox].map(([index, what]) => [tool.draft.boxes[index]?.id, what])
       .filter(([id]) => id));
     tool.refresh();
-    const final = [401, 403, 404, 409, 422].includes(problem.status);
+    const final = [401, 403, 404, 409, 422].includes(problem.status) && !isRefused(problem);
     const advice = tool.faults.size || problem.status !== 422 ? adviceFor(problem, 'send') : '';
     tellTrouble(problem, advice, final ? null : () => this.send(answer));
     tool.choose([...tool.faults.keys()][0] ?? tool.chosen, true);
@@ -129,7 +129,7 @@ export class Answers {
       const id = await nextPhoto(model);
       tool.go(id, id ? '' : NONE_WAITS);
     } catch (problem) {
-      tellTrouble(problem, '', () => this.next());
+      tellTrouble(problem, isRefused(problem) ? adviceFor(problem, 'bring') : '', () => this.next());
     }
     byId('next-after').disabled = false;
   }

@@ -9,6 +9,8 @@
  * @typedef {{name: string, class_names: string[], live_version: ?number}} Model
  */
 
+import { signature } from './signed.js';
+
 /** The default of the API, which `tests/browser` holds this to. */
 export const DEFAULT_CONFIDENCE = 0.25;
 
@@ -80,7 +82,7 @@ export function detect(model, photo, type, signal) {
 }
 
 /**
- * Send JSON.
+ * Send JSON, signed where the page has somebody's token.
  * @param {string} path relative to the page
  * @param {object} body
  * @param {AbortSignal} [signal]
@@ -88,7 +90,7 @@ export function detect(model, photo, type, signal) {
  * @throws {Problem}
  */
 export function send(path, body, signal) {
-  const headers = { 'Content-Type': 'application/json' };
+  const headers = { 'Content-Type': 'application/json', ...signature() };
   return json(path, { method: 'POST', headers, body: JSON.stringify(body), signal });
 }
 

@@ -2,6 +2,7 @@
 
 import { Problem, json, send } from './api.js';
 import { photoType } from './files.js';
+import { signature } from './signed.js';
 import { INLINE_BYTES, settledPrediction, upload, uploadForPending } from './upload.js';
 
 /**
@@ -82,7 +83,7 @@ export async function keepPhoto(model, photo, options, tell, signal) {
 }
 
 async function post(path, photo, type, signal) {
-  const headers = { 'Content-Type': type, Accept: 'application/json' };
+  const headers = { 'Content-Type': type, Accept: 'application/json', ...signature() };
   const { prediction_id: id } = await json(path, { method: 'POST', body: photo, headers, signal });
   if (id) return id;
   throw new Problem({ title: 'Not kept', detail: 'The service looked at the photo and did not keep it.' });

@@ -8,6 +8,7 @@ import { ClassField } from './classfield.js';
 import { fetchTask, imageLink } from './contribute.js';
 import { Draft } from './draft.js';
 import { openKeys } from './keys.js';
+import { signIn, signOut, signing, isSigned, whoLabels } from './signed.js';
 import { Start } from './start.js';
 import { Tags } from './tags.js';
 import { adviceFor, tellTrouble } from './trouble.js';
@@ -347,4 +348,19 @@ function failed(error) {
   return new Problem({ title: 'This page failed', detail: String(error), retry: true });
 }
 
+/** Say by whose name answers are sent; a link that is opened in the same tab brings another. */
+function openSigned() {
+  signing.addEventListener('change', () => {
+    byId('signed').hidden = !whoLabels();
+    byId('signed-text').textContent = whoLabels();
+    byId('sign-out').hidden = !isSigned();
+  });
+  byId('sign-out').addEventListener('click', () => signOut());
+  window.addEventListener('hashchange', () => {
+    if (new URLSearchParams(window.location.hash.slice(1)).has('token')) signIn();
+  });
+  signIn();
+}
+
+openSigned();
 new Tool().openAddress();

@@ -2,7 +2,7 @@
 
 import { Problem } from './api.js';
 import { keepPhoto, listAllModels, nextPhoto } from './contribute.js';
-import { adviceFor, tellTrouble } from './trouble.js';
+import { adviceFor, isRefused, tellTrouble } from './trouble.js';
 
 const INVITATION = 'Every photo that you look through teaches it.';
 const NONE_WAITS = 'No photo waits for a person just now. Bring one of your own.';
@@ -99,7 +99,7 @@ export class Start {
     } catch (error) {
       if (signal.aborted) return;
       const problem = error instanceof Problem ? error : broken(error);
-      this.fail(problem, problem.retry ? () => this.bring(file) : null);
+      this.fail(problem, problem.retry || isRefused(problem) ? () => this.bring(file) : null);
     }
   }
 

@@ -1,5 +1,6 @@
 /** A problem, told over the photo with what can be done about it. */
 
+import { isSigned, signOut } from './signed.js';
 import { sentence } from './words.js';
 
 const ADVICE = {
@@ -8,6 +9,9 @@ const ADVICE = {
   409: 'Your answer is kept in this browser: load the page anew and look at it again.',
   422: 'The boxes at fault are marked in the list. Mend them and send again.',
 };
+const LINK_RAN_OUT = 'Your link from the chat is no longer good. Go on as a visitor; or reply to the photo in the chat '
+  + 'with “predict”, and open the new link.';
+const AGAIN = 'Try again';
 const byId = (id) => document.getElementById(id);
 
 /**
@@ -17,6 +21,7 @@ const byId = (id) => document.getElementById(id);
  * @returns {string} what to do
  */
 export function adviceFor(problem, doing) {
+  if (isRefused(problem)) return doing === 'send' ? `${LINK_RAN_OUT} Your answer is kept in this browser.` : LINK_RAN_OUT;
   if (doing === 'bring') return problem.advice;
   if (doing === 'open') {
     return problem.status === 404 ? 'Photos are kept for a time only. Take another one.' : '';
@@ -27,7 +32,16 @@ export function adviceFor(problem, doing) {
 }
 
 /**
- * Show a problem, or take it away; where boxes are open, one can go back to them.
+ * @param {import('./api.js').Problem} problem
+ * @returns {boolean} whether the link by which somebody is signed in is no longer good
+ */
+export function isRefused(problem) {
+  return problem.status === 401 && isSigned();
+}
+
+/**
+ * Show a problem, or take it away; where boxes are open, one can go back to them. A link that is no
+ * longer good is let go of before it is tried again.
  * @param {?import('./api.js').Problem} problem
  * @param {string} [advice]
  * @param {?() => void} [again] what to try again; null: nothing can be
@@ -40,7 +54,11 @@ export function tellTrouble(problem, advice = '', again = null) {
   byId('problem-advice').textContent = advice;
   byId('problem-reference').textContent = problem.reference && `Reference ${problem.reference}`;
   byId('retry').hidden = !again;
-  byId('retry').onclick = again;
+  byId('retry').textContent = isRefused(problem) ? 'Go on as a visitor' : AGAIN;
+  byId('retry').onclick = again && (() => {
+    if (isRefused(problem)) signOut();
+    again();
+  });
   byId('dismiss').hidden = byId('work').hidden;
   byId('dismiss').className = again ? 'plain' : 'key';
 }
