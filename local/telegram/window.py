@@ -29,6 +29,7 @@ ADDRESS = "/bot"
 PAGE = Path(__file__).with_name("page")
 PEOPLE = {1001: "Ann", 1002: "Ben", 1003: "Cleo"}
 GROUP = -1100
+LARGEST_PERSON = 2**52  # as Telegram has it
 MOST_IN_AN_ALBUM = 10
 WATCH_SECONDS = 20.0
 
@@ -231,8 +232,9 @@ def _json(told: Json) -> Answer:
 
 
 def _chat(text: str) -> int:
+    """Return a chat's number: of the group, or of whoever it is that chats alone."""
     number = _number(text)
-    if number != GROUP and number not in PEOPLE:
+    if number != GROUP and not 0 < number < LARGEST_PERSON:
         raise NotFound(f"there is no chat {text}")
     return number
 
@@ -240,7 +242,7 @@ def _chat(text: str) -> int:
 def _person(chat: int, text: str) -> int:
     """Return who acts in a chat: in a private one its only person."""
     person = chat if chat > 0 else _number(text)
-    if person not in PEOPLE:
+    if not 0 < person < LARGEST_PERSON:
         raise InvalidRequest(f"there is no person {text!r}")
     return person
 
@@ -264,4 +266,4 @@ def _photo(file: tuple[str, str, bytes]) -> tuple[str, str, bytes]:
     try:
         return name, kind, as_photo(content)
     except InvalidRequest as error:
-        raise InvalidRequest(f"{name}: {error.detail}") from None
+        raise InvalidRequest(f"“{name}”: {error.detail}") from None

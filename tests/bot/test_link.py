@@ -97,9 +97,7 @@ def test_a_link_that_ran_out_is_refused_and_nothing_is_recorded(
     status, told = submit(prediction, token)
     assert (status, told["detail"]) == (401, "the token has expired: get another")
     with talk.services.database.transaction() as rows:
-        rows.execute(
-            "SELECT count(*) FROM requests WHERE prediction_id = %s::uuid", (prediction,)
-        )
+        rows.execute("SELECT count(*) FROM requests WHERE prediction_id = %s::uuid", (prediction,))
         assert rows.fetchall() == [(0,)]
 
 
@@ -124,9 +122,7 @@ def logged() -> Iterator[io.StringIO]:
     logger._logger.removeHandler(handler)
 
 
-def test_a_token_is_in_no_log_line(
-    talk: Talk, chat: int, link: Link, logged: io.StringIO
-) -> None:
+def test_a_token_is_in_no_log_line(talk: Talk, chat: int, link: Link, logged: io.StringIO) -> None:
     prediction, token = link(chat)
     submit(prediction, token)
     submit(prediction, token + "A")

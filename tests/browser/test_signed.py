@@ -149,7 +149,9 @@ def test_a_token_that_the_service_refuses_loses_nothing(desk) -> None:
     page.forgive("status of 401")
 
 
-@pytest.mark.parametrize("token", ["", "%00", "nonsense", "ü" * 10, "a" * 5000, "..", "e30.bnVsbA.x"])
+@pytest.mark.parametrize(
+    "token", ["", "%00", "nonsense", "ü" * 10, "a" * 5000, "..", "e30.bnVsbA.x"]
+)
 def test_nonsense_in_the_address_breaks_nothing(desk, token) -> None:
     page = desk()
     page.goto(page.url + "#token=" + token)

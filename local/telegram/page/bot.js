@@ -9,6 +9,7 @@ import { Feed } from './feed.js';
 
 const FIRSTS = ['predict', 'count', 'blur 8', 'rotate', '/help'];
 const ANSWER_MS = 30_000;
+const FIRST_NEW = 2000;
 const byId = (id) => document.getElementById(id);
 
 /** All of the page. */
@@ -17,7 +18,7 @@ class Chat {
     this.about = about;
     this.pressed = new Map();
     this.feed = new Feed();
-    this.bubbles = new Bubbles((id) => about.people.find((person) => person.id === id)?.name ?? 'Somebody');
+    this.bubbles = new Bubbles((id) => this.nameOf(id));
     this.composer = new Composer(() => ({ chat: this.chat, person: this.person }));
     this.feed.addEventListener('begin', ({ detail }) => this.begin(detail));
     this.feed.addEventListener('news', ({ detail }) => this.news(detail));
@@ -31,18 +32,33 @@ class Chat {
     this.open(Number(new URLSearchParams(window.location.search).get('chat')));
   }
 
-  offerPeople() {
-    const { people, group } = this.about;
-    const chats = [...people, { id: group, name: 'Group' }];
-    byId('people').append(...chats.map(({ id, name }) => make('label', null,
-      make('input', { type: 'radio', name: 'chat', value: id, onchange: () => this.open(id) }), make('span', null, name))));
-    byId('speaker').replaceChildren(...people.map(({ id, name }) => new Option(name, id)));
+  nameOf(person) {
+    return this.about.people.find(({ id }) => id === person)?.name ?? `Person ${person}`;
   }
 
-  /** Open a chat; one that there is not is the first. */
+  offerPeople() {
+    const { people, group } = this.about;
+    for (const { id, name } of people) this.offer(id, name);
+    this.offer(group, 'Group');
+    byId('speaker').replaceChildren(...people.map(({ id, name }) => new Option(name, id)));
+    byId('new-person').addEventListener('click', () => {
+      this.open(FIRST_NEW + crypto.getRandomValues(new Uint16Array(1))[0]);
+      byId('said').focus();
+    });
+  }
+
+  offer(id, name) {
+    const open = () => this.open(id);
+    const choice = make('input', { type: 'radio', name: 'chat', value: id, onchange: open });
+    byId('new-person').before(make('label', null, choice, make('span', null, name)));
+    return choice;
+  }
+
+  /** Open a chat: one of those offered, that of somebody new, or where there is no such the first. */
   open(wanted) {
     const choices = [...byId('people').querySelectorAll('input')];
-    const choice = choices.find(({ value }) => Number(value) === wanted) ?? choices[0];
+    const known = choices.find(({ value }) => Number(value) === wanted);
+    const choice = known ?? (Number.isSafeInteger(wanted) && wanted > 0 ? this.offer(wanted, this.nameOf(wanted)) : choices[0]);
     choice.checked = true;
     this.chat = Number(choice.value);
     byId('speaker-pick').hidden = this.chat > 0;

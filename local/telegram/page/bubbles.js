@@ -1,7 +1,7 @@
 /** Messages as they are seen. */
 
 import { make } from '../static/build.js';
-import { bytes, sentence } from '../static/words.js';
+import { bytes } from '../static/words.js';
 
 const NEAR_END = 80;
 const LONGEST_QUOTE = 60;
@@ -172,6 +172,6 @@ function time({ at }) {
  */
 export function spoken(messages) {
   return messages.filter((message) => message.from_bot)
-    .map((message) => `Bot${message.photo ? ', a picture' : ''}: ${sentence(message.text || 'no words')}`)
-    .join(' ');
+    .map((message) => `Bot${message.photo ? ', a picture' : ''}: ${message.text}`)
+    .join('\n');
 }
