@@ -175,7 +175,27 @@ def test_an_album_is_joined_as_its_caption_says(chat, sample) -> None:
     page.send("concat vertical bottom-to-top", sample(1), sample(2), sample(3))
     expect(page.locator(".from-person")).to_have_count(1)
     expect(page.locator(".from-person img")).to_have_count(3)
-    assert size_of(page, page.answer("3 photos, joined")) == [450, 900]
+    answer = page.answer("3 photos, joined")
+    assert size_of(page, answer) == [450, 900]
+    expect(answer.locator(".foot")).to_be_in_viewport()
+    expect(page.locator("#newer")).to_be_hidden()
+
+
+def test_who_reads_further_up_is_not_torn_away(chat) -> None:
+    page = chat()
+    for n in range(3):
+        page.send("/help")
+        page.answer("Hello!", nth=n)
+    page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
+    page.evaluate(
+        "fetch(`bot/chats/${new URLSearchParams(location.search).get('chat')}/messages`, { "
+        "method: 'POST', body: (() => { const form = new FormData(); "
+        "form.append('text', 'models'); return form; })() })"
+    )
+    page.answer("scratch", nth=3)
+    expect(page.locator(".from-person").first).to_be_in_viewport()
+    page.get_by_role("button", name="New messages").click()
+    expect(page.answers().last).to_be_in_viewport()
 
 
 def test_a_picture_sent_as_a_file_is_looked_at_in_its_own_size(chat, make_picture) -> None:

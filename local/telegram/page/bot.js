@@ -19,7 +19,10 @@ class Chat {
     this.pressed = new Map();
     this.feed = new Feed();
     this.bubbles = new Bubbles((id) => this.nameOf(id));
-    this.composer = new Composer(() => ({ chat: this.chat, person: this.person }));
+    this.composer = new Composer(
+      () => ({ chat: this.chat, person: this.person }),
+      () => this.bubbles.toEnd(),
+    );
     this.feed.addEventListener('begin', ({ detail }) => this.begin(detail));
     this.feed.addEventListener('news', ({ detail }) => this.news(detail));
     this.feed.addEventListener('trouble', ({ detail }) => tellTrouble(detail));
@@ -115,10 +118,8 @@ class Chat {
   }
 
   toast(text) {
-    const stuck = this.bubbles.atEnd();
     byId('toast-text').textContent = text;
     byId('toast').hidden = !text;
-    if (stuck) this.bubbles.toEnd();
   }
 
   closeToast() {

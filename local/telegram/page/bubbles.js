@@ -5,6 +5,7 @@ import { bytes } from '../static/words.js';
 
 const NEAR_END = 80;
 const LONGEST_QUOTE = 60;
+const HIGHEST = 360;
 const byId = (id) => document.getElementById(id);
 
 /** The messages of the chat that is open. Fires `reply` (a message) and `press` (message, button). */
@@ -15,9 +16,14 @@ export class Bubbles extends EventTarget {
     this.nameOf = nameOf;
     /** @type {Map<number, import('./feed.js').Message>} */
     this.messages = new Map();
+    this.stuck = true;
     byId('newer').addEventListener('click', () => this.toEnd());
-    byId('log').addEventListener('scroll', () => { if (this.atEnd()) byId('newer').hidden = true; });
-    window.addEventListener('resize', () => { if (this.stuck) this.toEnd(); });
+    byId('log').addEventListener('scroll', () => {
+      this.stuck = this.atEnd();
+      if (this.stuck) byId('newer').hidden = true;
+    });
+    const resized = new ResizeObserver(() => { if (this.stuck) this.toEnd(); });
+    for (const id of ['log', 'messages']) resized.observe(byId(id));
   }
 
   /** Take all away. */
@@ -33,13 +39,11 @@ export class Bubbles extends EventTarget {
    * @param {import('./feed.js').Message[]} messages
    */
   show(messages) {
-    this.stuck = this.atEnd();
     for (const message of messages) {
       this.messages.set(message.id, message);
       this.place(message);
     }
-    const own = messages.some((message) => !message.from_bot);
-    if (this.stuck || own) this.toEnd();
+    if (this.stuck) this.toEnd();
     else if (messages.length) byId('newer').hidden = false;
   }
 
@@ -49,7 +53,9 @@ export class Bubbles extends EventTarget {
     return log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END;
   }
 
+  /** Bring the last message into view, and keep it there. */
   toEnd() {
+    this.stuck = true;
     byId('log').scrollTop = byId('log').scrollHeight;
     byId('newer').hidden = true;
   }
@@ -113,7 +119,9 @@ export class Bubbles extends EventTarget {
     const { file: name, width, height } = message.photo;
     const from = message.from_bot ? 'Picture from the bot' : `Photo from ${this.sender(message)}`;
     const alt = message.text ? `${from}: ${message.text.split('\n')[0]}` : from;
-    const image = make('img', { src: `bot/files/${name}`, width, height, alt });
+    const shown = Math.min(1, HIGHEST / height);
+    const size = { width: Math.ceil(width * shown), height: Math.ceil(height * shown) };
+    const image = make('img', { src: `bot/files/${name}`, ...size, alt });
     return make('a.photo', { href: `bot/files/${name}`, target: '_blank', rel: 'noopener', title: 'Open it alone' }, image);
   }
 

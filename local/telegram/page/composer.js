@@ -11,9 +11,13 @@ const byId = (id) => document.getElementById(id);
 
 /** The form under the messages. */
 export class Composer {
-  /** @param {() => {chat: number, person: number}} whereAndWho */
-  constructor(whereAndWho) {
+  /**
+   * @param {() => {chat: number, person: number}} whereAndWho
+   * @param {() => void} then is called when something was sent
+   */
+  constructor(whereAndWho, then) {
     this.whereAndWho = whereAndWho;
+    this.then = then;
     /** @type {{file: File, address: string}[]} */
     this.chosen = [];
     this.replied = null;
@@ -133,6 +137,7 @@ export class Composer {
     this.replyTo(null);
     this.fail('');
     this.draw();
+    this.then();
   }
 
   busy(busy) {
