@@ -22,6 +22,7 @@ from chalice.local import (
 
 from chalicelib.errors import InvalidRequest, NotFound, PayloadTooLarge, SightloopError
 from chalicelib.web import problems
+from chalicelib.web.routes import link_beside
 
 if TYPE_CHECKING:
     from local.telegram.window import Window
@@ -169,6 +170,8 @@ class Server:
         window: Window | None = None,
     ) -> None:
         _keep_requests_apart(app)
+        if window:
+            link_beside(window.address, window.name)
         own = {"access_log": access_log, "window": window}
         handler = type("LoggingHandler", (Handler,), own)
         answering = functools.partial(handler, app_object=app, config=config)

@@ -19,7 +19,7 @@ from python_multipart.exceptions import FormParserError
 
 from chalicelib.bot.words import EXAMPLES
 from chalicelib.errors import InvalidRequest, MethodNotAllowed, NotFound
-from chalicelib.web.routes import MEDIA_TYPES, content_security_policy, dressed, link_beside
+from chalicelib.web.routes import MEDIA_TYPES, content_security_policy, dressed
 from local.telegram.seen import OTHER, as_photo, kind_of, seen
 from local.telegram.world import LONGEST_CAPTION, LONGEST_TEXT, Refused, World
 
@@ -95,11 +95,20 @@ class Window:
     Parameters
     ----------
     world : World
+
+    Attributes
+    ----------
+    address : str
+        Of the page.
+    name : str
+        By which others link to it.
     """
+
+    address = ADDRESS
+    name = "Bot"
 
     def __init__(self, world: World) -> None:
         self._world = world
-        link_beside(ADDRESS, "Bot")
 
     def serves(self, target: str) -> bool:
         """Tell whether an address is the page's or below it."""

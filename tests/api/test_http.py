@@ -364,6 +364,12 @@ def test_a_page_links_to_all_pages_and_marks_itself(call: Caller, address: str) 
 
 
 @pytest.mark.parametrize("address", PAGES)
+def test_no_page_promises_the_chat_that_only_one_machine_has(call: Caller, address: str) -> None:
+    assert b'href="bot' not in call("GET", address).body
+    assert "/bot" not in app.routes
+
+
+@pytest.mark.parametrize("address", PAGES)
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_page_finds_its_files_with_and_without_a_slash_at_the_end(
     gateway: Gateway, address: str, slash: str
