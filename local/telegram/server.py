@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from python_multipart import parse_form
 
-from local.telegram.world import Refused, World
+from local.telegram.objects import Refused
+from local.telegram.world import World
 
 LARGEST_BODY = 60_000_000
 NESTED = frozenset({"media", "reply_markup", "reply_parameters", "allowed_updates"})

@@ -20,8 +20,9 @@ from python_multipart.exceptions import FormParserError
 from chalicelib.bot.words import EXAMPLES
 from chalicelib.errors import InvalidRequest, MethodNotAllowed, NotFound
 from chalicelib.web.routes import MEDIA_TYPES, content_security_policy, dressed
+from local.telegram.objects import LONGEST_CAPTION, Refused
 from local.telegram.seen import OTHER, as_photo, kind_of, seen
-from local.telegram.world import LONGEST_CAPTION, LONGEST_TEXT, Refused, World
+from local.telegram.world import LONGEST_TEXT, World
 
 Json = dict[str, Any]
 
@@ -207,6 +208,16 @@ class Window:
             self._world.send_photo(chat, file, caption, **documented, **album, **more)
             caption = ""  # it stands under the first
 
+    def _rewrite(self, asked: Asked, chat: str, message: str) -> Answer:
+        """Change the words of a message, as those who wrote it can in Telegram."""
+        number, form = _chat(chat), Sent.parse(asked.kind, asked.body)
+        said = form.fields.get("text", "").strip()
+        in_words = "text" in self._world.message(number, _number(message))
+        if in_words or len(said) > LONGEST_CAPTION:
+            _checked(said, LONGEST_TEXT if in_words else LONGEST_CAPTION)
+        self._world.rewrite(number, _number(message), said)
+        return _json({})
+
     def _press(self, asked: Asked, chat: str) -> Answer:
         number = _chat(chat)
         try:
@@ -226,6 +237,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", r"files/([0-9a-f]{32})", Window._file),
     ("GET", r"chats/([^/]+)/events", Window._events),
     ("POST", r"chats/([^/]+)/messages", Window._write),
+    ("POST", r"chats/([^/]+)/messages/([0-9]+)", Window._rewrite),
     ("POST", r"chats/([^/]+)/presses", Window._press),
 )
 

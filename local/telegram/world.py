@@ -18,31 +18,23 @@ from typing import Any
 from PIL import Image
 
 from local.telegram.journal import Journal
+from local.telegram.objects import (
+    Refused,
+    caption_of,
+    chat_object,
+    file_object,
+    file_of,
+    largest_of,
+    markup_of,
+    user_object,
+)
 
 Json = dict[str, Any]
-LONGEST_TEXT, LONGEST_CAPTION, LONGEST_TOAST = 4096, 1024, 200
+LONGEST_TEXT, LONGEST_TOAST = 4096, 200
 LARGEST_PHOTO, LARGEST_FILE = 10_000_000, 20_000_000
 LONGEST_SIDES, MOST_SLENDER = 10_000, 20
 BOT_ID = 7_000_000_001
-
-
-class Refused(Exception):
-    """An answer with ``ok: false``.
-
-    Parameters
-    ----------
-    code : int
-        Such as 400.
-    description : str
-    retry_after : int, optional
-        Seconds to wait.
-    """
-
-    def __init__(self, code: int, description: str, retry_after: int | None = None) -> None:
-        super().__init__(description)
-        self.code = code
-        self.description = description
-        self.retry_after = retry_after
+__all__ = ["Refused", "World"]
 
 
 @dataclass
@@ -122,13 +114,30 @@ class World:
             {
                 "callback_query": {
                     "id": query,
-                    "from": _person(person or chat),
+                    "from": user_object(person or chat),
                     "chat_instance": str(chat),
                     "message": self.message(chat, message_id),
                     "data": data,
                 }
             }
         )
+
+    def rewrite(self, chat: int, message_id: int, words: str) -> Json:
+        """Let who wrote a message change its words; return the update.
+
+        Raises
+        ------
+        Refused
+            It is not there, or the bot's.
+        """
+        with self._lock:
+            message = self.message(chat, message_id)
+            if message["from"]["is_bot"]:
+                raise Refused(400, "Bad Request: message can't be edited")
+            said = {"text" if "text" in message else "caption": words}
+            edited = message | said | {"edit_date": int(time.time())}
+            self._replace(chat, message, edited)
+        return self._send({"edited_message": edited})
 
     def message(self, chat: int, message_id: int) -> Json:
         """Return a message.
@@ -157,7 +166,7 @@ class World:
 
     def _incoming(self, chat: int, **content: Any) -> Json:
         with self._lock:
-            message = self._add(chat, _person(content.pop("person", chat)), content)
+            message = self._add(chat, user_object(content.pop("person", chat)), content)
         return {"message": message}
 
     # What the bot does: the Bot API's methods, by their names
@@ -203,8 +212,8 @@ class World:
         return self._add(self._chat(given), self._me(), self._text(given), given)
 
     def _send_picture(self, given: Mapping[str, Any]) -> Json:
-        content = self._photo(_file(given, given["photo"]), check=True)
-        return self._add(self._chat(given), self._me(), content | _caption(given), given)
+        content = self._photo(file_of(given, given["photo"]), check=True)
+        return self._add(self._chat(given), self._me(), content | caption_of(given), given)
 
     def _send_media_group(self, given: Mapping[str, Any]) -> list[Json]:
         group, chat = self.new_album(), self._chat(given)
@@ -212,7 +221,7 @@ class World:
             self._add(
                 chat,
                 self._me(),
-                self._photo(_file(given, media["media"]), check=True) | _caption(media) | group,
+                self._photo(file_of(given, media["media"]), check=True) | caption_of(media) | group,
                 given,
             )
             for media in given["media"]
@@ -223,7 +232,7 @@ class World:
 
     def _edit_message_media(self, given: Mapping[str, Any]) -> Json:
         media = given["media"]
-        content = self._photo(_file(given, media["media"]), check=True) | _caption(media)
+        content = self._photo(file_of(given, media["media"]), check=True) | caption_of(media)
         return self._edit(given, content)
 
     def _edit_message_reply_markup(self, given: Mapping[str, Any]) -> Json:
@@ -245,7 +254,7 @@ class World:
             raise Refused(400, "Bad Request: wrong file_id or the file is temporarily unavailable")
         if len(self.files[file_id]) > LARGEST_FILE:
             raise Refused(400, "Bad Request: file is too big")
-        return _file_object(file_id, self.files[file_id]) | {"file_path": f"files/{file_id}"}
+        return file_object(file_id, self.files[file_id]) | {"file_path": f"files/{file_id}"}
 
     # Messages and files
 
@@ -263,10 +272,10 @@ class World:
         message = {
             "message_id": next(self._message_ids),
             "date": int(time.time()),
-            "chat": _chat_object(chat),
+            "chat": chat_object(chat),
             "from": sender,
             **content,
-            **_markup(given or {}),
+            **markup_of(given or {}),
         }
         replied = (given or {}).get("reply_parameters")
         if replied:
@@ -287,13 +296,16 @@ class World:
                 if k not in ("text", "caption", "photo", "reply_markup")
             },
             **content,
-            **_markup(given),
+            **markup_of(given),
             "edit_date": int(time.time()),
         }
         if self._same(message, edited):
             raise Refused(
                 400, "Bad Request: message is not modified: specified new message content"
             )
+        return self._replace(chat, message, edited)
+
+    def _replace(self, chat: int, message: Json, edited: Json) -> Json:
         self.chats[chat][self.chats[chat].index(message)] = edited
         self.journal.note(chat, edited["message_id"])
         return edited
@@ -301,7 +313,7 @@ class World:
     def _same(self, one: Json, other: Json) -> bool:
         """Tell whether two states of a message look the same."""
         alike = all(one.get(k) == other.get(k) for k in ("text", "caption", "reply_markup"))
-        files = [self.files.get(_largest(each)) for each in (one, other)]
+        files = [self.files.get(largest_of(each)) for each in (one, other)]
         return alike and files[0] == files[1]
 
     def _text(self, given: Mapping[str, Any]) -> Json:
@@ -329,7 +341,7 @@ class World:
     def _keep(self, file: bytes) -> Json:
         file_id = uuid.uuid4().hex
         self.files[file_id] = file
-        return _file_object(file_id, file)
+        return file_object(file_id, file)
 
     def _me(self) -> Json:
         return {
@@ -357,44 +369,3 @@ _METHODS: dict[str, Callable[[World, Mapping[str, Any]], Any]] = {
     "answercallbackquery": World._answer_callback_query,
     "getfile": World._get_file,
 }
-
-
-def _person(chat: int) -> Json:
-    return {"id": abs(chat), "is_bot": False, "first_name": f"Person {abs(chat)}"}
-
-
-def _chat_object(chat: int) -> Json:
-    return {"id": chat, "type": "private" if chat > 0 else "group", "title": f"Chat {chat}"}
-
-
-def _file_object(file_id: str, file: bytes) -> Json:
-    return {"file_id": file_id, "file_unique_id": file_id[:16], "file_size": len(file)}
-
-
-def _file(given: Mapping[str, Any], named: str | bytes) -> bytes:
-    """Return the bytes of a file that came with a call, as they are or as ``attach://<part>``."""
-    part = named if isinstance(named, bytes) else given.get(named.removeprefix("attach://"))
-    if not isinstance(part, bytes):
-        raise Refused(400, "Bad Request: there is no photo in the request")
-    return part
-
-
-def _caption(given: Mapping[str, Any]) -> Json:
-    caption = str(given.get("caption") or "")
-    if len(caption) > LONGEST_CAPTION:
-        raise Refused(400, "Bad Request: message caption is too long")
-    return {"caption": caption} if caption else {}
-
-
-def _markup(given: Mapping[str, Any]) -> Json:
-    markup = given.get("reply_markup")
-    for row in (markup or {}).get("inline_keyboard", []):
-        for button in row:
-            if len(button.get("callback_data", "").encode()) > 64:
-                raise Refused(400, "Bad Request: BUTTON_DATA_INVALID")
-    return {"reply_markup": markup} if markup else {}
-
-
-def _largest(message: Json) -> str:
-    photos = message.get("photo") or [{}]
-    return str(photos[-1].get("file_id", ""))

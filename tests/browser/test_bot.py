@@ -229,6 +229,28 @@ def test_replying_to_a_picture_of_the_bot_works_on_that_picture(chat, sample) ->
     assert size_of(page, page.answer("edited", nth=1)) == [450, 300]
 
 
+def test_an_edited_caption_is_answered_anew(chat, sample) -> None:
+    page = chat()
+    page.send("rotat", sample(1))
+    page.answer("What shall I do with it?")
+    page.get_by_role("button", name="Edit photo: rotat").click()
+    expect(page.locator("#replying")).to_contain_text("Editing photo: rotat")
+    expect(page.locator("#said")).to_have_value("rotat")
+    page.send("rotate")
+    expect(page.locator(".from-person .text")).to_have_text("rotate")
+    assert size_of(page, page.answer("edited", nth=1)) == [300, 450]
+
+
+def test_an_edit_can_be_left(chat) -> None:
+    page = chat()
+    page.send("models")
+    page.answer("scratch")
+    page.get_by_role("button", name="Edit models").click()
+    page.get_by_role("button", name="Leave it").click()
+    expect(page.locator("#said")).to_have_value("")
+    expect(page.locator("#replying")).to_be_hidden()
+
+
 def test_words_alone_are_answered(chat) -> None:
     page = chat()
     page.send("/start")

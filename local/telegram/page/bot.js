@@ -29,6 +29,9 @@ class Chat {
     this.bubbles.addEventListener('reply', ({ detail }) => {
       this.composer.replyTo(detail, `${this.bubbles.sender(detail)}, ${this.bubbles.inShort(detail)}`);
     });
+    this.bubbles.addEventListener('edit', ({ detail }) => {
+      this.composer.edit(detail, this.bubbles.inShort(detail));
+    });
     this.bubbles.addEventListener('press', ({ detail }) => this.press(detail));
     byId('toast-close').addEventListener('click', () => this.closeToast());
     this.offerPeople();
@@ -139,8 +142,9 @@ function isSame(one, other) {
 
 function tellTrouble(problem) {
   byId('trouble').hidden = !problem;
+  const why = problem?.status ? ` ${sentence(problem.detail)}` : '';
   byId('trouble').textContent = problem
-    ? `The stand-in for Telegram does not answer. Is “make run” still running? I keep trying. (${sentence(problem.detail)})`
+    ? `The stand-in for Telegram does not answer.${why} Is “make run” still running? I keep trying.`
     : '';
 }
 

@@ -8,7 +8,7 @@ const LONGEST_QUOTE = 60;
 const HIGHEST = 360;
 const byId = (id) => document.getElementById(id);
 
-/** The messages of the chat that is open. Fires `reply` (a message) and `press` (message, button). */
+/** The messages of the chat that is open. Fires `reply` and `edit` (a message), `press` (message, button). */
 export class Bubbles extends EventTarget {
   /** @param {(id: number) => string} nameOf a person */
   constructor(nameOf) {
@@ -104,14 +104,16 @@ export class Bubbles extends EventTarget {
       this.photo(message), file(message.document, this.sender(message)),
       message.text && make('p.text', null, message.text),
       message.buttons.length > 0 && make('div.keys', null, ...message.buttons.map((button) => this.key(message, button))),
-      make('p.foot', null, time(message), message.edited && ' edited ', this.replyButton(message)));
+      make('p.foot', null, time(message), message.edited && ' edited ',
+        make('span.deeds', null,
+          !message.from_bot && this.deed('edit', 'Edit', `Edit ${this.inShort(message)}`, message),
+          this.deed('reply', 'Reply', `Reply to ${this.sender(message)}: ${this.inShort(message)}`, message))));
     return [part];
   }
 
-  replyButton(message) {
-    const label = `Reply to ${this.sender(message)}: ${this.inShort(message)}`;
-    const tell = () => this.tell('reply', message);
-    return make('button.link.reply', { type: 'button', 'aria-label': label, onclick: tell }, 'Reply');
+  deed(type, name, label, message) {
+    const tell = () => this.tell(type, message);
+    return make(`button.link.${type}`, { type: 'button', 'aria-label': label, onclick: tell }, name);
   }
 
   photo(message) {

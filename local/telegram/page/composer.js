@@ -21,6 +21,7 @@ export class Composer {
     /** @type {{file: File, address: string}[]} */
     this.chosen = [];
     this.replied = null;
+    this.edited = null;
     this.sending = false;
     byId('composer').addEventListener('submit', (event) => {
       event.preventDefault();
@@ -28,7 +29,7 @@ export class Composer {
     });
     byId('said').addEventListener('keydown', (event) => this.key(event));
     byId('said').addEventListener('input', () => { this.fail(''); grow(); });
-    byId('reply-off').addEventListener('click', () => this.replyTo(null));
+    byId('reply-off').addEventListener('click', () => this.letGo());
     for (const [button, input] of [['attach', 'files'], ['camera', 'shot']]) {
       byId(button).addEventListener('click', () => byId(input).click());
       byId(input).addEventListener('change', () => {
@@ -42,7 +43,7 @@ export class Composer {
 
   /** Enter sends, as long as no word is being composed; on a phone it begins a new line. */
   key(event) {
-    if (event.key === 'Escape' && this.replied) this.replyTo(null);
+    if (event.key === 'Escape') this.letGo();
     if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
     if (window.matchMedia('(hover: none)').matches) return;
     event.preventDefault();
@@ -84,21 +85,38 @@ export class Composer {
    */
   replyTo(message, inShort = '') {
     this.replied = message;
-    byId('replying').hidden = !message;
-    byId('replying-to').textContent = message ? `Replying to ${inShort}` : '';
-    byId('said').focus();
+    this.edited = null;
+    tellAim(message && `Replying to ${inShort}`);
+  }
+
+  /**
+   * Have what is sent next take the place of a message's words.
+   * @param {import('./feed.js').Message} message
+   * @param {string} inShort
+   */
+  edit(message, inShort) {
+    this.replied = null;
+    this.edited = message;
+    this.suggest(message.text);
+    tellAim(`Editing ${inShort}`);
+  }
+
+  /** Reply to nothing and edit nothing. */
+  letGo() {
+    if (this.edited) this.suggest('');
+    if (this.edited || this.replied) this.replyTo(null);
   }
 
   /** Forget what belongs to one chat; the words stay. */
   leave() {
-    if (this.replied) this.replyTo(null);
+    this.letGo();
     this.fail('');
   }
 
   async send() {
     const text = byId('said').value.trim();
     if (this.sending) return;
-    if (!text && !this.chosen.length) {
+    if (!text && !this.chosen.length && !this.edited?.photo) {
       this.fail('Write something, or add a photo.');
       byId('said').focus();
       return;
@@ -110,8 +128,9 @@ export class Composer {
     }
     this.busy(true);
     try {
-      const { chat } = this.whereAndWho();
-      await json(`bot/chats/${chat}/messages`, { method: 'POST', body: this.form(text) });
+      const path = `bot/chats/${this.whereAndWho().chat}/messages`;
+      const which = this.edited ? `/${this.edited.id}` : '';
+      await json(path + which, { method: 'POST', body: this.form(text) });
       this.sent();
     } catch (error) {
       this.fail(sentence(error instanceof Problem ? error.detail : String(error)));
@@ -125,15 +144,19 @@ export class Composer {
     form.append('person', this.whereAndWho().person);
     if (this.replied) form.append('reply_to', this.replied.id);
     if (byId('as-file').checked) form.append('as_file', 'yes');
+    if (this.edited) return form;
     for (const { file } of this.chosen) form.append('files', file, file.name || 'pasted');
     return form;
   }
 
+  /** Begin with nothing again; photos that an edit could not take stay. */
   sent() {
     byId('said').value = '';
     grow();
-    for (const { address } of this.chosen) URL.revokeObjectURL(address);
-    this.chosen = [];
+    if (!this.edited) {
+      for (const { address } of this.chosen) URL.revokeObjectURL(address);
+      this.chosen = [];
+    }
     this.replyTo(null);
     this.fail('');
     this.draw();
@@ -173,6 +196,12 @@ export class Composer {
     byId('fault').textContent = text;
     byId('fault').hidden = !text;
   }
+}
+
+function tellAim(text) {
+  byId('replying').hidden = !text;
+  byId('replying-to').textContent = text ?? '';
+  byId('said').focus();
 }
 
 function grow() {

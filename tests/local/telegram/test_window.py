@@ -34,7 +34,11 @@ class Chats:
         answer = self.window.answer("POST", f"/bot/{path}", "application/json", sent)
         return json.loads(answer.body)
 
-    def write(self, chat: int | str = ANN, files: Any = (), **fields: str) -> Any:
+    def change(self, message: int, words: str) -> Any:
+        """Send other words for a message of Ann's."""
+        return self.write(f"{ANN}", path=f"/{message}", text=words)
+
+    def write(self, chat: int | str = ANN, files: Any = (), path: str = "", **fields: str) -> Any:
         """Send the form that the page sends."""
         parts = [(name, (None, value)) for name, value in fields.items()]
         parts += [("files", file) for file in files]
@@ -42,8 +46,8 @@ class Chats:
         sent = request.prepare()
         kind, body = sent.headers["Content-Type"], sent.body
         assert isinstance(body, bytes)
-        path = f"/bot/chats/{chat}/messages"
-        return json.loads(self.window.answer("POST", path, kind, body).body)
+        address = f"/bot/chats/{chat}/messages{path}"
+        return json.loads(self.window.answer("POST", address, kind, body).body)
 
     def events(self, chat: int = ANN, run: str = "", after: int = 0) -> Json:
         return dict(self.get(f"chats/{chat}/events?run={run}&after={after}"))
@@ -178,6 +182,29 @@ def test_who_read_of_another_run_begins_anew(chats: Chats) -> None:
     chats.write(text="hello")
 
     assert len(chats.events(run="another", after=99)["messages"]) == 1
+
+
+def test_words_can_be_changed_by_who_wrote_them(chats: Chats, photo: Any) -> None:
+    chats.write(text="blur", files=[photo])
+    [message] = chats.messages()
+    chats.change(message["id"], "contour")
+
+    edited = chats.updates[1]["edited_message"]
+    assert (edited["caption"], "text" in edited) == ("contour", False)
+    assert edited["message_id"] == message["id"]
+    [seen] = chats.messages()
+    assert (seen["text"], seen["edited"]) == ("contour", True)
+    chats.change(message["id"], "")
+    assert chats.messages()[0]["text"] == ""
+
+
+def test_words_of_the_bot_or_none_are_not_changed(chats: Chats) -> None:
+    chats.write(text="hello")
+    shown = chats.world.call("sendMessage", {"chat_id": ANN, "text": "well?"})
+    for message, words in [(shown["message_id"], "x"), (chats.messages()[0]["id"], ""), (5, "x")]:
+        with pytest.raises(InvalidRequest):
+            chats.change(message, words)
+    assert len(chats.updates) == 1
 
 
 @pytest.mark.parametrize(
