@@ -11,7 +11,7 @@ import functools
 import logging
 import re
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -69,7 +69,7 @@ class Telegram:
     def __init__(self, token: str, api: str = API) -> None:
         if not re.fullmatch(TOKEN, token):
             raise ConfigurationError("that is no bot's token: @BotFather gives 123456:ABC-DEF…")
-        for name in ("httpx", "httpcore"):  # they log addresses, in which the token is
+        for name in ("httpx", "httpcore", "telegram"):  # they log addresses, and so the token
             logging.getLogger(name).setLevel(logging.WARNING)
         self._token = token
         self._api = api.rstrip("/")
@@ -83,7 +83,7 @@ class Telegram:
             As every other call here.
         """
         sent = self._do(
-            self._bot.send_message(
+            lambda bot: bot.send_message(
                 chat,
                 _cut(text, LONGEST_TEXT),
                 reply_parameters=_to(reply_to),
@@ -103,14 +103,16 @@ class Telegram:
         keyboard = _keyboard(buttons)
         photo = InputMediaPhoto(jpeg, caption=caption)
         try:
-            self._edit(self._bot.edit_message_media(photo, chat, message, reply_markup=keyboard))
+            self._edit(
+                lambda bot: bot.edit_message_media(photo, chat, message, reply_markup=keyboard)
+            )
         except TelegramRefused:
-            self._do(self._bot.send_photo(chat, jpeg, caption=caption, reply_markup=keyboard))
+            self._do(lambda bot: bot.send_photo(chat, jpeg, caption=caption, reply_markup=keyboard))
 
     def tell(self, chat: int, message: int, text: str) -> None:
         """Turn a text of ours into another; where it is gone, send a new one."""
         try:
-            self._edit(self._bot.edit_message_text(_cut(text, LONGEST_TEXT), chat, message))
+            self._edit(lambda bot: bot.edit_message_text(_cut(text, LONGEST_TEXT), chat, message))
         except TelegramRefused:
             self.say(chat, text)
 
@@ -118,7 +120,7 @@ class Telegram:
         """Answer who pressed a button; too late is no error."""
         try:
             told = _cut(text, LONGEST_TOAST)
-            self._do(self._bot.answer_callback_query(query, told, show_alert=True))
+            self._do(lambda bot: bot.answer_callback_query(query, told, show_alert=True))
         except TelegramRefused as error:
             logging.getLogger(__name__).debug("too late for an answer: %s", error.detail)
 
@@ -133,7 +135,7 @@ class Telegram:
             It is gone, or another bot's.
         """
         try:
-            return bytes(self._do(self._download(file)))
+            return bytes(self._do(lambda bot: _download(bot, file)))
         except TelegramRefused as error:
             if TOO_BIG in error.detail.casefold():
                 raise PayloadTooLarge(error.detail) from None
@@ -141,56 +143,52 @@ class Telegram:
 
     def me(self) -> str:
         """Return the bot's user name."""
-        return str(self._do(self._bot.get_me()).username)
+        return str(self._do(lambda bot: bot.get_me()).username)
 
     def set_webhook(self, url: str, secret: str) -> None:
         """Have Telegram send updates to an address from now on."""
         kinds = ["message", "edited_message", "callback_query"]
-        self._do(self._bot.set_webhook(url, secret_token=secret, allowed_updates=kinds))
+        self._do(lambda bot: bot.set_webhook(url, secret_token=secret, allowed_updates=kinds))
 
     def delete_webhook(self) -> None:
         """Have Telegram send no more."""
-        self._do(self._bot.delete_webhook())
+        self._do(lambda bot: bot.delete_webhook())
 
     def close(self) -> None:
         """Close the connections; another call opens new ones."""
-        request = self.__dict__.pop("_request", None)
-        self.__dict__.pop("_bot", None)
-        if request is not None:
-            self._do(request.shutdown())
+        asyncio.run_coroutine_threadsafe(self._close(), _loop()).result()
 
-    async def _download(self, file: str) -> bytearray:
-        found = await self._bot.get_file(file)
-        try:
-            return await found.download_as_bytearray()
-        except InvalidToken:  # how the library takes a 404
-            raise BadRequest("the file is gone") from None
+    async def _close(self) -> None:
+        bot = self.__dict__.pop("_bot", None)
+        if bot is not None:
+            await bot.request.shutdown()
 
-    def _edit(self, call: Coroutine[Any, Any, object]) -> None:
+    def _edit(self, call: Callable[[Bot], Coroutine[Any, Any, object]]) -> None:
         try:
             self._do(call)
         except TelegramRefused as error:
             if SAME not in error.detail.casefold():
                 raise
 
-    def _do[T](self, call: Coroutine[Any, Any, T]) -> T:
+    def _do[T](self, call: Callable[[Bot], Coroutine[Any, Any, T]]) -> T:
+        async def called() -> T:
+            return await call(self._bot)
+
         try:
-            return asyncio.run_coroutine_threadsafe(call, _loop()).result()
+            return asyncio.run_coroutine_threadsafe(called(), _loop()).result()
         except TelegramError as error:
             raise _ours(error) from None  # its text may hold the token
 
     @functools.cached_property
-    def _request(self) -> HTTPXRequest:
-        return HTTPXRequest(CONNECTIONS, read_timeout=20, write_timeout=20, pool_timeout=20)
-
-    @functools.cached_property
     def _bot(self) -> Bot:
+        """The library's bot with its connections; asked for on the loop alone, so there is one."""
+        request = HTTPXRequest(CONNECTIONS, read_timeout=20, write_timeout=20, pool_timeout=20)
         return Bot(
             self._token,
             base_url=f"{self._api}/bot",
             base_file_url=f"{self._api}/file/bot",
-            request=self._request,
-            get_updates_request=self._request,
+            request=request,
+            get_updates_request=request,
         )
 
 
@@ -219,6 +217,14 @@ def _cut(text: str, most: int) -> str:
     ('a', 'a🙂')
     """
     return text.encode("utf-16-le", "replace")[: 2 * most].decode("utf-16-le", "ignore")
+
+
+async def _download(bot: Bot, file: str) -> bytearray:
+    found = await bot.get_file(file)
+    try:
+        return await found.download_as_bytearray()
+    except InvalidToken:  # how the library takes a 404
+        raise BadRequest("the file is gone") from None
 
 
 def _to(message: int | None) -> ReplyParameters | None:
