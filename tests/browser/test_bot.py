@@ -241,6 +241,17 @@ def test_an_edited_caption_is_answered_anew(chat, sample) -> None:
     assert size_of(page, page.answer("edited", nth=1)) == [300, 450]
 
 
+def test_editing_the_caption_of_an_album_leaves_its_photos(chat, sample) -> None:
+    page = chat()
+    page.send("concat", sample(1), sample(2), sample(3))
+    page.answer("3 photos, joined")
+    page.get_by_role("button", name="Edit photo: concat").click()
+    page.send("concat vertical")
+    expect(page.locator(".from-person .text")).to_have_text("concat vertical")
+    expect(page.locator(".from-person img")).to_have_count(3)
+    assert size_of(page, page.answer("3 photos, joined", nth=1)) == [450, 900]
+
+
 def test_an_edit_can_be_left(chat) -> None:
     page = chat()
     page.send("models")

@@ -81,26 +81,26 @@ export class Bubbles extends EventTarget {
   }
 
   place(message) {
-    const shown = byId(`m${message.id}`);
+    const shown = document.querySelector(`[data-message="${message.id}"]`);
     const album = message.album && [...byId('messages').children].find(
       ({ dataset }) => dataset.album === message.album,
     );
-    if (shown) shown.replaceWith(this.bubble(message));
-    else if (album) album.append(...this.inside(message));
+    if (shown) shown.replaceWith(this.part(message));
+    else if (album) album.append(this.part(message));
     else byId('messages').append(this.bubble(message));
   }
 
   bubble(message) {
     const side = message.from_bot ? 'from-bot' : 'from-person';
-    return make(`li.bubble.${side}`, { id: `m${message.id}`, 'data-album': message.album },
+    return make(`li.bubble.${side}`, { 'data-album': message.album },
       make('p.who', null, this.sender(message)),
       this.quote(message.reply_to),
-      ...this.inside(message));
+      this.part(message));
   }
 
   /** What a bubble holds of one message; that of an album holds several. */
-  inside(message) {
-    const part = make(`div.part${message.photo ? '.pictured' : ''}`, { 'data-message': message.id },
+  part(message) {
+    return make(`div.part${message.photo ? '.pictured' : ''}`, { 'data-message': message.id },
       this.photo(message), file(message.document, this.sender(message)),
       message.text && make('p.text', null, message.text),
       message.buttons.length > 0 && make('div.keys', null, ...message.buttons.map((button) => this.key(message, button))),
@@ -108,7 +108,6 @@ export class Bubbles extends EventTarget {
         make('span.deeds', null,
           !message.from_bot && this.deed('edit', 'Edit', `Edit ${this.inShort(message)}`, message),
           this.deed('reply', 'Reply', `Reply to ${this.sender(message)}: ${this.inShort(message)}`, message))));
-    return [part];
   }
 
   deed(type, name, label, message) {
