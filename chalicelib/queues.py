@@ -41,12 +41,18 @@ class Queue:
         QueueUnavailable
             SQS does not answer; the message may or may not be on the queue.
         """
+        self.send_again(message.model_dump_json(exclude_none=True), delay_seconds)
+
+    def send_again(self, body: str, delay_seconds: int = 0) -> None:
+        """Put the body of a message that was received on the queue anew, as one of its own.
+
+        Raises
+        ------
+        QueueUnavailable
+            As for ``send``.
+        """
         with translated(QueueUnavailable, f"sending to {self.name}"):
-            self._sqs.send_message(
-                QueueUrl=self._url,
-                MessageBody=message.model_dump_json(exclude_none=True),
-                DelaySeconds=delay_seconds,
-            )
+            self._sqs.send_message(QueueUrl=self._url, MessageBody=body, DelaySeconds=delay_seconds)
 
     def postpone(self, receipt: str, seconds: int) -> None:
         """Let a message that was received show again after so many seconds, at most 12 hours.

@@ -157,6 +157,7 @@ def _reply(stage: Stage) -> list[Statement]:
     store = settings.store_bucket
     return [
         _take(stage, settings.results_queue, *PUT_OFF),
+        _send(stage, "BringLater", settings.results_queue),
         _keep_notes(stage),
         _read_objects(stage, "ReadModels", store, MODELS),
         _read_objects(stage, "ReadResults", store, PREDICTIONS),

@@ -151,8 +151,15 @@ class Albums:
         if not whole or not self._table.claim(lock, owner, LEASE_SECONDS):
             self._queue.send(due, LOOK_AFTER_SECONDS)
             return
-        self._answer_all(self._read(due) or album)  # as it is, now that nobody else answers
-        self._table.release(lock)
+        try:
+            self._answer_all(self._read(due) or album)  # as it is, now that nobody else answers
+        finally:
+            self._table.release(lock)
+
+    def job_of(self, due: AlbumDue) -> str:
+        """Return the name of the note about the one answer to an album; of one unknown, nothing."""
+        album = self._read(due)
+        return _job(album, album.first).name if album else ""
 
     def _read(self, due: AlbumDue) -> Album | None:
         name = f"album#{due.chat}#{due.group}"

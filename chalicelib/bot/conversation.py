@@ -121,22 +121,27 @@ class Conversation:
         if (self._table.read(name) or {}).get("done"):
             logger.info("update answered already", update=update.update_id)
             return
-        if not self._table.claim(name, owner):
+        note = self._table.claim(name, owner)
+        if note is None:
             raise Conflict(f"update {update.update_id} is being answered")
         try:
-            self._answer(update)
+            self._answer(update, begun=note["tries"] > 1)
         except TelegramRefused as error:  # the chat is gone, or we are blocked there
             logger.warning("nobody to answer to", update=update.update_id, why=error.detail)
+        except SightloopError:
+            self._table.release(name)  # another copy may go on at once
+            raise
         self._table.note(name, {"done": True})
 
-    def _answer(self, update: Update) -> None:
+    def _answer(self, update: Update, *, begun: bool) -> None:
         message = update.message or update.edited_message
         if update.callback_query:
             self._button(update.callback_query)
         elif message and message.from_user and not message.from_user.is_bot:
             asked = self._asked(message, update.update_id)
-            if asked and self._is_new(asked, edited=update.edited_message is not None):
-                self._do(asked)
+            edited = update.edited_message is not None
+            if asked and self._is_new(asked, update.update_id, edited=edited):
+                self._do(asked, begun=begun)
 
     def _button(self, query: CallbackQuery) -> None:
         """Take what somebody thinks of boxes."""
@@ -169,19 +174,25 @@ class Conversation:
         job = Job(f"job#{update_id}", message.chat_id, message.message_id, user, file)
         return Asked(message, said if for_us else "", wish if for_us else None, job)
 
-    def _is_new(self, asked: Asked, *, edited: bool) -> bool:
-        """Tell whether a message says something; Telegram tells of edits that change nothing."""
+    def _is_new(self, asked: Asked, update_id: int, *, edited: bool) -> bool:
+        """Tell whether a message says something; Telegram tells of edits that change nothing.
+
+        An update that comes again because it was not answered says what it said before.
+        """
         chat, message = asked.job.chat, asked.job.message
         name, now = f"said#{chat}#{message}", f"{asked.job.file}\n{asked.said}"
         said = hashlib.sha256(now.encode()).hexdigest()
-        if edited and (self._table.read(name) or {}).get("said") == said:
+        known = (self._table.read(name) or {}) if edited else {}
+        if known.get("said") == said and known.get("update") != update_id:
             return False
-        self._table.note(name, {"said": said})
+        self._table.note(name, {"said": said, "update": update_id})
         return True
 
-    def _do(self, asked: Asked) -> None:
+    def _do(self, asked: Asked, *, begun: bool) -> None:
         message, job, wish = asked.message, asked.job, asked.wish
-        refusal = self._refusal(job.chat, job.user) if asked.is_for_us else None
+        refusal = None  # of what was begun with: it was let in, and counted, before
+        if asked.is_for_us and not begun:
+            refusal = self._refusal(job.chat, job.user)
         if refusal is not None:
             if refusal:
                 self._say(job, refusal)

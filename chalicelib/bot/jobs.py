@@ -15,12 +15,14 @@ from chalicelib.bot.table import BotTable, Note
 from chalicelib.bot.telegram import Buttons, Telegram
 from chalicelib.catalog import Catalog, ModelFile
 from chalicelib.errors import (
+    Conflict,
     DatabaseUnavailable,
     InvalidImage,
     ModelNotFound,
     ObjectNotFound,
     PayloadTooLarge,
     PredictionNotFound,
+    SightloopError,
     TelegramRefused,
 )
 from chalicelib.observability import logger
@@ -29,6 +31,7 @@ from chalicelib.predictions.keys import annotated_key, upload_key
 from chalicelib.storage import ObjectStore
 
 FILE_NAME = "photo.jpg"
+SENDING_SECONDS = 20  # after which whoever sends “Processing…” is taken for dead
 MONTH_SECONDS = 30 * 86_400
 GONE = (ModelNotFound, ObjectNotFound, PredictionNotFound)
 TOLD = (InvalidImage, ObjectNotFound, PayloadTooLarge)  # of a file: whoever sent it can do better
@@ -144,6 +147,18 @@ class Jobs:
             logger.warning("nobody to answer to", chat=str(note["chat"]), why=error.detail)
         self._table.note(name, {"done": str(result.state)}, MONTH_SECONDS)
 
+    def give_up(self, name: str) -> None:
+        """Say that something will not be done, where its “Processing…” still stands.
+
+        Parameters
+        ----------
+        name : str
+            Of a job, or ``reply#`` and a prediction's id.
+        """
+        note = self._table.read(name) or {}
+        if "placeholder" in note and not note.get("done"):
+            self._telegram.tell(int(note["chat"]), int(note["placeholder"]), words.GAVE_UP)
+
     def _answer(self, result: ResultMessage, note: Note) -> None:
         chat, placeholder = int(note["chat"]), int(note["placeholder"])
         if result.state is State.FAILED:
@@ -233,9 +248,25 @@ class Jobs:
         return (self._table.read(f"chat#{chat}") or {}).get("model")
 
     def _placeholder(self, job: Job) -> int:
-        """Return the message that becomes the answer, sent now unless it was before."""
+        """Return the message that becomes the answer, sent now unless it was before.
+
+        Who is killed between sending it and noting that leaves it standing as it is, and the next
+        sends another: Telegram knows no way to ask what was sent. The answer itself is one.
+
+        Raises
+        ------
+        Conflict
+            Somebody else is sending it at this moment.
+        """
+        if self._table.take_turn(job.name, "placeholder", SENDING_SECONDS):
+            try:
+                sent = self._telegram.say(job.chat, words.PROCESSING, job.message)
+            except SightloopError:
+                self._table.note(job.name, {"placeholder_until": 0})  # whose turn it is, is open
+                raise
+            self._table.note(job.name, {"placeholder": sent, "chat": job.chat})
+            return sent
         note = self._table.read(job.name) or {}
         if "placeholder" not in note:
-            sent = self._telegram.say(job.chat, words.PROCESSING, job.message)
-            note = self._table.note(job.name, {"placeholder": sent})
+            raise Conflict("somebody else begins with this picture at this moment")
         return int(note["placeholder"])

@@ -66,27 +66,43 @@ class BotTable:
         update = "ADD #f0 :f0 SET #f1 = :f1"
         return int(self._update(name, update, names, values)["count"])
 
-    def claim(self, name: str, owner: str, seconds: int = LEASE_SECONDS) -> bool:
-        """Give a note to an owner for a while; tell whether it is theirs, or another's.
+    def claim(self, name: str, owner: str, seconds: int = LEASE_SECONDS) -> Note | None:
+        """Give a note to an owner for a while; return it, or None where it is another's.
 
         Who works on a queue's message is named by it: a message that comes again finds itself the
-        owner, and goes on. Others find that it is taken, until the owner's time is up.
+        owner, and goes on. Others find that it is taken, until the owner's time is up. How often
+        it was given to anybody is in ``tries``.
         """
         now = int(self._clock())
         names, values = _expression(
-            {"owner": owner, "held_until": now + seconds, EXPIRES: now + DAY_SECONDS}
+            {"owner": owner, "held_until": now + seconds, EXPIRES: now + DAY_SECONDS, "tries": 1}
         )
-        update = "SET #f0 = :f0, #f1 = :f1, #f2 = :f2"
+        update = "SET #f0 = :f0, #f1 = :f1, #f2 = :f2 ADD #f3 :f3"
         is_free = "attribute_not_exists(#f0) OR #f0 = :f0 OR #f1 <= :now"
         try:
-            self._update(name, update, names, values | _item({":now": now}), is_free)
+            return self._update(name, update, names, values | _item({":now": now}), is_free)
         except Conflict:
-            return False
-        return True
+            return None
 
     def release(self, name: str) -> None:
         """Let others have a note that was claimed."""
         self.note(name, {"held_until": 0})
+
+    def take_turn(self, name: str, field: str, seconds: int) -> bool:
+        """Let one at a time find out what a field is to be; tell whether that is us.
+
+        It is nobody once the field is set. Who has the turn and sets nothing, be it that they were
+        killed, loses it after so many seconds.
+        """
+        now = int(self._clock())
+        names, values = _expression({f"{field}_until": now + seconds, EXPIRES: now + DAY_SECONDS})
+        is_open = "attribute_not_exists(#field) AND (attribute_not_exists(#f0) OR #f0 <= :now)"
+        names, values = {**names, "#field": field}, {**values, **_item({":now": now})}
+        try:
+            self._update(name, "SET #f0 = :f0, #f1 = :f1", names, values, is_open)
+        except Conflict:
+            return False
+        return True
 
     def _update(
         self,

@@ -45,7 +45,7 @@ API = "https://api.telegram.org"
 LONGEST_TEXT, LONGEST_CAPTION, LONGEST_TOAST = 4096, 1024, 200
 LARGEST_DOWNLOAD = 20 * 1024 * 1024  # Telegram gives bots no larger files
 CONNECTIONS = 8
-SAME = "message is not modified"
+SAME = "message is not modified"  # in any case: the library capitalises what Telegram says
 TOO_BIG = "file is too big"
 TOKEN = r"[0-9]+:[A-Za-z0-9_-]+"
 NO_LINKS = LinkPreviewOptions(is_disabled=True)

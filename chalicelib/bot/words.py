@@ -16,6 +16,7 @@ NOT_A_PICTURE = (
     "Send one with a caption such as “predict”."
 )
 TOO_LARGE = "That file is too large: Telegram lets me read files of up to 20 MB."
+GAVE_UP = "I tried several times and could not do this. Please send it again later."
 SLOW_DOWN = "That is more than I can do for one chat in a minute. Please send the rest later."
 ONE_PHOTO = (
     "I got only one photo. Select two or more, send them together as an album, "

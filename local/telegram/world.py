@@ -53,6 +53,8 @@ class World:
     blocked : chats in which the bot was blocked
     busy : how many calls are answered with 429 yet
     journal : what happened, for who watches
+    trouble : callable
+        Is handed the name of each method before it is done, and may raise ``Refused``.
     """
 
     bot_name: str = "sightloop_bot"
@@ -64,6 +66,7 @@ class World:
     blocked: set[int] = field(default_factory=set)
     busy: int = 0
     journal: Journal = field(default_factory=Journal)
+    trouble: Callable[[str], object] = field(default=lambda method: None)
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -182,6 +185,7 @@ class World:
         if act is None:
             raise Refused(404, "Not Found: method not found")
         with self._lock:
+            self.trouble(method)
             if self.busy and method.lower() not in ("getme", "setwebhook"):
                 self.busy -= 1
                 raise Refused(429, "Too Many Requests: retry after 1", retry_after=1)
