@@ -66,6 +66,7 @@ class Services:
         self.settings = settings
         self.now = now or functools.partial(datetime.now, UTC)
         self._clients = dict(clients or {})
+        self._queues: dict[str, Queue] = {}
 
     def client(self, service: str) -> Any:
         """Return this process's boto3 client of one AWS service."""
@@ -334,10 +335,12 @@ class Services:
         return Training(self)
 
     def queue(self, name: str) -> Queue:
-        """Return an SQS queue by its name."""
+        """Return an SQS queue by its name, which knows its address from the first call on."""
         from chalicelib.queues import Queue
 
-        return Queue(self.client("sqs"), name)
+        if name not in self._queues:
+            self._queues[name] = Queue(self.client("sqs"), name)
+        return self._queues[name]
 
 
 _provided: list[Services] = []

@@ -302,7 +302,41 @@ def test_a_telegram_that_is_back_in_time_answers_once(
     assert "photo" in answer
 
 
-def test_who_waits_for_nothing_is_told_so_if_that_is_possible(
+def test_what_was_let_in_is_finished_though_its_chat_asked_too_much_since(
+    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+) -> None:
+    talk.world.send_photo(chat, make_picture(), "blur")
+    arrive(talk)
+    talk.world.trouble = broken("editMessageMedia")
+    assert queues.turn() == (1, 1)
+    talk.world.trouble = lambda called: None
+    minute = int(talk.services.now().timestamp() // 60)
+    for each in (minute, minute + 1):
+        talk.services.bot.account.table.add(f"rate#{chat}#{each}", 1000)
+
+    assert queues.turn() == (1, 0)
+    [answer] = talk.world.from_bot(chat)
+    assert "photo" in answer
+
+
+def test_an_edited_caption_that_failed_is_answered_when_it_comes_again(
+    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+) -> None:
+    update = talk.world.send_photo(chat, make_picture(), "rotate 45")
+    arrive(talk)
+    assert queues.turn() == (1, 0)
+    mended = {**update["message"], "caption": "rotate 90", "edit_date": 1}
+    edited = {"update_id": update["update_id"] + 10**6, "edited_message": mended}
+    assert talk.deliver(edited) == 200
+    talk.world.trouble = broken()
+    assert queues.turn() == (1, 1)
+    talk.world.trouble = lambda called: None
+
+    assert queues.turn() == (1, 0)
+    assert ["photo" in message for message in talk.world.from_bot(chat)] == [False, True]
+
+
+def test_a_telegram_that_is_gone_altogether_is_asked_no_more_often(
     talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
 ) -> None:
     talk.world.send_photo(chat, make_picture(), "predict")
