@@ -38,7 +38,7 @@ from deploy.resources import ensure
 from deploy.secret import held, keep, keep_database_url
 from deploy.stages import DEFAULTS, FUNCTIONS, Stage
 from local.telegram.server import Server as TelegramServer
-from local.telegram.world import World
+from local.telegram.world import Refused, World
 
 ROOT = Path(__file__).parent.parent.parent
 CONTRIBUTOR = "203.0.113.7"  # from where the recorded event came
@@ -86,6 +86,14 @@ label AS (
     SELECT sample_id, '', 0, 'import' FROM sample RETURNING label_id, sample_id)
 SELECT label_id, sample_id FROM label
 """
+
+
+def _be_away(method: str) -> None:
+    raise Refused(502, "Bad Gateway")
+
+
+def _be_calm(method: str) -> None:
+    """Let Telegram do what it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -418,13 +426,15 @@ class Story:
         raise AssertionError("the bot did not answer")
 
     def _have_handled(self, world: World, function: str, record: dict[str, Any]) -> None:
-        """Once, for each function, Telegram is busy, and the message has to come again."""
-        world.busy = int(function not in self.put_off)
+        """Once, for each function, Telegram is away, and then busy: the message comes again."""
+        world.trouble = _be_calm if function in self.put_off else _be_away
         failed = self._call(function, {"Records": [record]})
-        world.busy = 0
+        world.trouble = _be_calm
         if failed and failed["batchItemFailures"]:
             self.put_off.add(function)
+            world.busy = 1
             failed = self._call(function, {"Records": [record]})
+            assert world.busy == 0, record
         assert failed == {"batchItemFailures": []}, record
 
     def _what_the_bot_uploads_arrives(self) -> None:
