@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -106,6 +107,17 @@ def _multipart(kind: str, body: bytes) -> dict[str, Any]:
     return given
 
 
+class Listening(ThreadingHTTPServer):
+    """Listens; a bot that goes away in the middle of a call is no news."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell of an error, unless it is the other side's end."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Server:
     """Serves a world on a port of 127.0.0.1.
 
@@ -120,8 +132,7 @@ class Server:
 
     def __init__(self, world: World, token: str, port: int = 0) -> None:
         handler = type("BotApi", (Handler,), {"world": world, "token": token})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-        self._server.daemon_threads = True
+        self._server = Listening(("127.0.0.1", port), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()

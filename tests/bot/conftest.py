@@ -157,7 +157,12 @@ def talk(
     server = Server(world, TOKEN)
     with mock_aws():
         url = new_database(template=migrated)
-        settings = Settings(live_version_ttl_seconds=0, database_url=url, telegram_api=server.url)
+        settings = Settings(
+            live_version_ttl_seconds=0,
+            report_list_ttl_seconds=0,
+            database_url=url,
+            telegram_api=server.url,
+        )
         names = ("s3", "sqs", "dynamodb", "secretsmanager")
         clients = {name: boto3.client(name, region_name=settings.region) for name in names}
         ensure(settings, clients.__getitem__)

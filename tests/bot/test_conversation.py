@@ -16,9 +16,7 @@ import pytest
 from PIL import Image
 
 from chalicelib.bot import captions, filters, routes, table, telegram, triggers, words
-from chalicelib.bot.triggers import wait_seconds
 from chalicelib.bot.words import SLOW_DOWN
-from chalicelib.errors import TelegramUnavailable
 from local.telegram.world import Refused
 
 if TYPE_CHECKING:
@@ -309,18 +307,6 @@ def test_a_bot_that_was_blocked_does_not_try_again(talk: Talk, chat: int) -> Non
     assert talk.told(chat) == []
 
 
-def test_a_busy_telegram_is_asked_again(talk: Talk, chat: int) -> None:
-    talk.deliver(talk.world.write(chat, "hello"))
-    talk.waiting.clear()
-    talk.world.busy = 1
-    [record] = talk.receive("bot")
-
-    failed = talk.handle("converse", [record])
-    assert failed["batchItemFailures"] == [{"itemIdentifier": record["messageId"]}]
-    assert talk.handle("converse", [record])["batchItemFailures"] == []
-    assert len(talk.told(chat)) == 1
-
-
 def test_every_example_of_the_help_works_as_it_stands(
     talk: Talk, chat: int, make_picture: Callable[..., bytes]
 ) -> None:
@@ -549,55 +535,39 @@ def test_who_dies_before_it_is_noted_leaves_one_answer(
     assert len(talk.world.from_bot(chat)) == 1
 
 
-def test_a_dead_letter_that_is_sent_back_is_answered(
+def test_a_dead_letter_that_is_sent_back_is_answered_once(talk: Talk, chat: int) -> None:
+    """As a message of another id."""
+    talk.deliver(talk.world.write(chat, "hello"))
+    talk.waiting.clear()
+    [record] = talk.receive("bot")
+    talk.world.trouble = away
+    assert talk.handle("converse", [record])["batchItemFailures"]
+    talk.world.trouble = lambda method: None
+
+    for message in ("another", record["messageId"]):
+        again = {**record, "messageId": message}
+        assert talk.handle("converse", [again])["batchItemFailures"] == []
+        assert len(talk.told(chat)) == 1
+
+
+def away(method: str) -> None:
+    raise Refused(502, "Bad Gateway")
+
+
+def test_a_copy_waits_while_the_first_may_be_at_work_yet(
     talk: Talk, chat: int, frozen: datetime
 ) -> None:
-    """As a message of another id: while the first may be at work yet, it waits."""
-    talk.deliver(talk.world.write(chat, "hello"))
+    update = talk.world.write(chat, "hello")
+    talk.deliver(update)
     talk.waiting.clear()
     [record] = talk.receive("bot")
-    talk.world.busy = 1
-    assert talk.handle("converse", [record])["batchItemFailures"]
-    back = {**record, "messageId": "another"}
+    talk.services.bot.account.table.claim(f"update#{update['update_id']}", "the first")
 
-    assert talk.handle("converse", [back])["batchItemFailures"]
+    assert talk.handle("converse", [record])["batchItemFailures"] == []
     assert talk.told(chat) == []
     talk.clock.at = frozen + timedelta(minutes=6)
-    assert talk.handle("converse", [back])["batchItemFailures"] == []
     assert talk.handle("converse", [record])["batchItemFailures"] == []
     assert len(talk.told(chat)) == 1
-
-
-def test_a_message_comes_again_when_telegram_wants_it(talk: Talk, chat: int) -> None:
-    talk.deliver(talk.world.write(chat, "hello"))
-    talk.waiting.clear()
-    talk.world.busy = 1
-    [record] = talk.receive("bot")
-    put_off: list[dict[str, Any]] = []
-    events = talk.services.client("sqs").meta.events
-    events.register("provide-client-params.sqs.ChangeMessageVisibility", note := _noting(put_off))
-    talk.handle("converse", [record])
-    events.unregister("provide-client-params.sqs.ChangeMessageVisibility", note)
-
-    [asked] = put_off
-    assert asked["ReceiptHandle"] == record["receiptHandle"]
-    assert asked["VisibilityTimeout"] == 5
-    assert wait_seconds(TelegramUnavailable("busy", retry_after=77), 1) == 77
-
-
-def _noting(put_off: list[dict[str, Any]]) -> Callable[..., None]:
-    def note(params: dict[str, Any], **_: Any) -> None:
-        put_off.append(dict(params))
-
-    return note
-
-
-def test_each_attempt_waits_longer_but_no_message_waits_for_days() -> None:
-    assert [wait_seconds(ValueError(), receives) for receives in (1, 2, 3, 4, 9)] == [
-        *(5, 30, 180, 900),
-        900,
-    ]
-    assert wait_seconds(TelegramUnavailable("busy", retry_after=10**6), 1) == 6 * 3600
 
 
 def test_a_prediction_that_failed_is_answered_yet_when_it_succeeds(
