@@ -9,7 +9,7 @@ Each filter runs in a process of its own, several times; times are medians:
     filter        from pixels to pixels, what `chalicelib/bot/filters.py` does
     Pillow        what Pillow has for it, where it has something
     whole         from the JPEG that Telegram gives to the JPEG that it gets: decode, filter, encode
-    processor     the processor time of the filter, which other work on the machine changes less
+    processor     processor time of the filter and of the whole, which other work changes less
     peak          the most memory that the process ever had, Python and its libraries included
 
 `concat` joins two such photos.
@@ -92,14 +92,21 @@ def measure(caption: str, file: Path, rounds: int) -> dict[str, float | None]:
     assert isinstance(wish, Filter)
     jpeg = file.read_bytes()
     files = [jpeg] * (2 if isinstance(wish, Concat) else 1)
-    whole, _ = timed(lambda: filtered(wish, files, MOST_PIXELS), rounds)
+    whole, used = timed(lambda: filtered(wish, files, MOST_PIXELS), rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     image = decode_image(jpeg, max_pixels=MOST_PIXELS).image
     pixels = [np.asarray(image)] * len(files)
     wall, processor = timed(lambda: apply(wish, pixels), rounds)
     pillow = PILLOW.get(caption)
     theirs = timed(lambda: pillow(image), rounds)[0] if pillow else None
-    return {"wall": wall, "pillow": theirs, "whole": whole, "processor": processor, "peak": peak}
+    return {
+        "filter": wall,
+        "Pillow": theirs,
+        "whole": whole,
+        "processor": processor,
+        "processor, whole": used,
+        "peak": peak,
+    }
 
 
 def in_a_process(caption: str, file: Path, rounds: int) -> dict[str, float | None]:
@@ -123,10 +130,10 @@ def main() -> None:
         return
     width, height = (int(side) for side in given.size.split("x"))
     load = os.getloadavg()[0]
-    print(f"{width}x{height}, {given.rounds} rounds; {os.cpu_count()} cores, load {load:.1f}, ")
-    print(f"Python {platform.python_version()}, numpy {np.__version__}\n")
-    print("| filter | filter (ms) | Pillow (ms) | whole (ms) | processor (ms) | peak (MiB) |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print(f"{width}x{height}, {given.rounds} rounds; {os.cpu_count()} cores, load {load:.1f},")
+    print(f"Python {platform.python_version()}, numpy {np.__version__}; ms\n")
+    print("| caption | filter | Pillow | whole | processor | processor, whole | peak (MiB) |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.NamedTemporaryFile(suffix=".jpg") as made:
         file = Path(made.name)
         file.write_bytes(photo(width, height))

@@ -40,7 +40,7 @@ def test_blur_is_the_mean_of_the_box_around_each_pixel(picture: Pixels, level: i
             assert blurred[y, x].tolist() == np.floor(mean + 0.5).tolist()
 
 
-def test_a_box_reaches_over_the_bands_that_blur_works_in() -> None:
+def test_a_box_reaches_as_far_up_as_down_or_one_further() -> None:
     picture = np.zeros((100, 3, 3), np.uint8)
     picture[50] = 255
 
