@@ -55,6 +55,7 @@ DROPPED_FOLDERS = {
     "onnxruntime/tools",
     "onnxruntime/transformers",
     "sympy",
+    "telegram/ext",
 }
 DROPPED_FILES = re.compile(
     r"(^|/)(tests|__pycache__|bin)/|\.(a|c|h|pxd|pyi|pyx)$|^onnxruntime/capi/libonnxruntime\.so"

@@ -19,7 +19,7 @@ from chalicelib.errors import Conflict, DatabaseUnavailable
 
 KEY = "note"
 EXPIRES = "expires_at"
-DAY_SECONDS = 86_400
+KEEP_SECONDS = 2 * 86_400  # Telegram sends for a day what nobody took
 LEASE_SECONDS = 360  # as long as the bot's queue hides a message that somebody works on
 
 Note = dict[str, Any]
@@ -51,7 +51,7 @@ class BotTable:
         return note if note and note[EXPIRES] >= self._clock() else None
 
     def note(
-        self, name: str, fields: Mapping[str, object], keep_seconds: int = DAY_SECONDS
+        self, name: str, fields: Mapping[str, object], keep_seconds: int = KEEP_SECONDS
     ) -> Note:
         """Set fields of a note, which is made where it is missing; return all of it."""
         until = int(self._clock()) + keep_seconds
@@ -59,7 +59,7 @@ class BotTable:
         sets = ", ".join(f"{field} = :{field[1:]}" for field in names)
         return self._update(name, f"SET {sets}", names, values)
 
-    def add(self, name: str, amount: int = 1, keep_seconds: int = DAY_SECONDS) -> int:
+    def add(self, name: str, amount: int = 1, keep_seconds: int = KEEP_SECONDS) -> int:
         """Count up by an amount; return how far."""
         until = int(self._clock()) + keep_seconds
         names, values = _expression({"count": amount, EXPIRES: until})
@@ -74,8 +74,9 @@ class BotTable:
         it was given to anybody is in ``tries``.
         """
         now = int(self._clock())
+        until = now + KEEP_SECONDS
         names, values = _expression(
-            {"owner": owner, "held_until": now + seconds, EXPIRES: now + DAY_SECONDS, "tries": 1}
+            {"owner": owner, "held_until": now + seconds, EXPIRES: until, "tries": 1}
         )
         update = "SET #f0 = :f0, #f1 = :f1, #f2 = :f2 ADD #f3 :f3"
         is_free = "attribute_not_exists(#f0) OR #f0 = :f0 OR #f1 <= :now"
@@ -95,7 +96,7 @@ class BotTable:
         killed, loses it after so many seconds.
         """
         now = int(self._clock())
-        names, values = _expression({f"{field}_until": now + seconds, EXPIRES: now + DAY_SECONDS})
+        names, values = _expression({f"{field}_until": now + seconds, EXPIRES: now + KEEP_SECONDS})
         is_open = "attribute_not_exists(#field) AND (attribute_not_exists(#f0) OR #f0 <= :now)"
         names, values = {**names, "#field": field}, {**values, **_item({":now": now})}
         try:

@@ -94,14 +94,14 @@ class Talk:
         ):
             pass
 
-    def receive(self, queue: str) -> list[Json]:
-        """Take the messages of a queue as Lambda is given them."""
+    def receive(self, queue: str, at_most_once: bool = True) -> list[Json]:
+        """Take the messages of a queue as Lambda is given them; as a rule, each once."""
         sqs = self.services.client("sqs")
         url = sqs.get_queue_url(QueueName=f"sightloop-local-{queue}")["QueueUrl"]
         taken = sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"], WaitTimeSeconds=0
         ).get("Messages", [])
-        for message in taken:
+        for message in taken if at_most_once else ():
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return [
             {

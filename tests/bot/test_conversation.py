@@ -570,6 +570,30 @@ def test_a_copy_waits_while_the_first_may_be_at_work_yet(
     assert len(talk.told(chat)) == 1
 
 
+def test_who_cannot_be_answered_for_good_ends_as_a_dead_letter_and_not_in_a_loop(
+    talk: Talk, chat: int
+) -> None:
+    talk.deliver(talk.world.write(chat, "hello"))
+    talk.waiting.clear()
+    calls: list[str] = []
+    call = talk.world.call
+
+    def fails(method: str, given: dict[str, Any]) -> Any:
+        calls.append(method)
+        raise Refused(500, "Internal Server Error")
+
+    talk.world.call = fails
+    while records := talk.receive("bot", at_most_once=False):
+        assert talk.handle("converse", records)["batchItemFailures"]
+        for record in records:
+            talk.services.queue("sightloop-local-bot").postpone(record["receiptHandle"], 0)
+    talk.world.call = call
+
+    [dead] = talk.receive("bot-dlq")
+    assert f'"id":{chat}' in dead["body"]
+    assert len(calls) == talk.services.settings.identify_max_receives
+
+
 def test_a_prediction_that_failed_is_answered_yet_when_it_succeeds(
     talk: Talk, chat: int, make_picture: Callable[..., bytes]
 ) -> None:

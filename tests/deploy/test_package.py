@@ -8,7 +8,8 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from PIL import Image
 
 from chalicelib.errors import ConfigurationError
 from deploy.package import build, check, is_dropped, required, shrink
+from deploy.secret import held, keep
 from deploy.stages import Stage
+from local.telegram.server import Server as TelegramServer
+from local.telegram.world import World
 
 ROOT = Path(__file__).parent.parent.parent
 MEBIBYTE = 1024 * 1024
 LARGEST_ZIP = 52_428_800  # bytes that Lambda takes directly
+Cloud = Any
 Runtime = Any
 Events = Callable[..., dict[str, Any]]
 
@@ -170,6 +175,44 @@ def test_the_triggers_run_from_it_too(runtime: Runtime, demo: Stage) -> None:
     done = runtime.call(demo, "chalicelib.predictions.triggers.reconcile", event)
 
     assert done["answers"] == [{"driven": 0, "given_up": 0}]
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A chat with the bot."""
+
+    world: World
+    updates: list[dict[str, Any]]
+    token: str
+    url: str
+
+
+@pytest.fixture
+def chat() -> Iterator[Chat]:
+    updates: list[dict[str, Any]] = []
+    world, token = World(deliver=updates.append), "7000000001:stand-in"
+    server = TelegramServer(world, token)
+    yield Chat(world, updates, token, server.url)
+    server.stop()
+
+
+def test_the_bot_answers_from_it(runtime: Runtime, demo: Stage, cloud: Cloud, chat: Chat) -> None:
+    manager, name = cloud.client("secretsmanager"), demo.settings.secret_name
+    bot = {"token": chat.token, "webhook_secret": "a", "name": "sightloop_bot"}
+    keep(manager, name, {**(held(manager, name) or {}), "telegram": bot})
+    stage = demo.model_copy(update={"changed": {"telegram_api": chat.url}})
+    chat.world.send_photo(
+        42, (ROOT / "chalicelib/web/static/samples/tag-1.jpg").read_bytes(), "blur"
+    )
+    body = json.dumps({"kind": "update", "update": chat.updates[0]})
+    record = {"messageId": "1", "receiptHandle": "1", "body": body, "eventSource": "aws:sqs"}
+    record["attributes"] = {"ApproximateReceiveCount": "1"}
+
+    done = runtime.call(stage, "chalicelib.bot.triggers.converse", {"Records": [record]})
+
+    assert done["answers"] == [{"batchItemFailures": []}]
+    [answer] = chat.world.from_bot(42)
+    assert "photo" in answer
 
 
 def test_all_that_it_imports_is_in_it_or_in_the_runtime(
