@@ -17,12 +17,12 @@ from chalice.local import (
     ForbiddenError,
     LocalChalice,
     LocalGatewayException,
-    ThreadedHTTPServer,
 )
 
 from chalicelib.errors import InvalidRequest, NotFound, PayloadTooLarge, SightloopError
 from chalicelib.web import problems
 from chalicelib.web.routes import link_beside
+from local.listening import Listening
 
 if TYPE_CHECKING:
     from local.telegram.window import Window
@@ -176,7 +176,7 @@ class Server:
         handler = type("LoggingHandler", (Handler,), own)
         answering = functools.partial(handler, app_object=app, config=config)
         address = listening.getsockname()
-        self._server = ThreadedHTTPServer(address, answering, bind_and_activate=False)
+        self._server = Listening(address, answering, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listening
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from python_multipart import parse_form
 
+from local.listening import Listening
 from local.telegram.objects import Refused
 from local.telegram.world import World
 
@@ -105,17 +105,6 @@ def _multipart(kind: str, body: bytes) -> dict[str, Any]:
     headers = {"Content-Type": kind.encode(), "Content-Length": str(len(body)).encode()}
     parse_form(headers, BytesIO(body), on_field, on_file)
     return given
-
-
-class Listening(ThreadingHTTPServer):
-    """Listens; a bot that goes away in the middle of a call is no news."""
-
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tell of an error, unless it is the other side's end."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
 
 
 class Server:

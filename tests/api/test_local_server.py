@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,3 +91,15 @@ def test_two_requests_at_once_are_not_taken_for_each_other() -> None:
     server.stop()
 
     assert [json.loads(body) for _, _, body in answers] == [{"a": "a"}, {"b": "b"}]
+
+
+def test_who_leaves_before_the_answer_is_no_news(
+    port: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    at_once = struct.pack("ii", 1, 0)  # closing resets the connection
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as leaving:
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            leaving.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    assert ask(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
