@@ -157,9 +157,12 @@ class Albums:
             self._table.release(lock)
 
     def job_of(self, due: AlbumDue) -> str:
-        """Return the name of the note about the one answer to an album; of one unknown, nothing."""
+        """Return the name of the note about the one answer to an album; nothing where that is not
+        one picture for all.
+        """
         album = self._read(due)
-        return _job(album, album.first).name if album else ""
+        is_one = album and isinstance(understand(album.caption or "", self._bot), Concat)
+        return _job(album, album.first).name if album and is_one else ""
 
     def _read(self, due: AlbumDue) -> Album | None:
         name = f"album#{due.chat}#{due.group}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,7 @@ def chat() -> int:
 @pytest.fixture(autouse=True)
 def calm(talk: Talk) -> Iterator[None]:
     yield
+    talk.clock.at = None
     talk.world.trouble = lambda method: None
     talk.world.blocked.clear()
     talk.waiting.clear()
@@ -285,6 +287,29 @@ def test_a_broken_telegram_is_asked_as_often_as_the_queue_says_and_no_more(
     assert queues.dead(queue) == dead + 1
     assert queues.hidden == [5, 30, 180, 900]
     assert talk.told(chat) == [words.GAVE_UP]
+
+
+@pytest.mark.parametrize(
+    ("caption", "told"), [("concat", [words.GAVE_UP]), ("blur", [words.PROCESSING])]
+)
+def test_who_waits_in_vain_for_an_album_is_told_where_one_answer_was_to_come(
+    talk: Talk,
+    chat: int,
+    queues: Queues,
+    make_picture: Callable[..., bytes],
+    caption: str,
+    told: list[str],
+) -> None:
+    talk.world.send_album(chat, [make_picture()] * 2, caption)
+    arrive(talk)
+    assert queues.turn() == (2, 0)
+    due = queues.put_off()
+    due["attributes"]["ApproximateReceiveCount"] = "5"
+    talk.clock.at = datetime.now(UTC) + timedelta(minutes=1)
+    talk.world.trouble = broken("editMessageMedia")
+
+    assert queues.handle("bot", [due])["batchItemFailures"]
+    assert talk.told(chat) == told
 
 
 def test_a_telegram_that_is_back_in_time_answers_once(
