@@ -98,7 +98,6 @@ class Conversation:
         self._jobs = jobs
         self._albums = albums
         self._house = house
-        self._most = house.updates_a_minute
         self._submit = submit
 
     def take(self, update: Update, owner: str) -> None:
@@ -190,9 +189,9 @@ class Conversation:
 
     def _do(self, asked: Asked, *, begun: bool) -> None:
         message, job, wish = asked.message, asked.job, asked.wish
-        refusal = None  # of what was begun with: it was let in, and counted, before
-        if asked.is_for_us and not begun:
-            refusal = self._refusal(job.chat, job.user)
+        refusal = None
+        if asked.is_for_us:
+            refusal = self._refusal(job.chat, job.user, counted=begun)
         if refusal is not None:
             if refusal:
                 self._say(job, refusal)
@@ -241,16 +240,21 @@ class Conversation:
         command = known and (said.startswith("/") or picture_of(message))
         return bool(to_us or named or command)
 
-    def _refusal(self, chat: int, user: str) -> str | None:
+    def _refusal(self, chat: int, user: str, *, counted: bool = False) -> str | None:
         """Return what to say to who is shut out, or asks too much: that once a minute, then
-        nothing.
+        nothing. What comes again was counted before.
         """
-        minute = int(self._clock() // MINUTE)
-        asked, most = self._table.add(f"rate#{chat}#{minute}", keep_seconds=2 * MINUTE), self._most
-        if asked > most:
-            return words.SLOW_DOWN if asked == most + 1 else ""
+        over = 0 if counted else self._over(chat)
+        if over > 0:
+            return words.SLOW_DOWN if over == 1 else ""
         since = self._house.report_list.banned_since(user)
         return words.banned(f"{since:%Y-%m-%d}", self._house.appeal_to) if since else None
+
+    def _over(self, chat: int) -> int:
+        """Count a message of a chat; return by how many it is over what it may ask in a minute."""
+        minute = int(self._clock() // MINUTE)
+        asked = self._table.add(f"rate#{chat}#{minute}", keep_seconds=2 * MINUTE)
+        return asked - self._house.updates_a_minute
 
     def _say(self, job: Job, text: str) -> None:
         self._telegram.say(job.chat, text, job.message)

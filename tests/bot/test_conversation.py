@@ -244,6 +244,29 @@ def test_who_is_banned_is_told_so(
     assert talk.told(chat)[0].startswith("You have been shut out since ")
 
 
+def test_who_is_banned_does_not_slip_in_when_the_refusal_has_to_be_said_again(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes]
+) -> None:
+    talk.services.ledger.ban(f"user:telegram-{chat}", "tests", "operator")
+    talk.services.ban_follow_up.run()
+    talk.services.__dict__.pop("report_list")
+    talk.deliver(talk.world.send_photo(chat, make_picture(), "predict"))
+    talk.waiting.clear()
+    [record] = talk.receive("bot")
+    call = talk.world.call
+
+    def fails(method: str, given: dict[str, Any]) -> Any:
+        talk.world.call = call
+        raise Refused(502, "Bad Gateway")
+
+    talk.world.call = fails
+    for _ in range(2):
+        talk.handle("converse", [record])
+
+    [told] = talk.told(chat)
+    assert told.startswith("You have been shut out since ")
+
+
 def test_who_is_banned_may_not_judge_boxes(
     talk: Talk, chat: int, make_picture: Callable[..., bytes]
 ) -> None:
