@@ -233,9 +233,19 @@ def _query_parameters(operation: Operation) -> list[Schema]:
         return []
     schema = operation.query.model_json_schema(ref_template=REFERENCE)
     return [
-        _parameter(name, "query", name in schema.get("required", []), described)
+        _parameter(name, "query", name in schema.get("required", []), _said(described))
         for name, described in schema["properties"].items()
     ]
+
+
+def _said(described: Schema) -> Schema:
+    """Describe what an address can say: null is not among it, but is what is left out."""
+    kinds = [kind for kind in described.get("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return described
+    others = {k: told for k, told in described.items() if (k, told) != ("default", None)}
+    del others["anyOf"]
+    return {**kinds[0], **others}
 
 
 def _parameter(name: str, place: str, required: bool, described: Schema) -> Schema:

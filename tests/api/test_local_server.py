@@ -75,7 +75,7 @@ def test_what_is_no_http_is_a_problem(port: int, request_line: bytes) -> None:
 
 def test_two_requests_at_once_are_not_taken_for_each_other() -> None:
     both_are_here = threading.Barrier(2, timeout=30)
-    meeting = Chalice("meeting")
+    meeting = Chalice("meeting", configure_logs=False)
 
     @meeting.route("/{name}")
     def tell(name: str) -> dict[str, str]:

@@ -117,8 +117,11 @@ def logged() -> Iterator[io.StringIO]:
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(logger.registered_formatter)
+    level = logger.log_level
     logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     yield written
+    logger.setLevel(level)
     logger._logger.removeHandler(handler)
 
 

@@ -248,7 +248,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def path(clock: Clock, settings: Settings) -> Iterator[QueuePath]:
-    Chalice("sightloop").register_blueprint(blueprint)
+    Chalice("sightloop", configure_logs=False).register_blueprint(blueprint)
     with mock_aws():
         clients = {
             name: boto3.client(name, region_name=settings.region)

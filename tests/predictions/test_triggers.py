@@ -56,7 +56,7 @@ def test_a_batch_that_fails_whole_is_named_whole(path: QueuePath) -> None:
 
 
 def test_the_handlers_that_the_app_knows_are_those_that_aws_calls() -> None:
-    app = Chalice("sightloop")
+    app = Chalice("sightloop", configure_logs=False)
     app.register_blueprint(blueprint)
 
     assert app.handler_map == {"on_upload": on_upload, "identify": identify, "reconcile": reconcile}
@@ -76,7 +76,7 @@ def test_metrics_are_sent_where_aws_calls_the_handler_without_the_app(
 
 
 def test_the_triggers_watch_the_right_places() -> None:
-    app = Chalice("sightloop")
+    app = Chalice("sightloop", configure_logs=False)
     app.register_blueprint(blueprint)
 
     watched = {type(each).__name__: each for each in app.event_sources}

@@ -42,6 +42,11 @@ AFTER_COMMIT = {
     "the image looked for": "s3.HeadObject:1",
     "the image copied": "s3.CopyObject:1",
 }
+PATIENCE_SECONDS = 30
+IN_TRANSACTION = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+  AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL
+"""
 STATEMENTS = range(1, 27)  # of all transactions of one submission, and of making its files
 
 
@@ -123,7 +128,16 @@ def run(stage: Desk, endpoint: str, when: str, *given: str) -> int:
         capture_output=True,
     )
     assert ended.returncode in (0, -signal.SIGKILL), ended.stderr.decode()
+    until_nothing_is_locked(stage)
     return ended.returncode
+
+
+def until_nothing_is_locked(stage: Desk) -> None:
+    """Wait until PostgreSQL has noticed who died: until then it keeps their locks."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while stage.sql(IN_TRANSACTION) != [(0,)]:
+        assert time.monotonic() < deadline, "the dead still hold their locks"
+        time.sleep(0.05)
 
 
 def recorded(stage: Desk, prediction: str) -> bool:

@@ -148,7 +148,7 @@ def test_the_list_is_written_before_labels_are_settled_and_whatever_becomes_of_t
 
 
 def test_aws_calls_the_handler_that_the_app_knows() -> None:
-    app = Chalice("sightloop")
+    app = Chalice("sightloop", configure_logs=False)
     app.register_blueprint(blueprint)
 
     assert app.handler_map == {"update_reported_list": update_reported_list}

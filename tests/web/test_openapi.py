@@ -82,6 +82,13 @@ def test_every_parameter_and_field_is_described(
             assert schema.get("description"), name
 
 
+def test_no_query_can_say_null(operations: dict[str, Any]) -> None:
+    asked = [p for operation in operations.values() for p in operation.get("parameters", [])]
+    sent = [p for p in asked if p["in"] == "query"]
+    assert len(sent) > 20
+    assert [p["name"] for p in sent if "null" in json.dumps(p["schema"])] == []
+
+
 def test_every_answer_names_its_request(operations: dict[str, Any]) -> None:
     for named, operation in operations.items():
         for status, answer in operation["responses"].items():

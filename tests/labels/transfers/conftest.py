@@ -148,7 +148,7 @@ class Way:
 
 @pytest.fixture
 def way(new_database: Callable[..., str], migrated: str) -> Iterator[Way]:
-    Chalice("sightloop").register_blueprint(blueprint)
+    Chalice("sightloop", configure_logs=False).register_blueprint(blueprint)
     settings = Settings(database_url=new_database(template=migrated), live_version_ttl_seconds=0)
     with mock_aws():
         clients = {
