@@ -86,13 +86,33 @@ def joined(team: Team) -> Iterator[None]:
     _claim_gpu(team)
     import torch  # noqa: PLC0415 - the GPU has to be claimed before
     from torch import distributed  # noqa: PLC0415
+    from torch.distributed.rendezvous import rendezvous  # noqa: PLC0415
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    distributed.init_process_group(
+        backend,
+        store=distributed.PrefixStore(_start(), store),
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+    )
     try:
         yield
     finally:
         distributed.destroy_process_group()
+
+
+def _start() -> str:
+    """Return what sets this start's addresses apart from those of the starts before.
+
+    On one machine torchrun (of torch 2.15) keeps one store for all starts, in which the members
+    would find the addresses of those that died, and wait for these. On several each start has a
+    store of its own (`chalicelib.retrain.launchers.command`), and machines count their starts
+    differently.
+    """
+    alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    return f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}" if alone else "start"
 
 
 def _claim_gpu(team: Team) -> None:
