@@ -28,7 +28,13 @@ MISSING_RESOURCE = frozenset(
     }
 )
 CHANGED_MEANWHILE = frozenset(
-    {"412", "PreconditionFailed", "ConditionalRequestConflict", "InvalidPart"}
+    {
+        "412",
+        "PreconditionFailed",
+        "ConditionalRequestConflict",
+        "InvalidPart",
+        "ConditionalCheckFailedException",
+    }
 )
 REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException", "InvalidAccessKeyId"})
 

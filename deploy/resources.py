@@ -222,7 +222,7 @@ def ensure_table(dynamodb: Any, name: str, key: str, *, protected: bool) -> None
     try:
         found = dynamodb.describe_table(TableName=name)["Table"]["KeySchema"]
     except dynamodb.exceptions.ResourceNotFoundException:
-        _create_table(dynamodb, name, key, protected=protected)
+        _create_table(dynamodb, name, key_schema, protected=protected)
     else:
         if found != key_schema:
             raise ConfigurationError(f"the table {name} exists with another key: {found}")
@@ -231,11 +231,14 @@ def ensure_table(dynamodb: Any, name: str, key: str, *, protected: bool) -> None
         _keep_points_to_restore(dynamodb, name)
 
 
-def _create_table(dynamodb: Any, name: str, key: str, *, protected: bool) -> None:
+def _create_table(
+    dynamodb: Any, name: str, key_schema: list[dict[str, str]], *, protected: bool
+) -> None:
+    [key] = key_schema
     dynamodb.create_table(
         TableName=name,
-        KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+        KeySchema=key_schema,
+        AttributeDefinitions=[{"AttributeName": key["AttributeName"], "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
         DeletionProtectionEnabled=protected,
     )

@@ -20,7 +20,7 @@ from chalicelib.bot.albums import Albums
 from chalicelib.bot.captions import Concat, Misunderstood, Wish, plain_words, understand
 from chalicelib.bot.jobs import Bot, Job, Jobs
 from chalicelib.bot.telegram import LARGEST_DOWNLOAD
-from chalicelib.catalog import Catalog, ModelFile
+from chalicelib.catalog import Catalog
 from chalicelib.errors import Conflict, SightloopError, TelegramRefused
 from chalicelib.labels.submitted import Verb
 from chalicelib.observability import logger
@@ -216,17 +216,14 @@ class Conversation:
         if said and said[0].strip(".,!?") in GREETINGS:
             return words.welcome(*self._an_example())
         if said == [MODELS]:
-            return words.models([(file.name, file.names) for file in self._live()])
+            return words.models([(file.name, file.names) for file in self._catalog.live()])
         if asked.wish or not asked.message.text:
             return words.NOT_A_PICTURE
         return words.how_to_begin()
 
-    def _live(self) -> list[ModelFile]:
-        return [file for file in self._catalog.all() if file.live_version]
-
     def _an_example(self) -> tuple[str, str]:
         """Return a model that serves and a class of it, for examples that work; or nothing."""
-        live = self._live()
+        live = self._catalog.live()
         return (live[0].name, live[0].names[0]) if live else ("", "")
 
     def _is_for_us(self, message: Message, said: str, wish: Wish | None) -> bool:

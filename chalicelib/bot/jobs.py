@@ -199,8 +199,10 @@ class Jobs:
 
     def _detect(self, wish: Predict | Count, job: Job) -> None:
         """Upload the picture under an id of its own, and note who waits for the answer."""
-        live = [file for file in self._catalog.all() if file.live_version]
-        model = self._model(wish, job.chat, live)
+        live = self._catalog.live()
+        names_one = isinstance(wish, Predict) and wish.model
+        last = None if names_one else self._last_used(job.chat)
+        model = _model(wish, last, live)
         if model is None:
             self._telegram.say(job.chat, words.no_such_model(wish, live), job.message)
             return
@@ -212,7 +214,7 @@ class Jobs:
             "user": job.user,
             "wish": "count" if isinstance(wish, Count) else "predict",
             "thing": (wish.class_name or "") if isinstance(wish, Count) else "",
-            "others": self._others(wish, job.chat, live),
+            "others": _others(wish, last, live),
         }
         self._table.note(f"reply#{prediction_id}", asked, MONTH_SECONDS)
         try:
@@ -223,26 +225,6 @@ class Jobs:
         key = upload_key(model, prediction_id, FILE_NAME)
         self._stores.uploads.put(key, picture, "image/jpeg")
         self._table.note(f"chat#{job.chat}", {"model": model}, MONTH_SECONDS)
-
-    def _model(self, wish: Predict | Count, chat: int, live: Sequence[ModelFile]) -> str | None:
-        """Return the model that is meant: the one named, one that knows the class, the last used,
-        or the first; None where there is none.
-        """
-        known = [file.name for file in live]
-        if isinstance(wish, Predict) and wish.model:
-            return wish.model if wish.model in known else None
-        last = self._last_used(chat)
-        choices = [last] if last in known else []
-        if isinstance(wish, Count) and wish.class_name:
-            able = [f.name for f in live if words.class_meant(wish.class_name, f.names)]
-            choices = [each for each in choices if each in able] or able or choices
-        return next(iter([*choices, *known]), None)
-
-    def _others(self, wish: Predict | Count, chat: int, live: Sequence[ModelFile]) -> list[str]:
-        """Return which models somebody could have named who named none, and may know of none."""
-        if not isinstance(wish, Predict) or wish.model or self._last_used(chat):
-            return []
-        return [file.name for file in live[1:]]
 
     def _last_used(self, chat: int) -> str | None:
         return (self._table.read(f"chat#{chat}") or {}).get("model")
@@ -270,3 +252,24 @@ class Jobs:
         if "placeholder" not in note:
             raise Conflict("somebody else begins with this picture at this moment")
         return int(note["placeholder"])
+
+
+def _model(wish: Predict | Count, last: str | None, live: Sequence[ModelFile]) -> str | None:
+    """Return the model that is meant: the one named, one that knows the class, the last used, or
+    the first; None where there is none.
+    """
+    known = [file.name for file in live]
+    if isinstance(wish, Predict) and wish.model:
+        return wish.model if wish.model in known else None
+    choices = [last] if last in known else []
+    if isinstance(wish, Count) and wish.class_name:
+        able = [f.name for f in live if words.class_meant(wish.class_name, f.names)]
+        choices = [each for each in choices if each in able] or able or choices
+    return next(iter([*choices, *known]), None)
+
+
+def _others(wish: Predict | Count, last: str | None, live: Sequence[ModelFile]) -> list[str]:
+    """Return which models somebody could have named who named none, and may know of none."""
+    if not isinstance(wish, Predict) or wish.model or last:
+        return []
+    return [file.name for file in live[1:]]

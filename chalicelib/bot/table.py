@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import ClientError
 
 from chalicelib.aws import translated
 from chalicelib.errors import Conflict, DatabaseUnavailable
@@ -115,20 +114,15 @@ class BotTable:
     ) -> Note:
         only_if = {"ConditionExpression": condition} if condition else {}
         with translated(DatabaseUnavailable, f"changing {name}"):
-            try:
-                changed = self._dynamodb.update_item(
-                    TableName=self._table,
-                    Key=_key(name),
-                    UpdateExpression=update,
-                    ExpressionAttributeNames=dict(names),
-                    ExpressionAttributeValues=dict(values),
-                    ReturnValues="ALL_NEW",
-                    **only_if,
-                )
-            except ClientError as error:
-                if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                    raise Conflict(f"{name} is somebody else's") from None
-                raise
+            changed = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(name),
+                UpdateExpression=update,
+                ExpressionAttributeNames=dict(names),
+                ExpressionAttributeValues=dict(values),
+                ReturnValues="ALL_NEW",
+                **only_if,
+            )
         return _plain(changed["Attributes"])
 
 

@@ -122,6 +122,10 @@ class Catalog:
                 logger.exception("a model is left out of the list", model=name)
         return models
 
+    def live(self) -> list[ModelFile]:
+        """Return the models that serve, sorted by name."""
+        return [file for file in self.all() if file.live_version is not None]
+
     def history(self, name: str) -> dict[int, VersionMetrics]:
         """Return the metrics of every version of a model, by number.
 

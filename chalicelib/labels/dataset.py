@@ -23,12 +23,8 @@ from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detections
 
 Withdrawal = Literal["doubted", "banned", "replaced", "rejected"]
-RANKS = (
-    "doubted",
-    "banned",
-    "rejected",
-    "replaced",
-)  # what was withdrawn may be so for a graver reason, too
+# What was withdrawn may be so for a graver reason, too.
+RANKS = ("doubted", "banned", "rejected", "replaced")
 CONTENT_TYPES = {
     "jpg": "image/jpeg",
     "png": "image/png",

@@ -10,10 +10,9 @@ from itertools import batched
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-from botocore.exceptions import ClientError
 
 from chalicelib.aws import translated
-from chalicelib.errors import DatabaseUnavailable
+from chalicelib.errors import Conflict, DatabaseUnavailable
 from chalicelib.predictions.model import Prediction, epoch, utc_now
 
 SMALLEST_NUMBER = Decimal("1e-130")
@@ -104,18 +103,16 @@ class PredictionTable:
     def _write(
         self, prediction: Prediction, *, revision: int, condition: str, values: Mapping[str, int]
     ) -> bool:
-        with translated(DatabaseUnavailable, f"writing prediction {prediction.prediction_id}"):
-            try:
+        try:
+            with translated(DatabaseUnavailable, f"writing prediction {prediction.prediction_id}"):
                 self._dynamodb.put_item(
                     TableName=self._table,
                     Item=_to_item(prediction, revision),
                     ConditionExpression=condition,
                     ExpressionAttributeValues={k: {"N": str(v)} for k, v in values.items()},
                 )
-            except ClientError as error:
-                if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                    return False
-                raise
+        except Conflict:
+            return False
         return True
 
     def _read(self, prediction_id: str) -> tuple[Prediction, int] | None:

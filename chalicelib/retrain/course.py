@@ -163,9 +163,7 @@ class Course:
         launched = self._jobs.launched(job.job_id, external_id)
         if launched.cancel_requested or launched.is_over:
             launcher.stop(external_id)
-        self._parts.remind(
-            job.job_id, REMINDER_SECONDS
-        )  # one that cannot even begin does not report
+        self._parts.remind(job.job_id, REMINDER_SECONDS)  # if it cannot even begin, it is silent
         logger.info("a training was launched", job_id=str(job.job_id), model=job.model)
         return launched
 

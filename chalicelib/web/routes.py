@@ -80,7 +80,7 @@ class Health(BaseModel):
 )
 def check_health() -> Health:
     """Detect with a model, once for each version that goes live, and name it."""
-    names = [file.name for file in services().catalog.all() if file.live_version is not None]
+    names = [file.name for file in services().catalog.live()]
     if not names:
         raise NotReady("no model serves yet: register one")
     for name in names:
