@@ -107,6 +107,15 @@ class Settings(BaseModel):
     detector_cache_size: int = Field(4, gt=0, description="detectors kept warm per process")
     inference_threads: int = Field(0, ge=0, description="0: as many as there are cores")
 
+    endpoint: str = Field(
+        "",
+        pattern=r"^([a-zA-Z0-9](-?[a-zA-Z0-9]){0,62})?$",
+        description="of SageMaker, that detects; empty: each process detects by itself",
+    )
+    endpoint_image: str = Field("", description="of the server, in ECR")
+    endpoint_instance: str = Field("ml.c6i.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
+    endpoint_instances: int = Field(1, ge=1, le=100)
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """Read the settings out of a mapping such as ``os.environ``.
