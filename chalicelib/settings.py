@@ -109,7 +109,8 @@ class Settings(BaseModel):
 
     endpoint: str = Field(
         "",
-        pattern=r"^([a-zA-Z0-9](-?[a-zA-Z0-9]){0,62})?$",
+        pattern=r"^([a-zA-Z0-9](-*[a-zA-Z0-9])*)?$",
+        max_length=63,
         description="of SageMaker, that detects; empty: each process detects by itself",
     )
     endpoint_image: str = Field("", description="of the server, in ECR")

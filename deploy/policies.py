@@ -85,6 +85,7 @@ def _api_handler(stage: Stage) -> list[Statement]:
         _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue, settings.bot_queue),
         _keep_records(stage),
         _read_secret(stage),
+        *_detect_elsewhere(stage),
     ]
 
 
@@ -130,6 +131,7 @@ def _identify(stage: Stage) -> list[Statement]:
         _write_objects(stage, "WriteResults", settings.store_bucket, PREDICTIONS),
         _keep_records(stage),
         _send(stage, "Announce", settings.results_queue),
+        *_detect_elsewhere(stage),
     ]
 
 
@@ -232,6 +234,15 @@ def _train_on_sagemaker(stage: Stage) -> list[Statement]:
         _allow("Train", [f"sagemaker:{action}" for action in actions], [jobs]),
         {**hand_over, "Condition": to},
     ]
+
+
+def _detect_elsewhere(stage: Stage) -> list[Statement]:
+    """Let a function have the stage's endpoint detect, where it names one."""
+    name = stage.settings.endpoint
+    if not name:
+        return []
+    endpoint = stage.arn("sagemaker", f"endpoint/{name.lower()}")  # as SageMaker writes it
+    return [_allow("DetectElsewhere", ["sagemaker:InvokeEndpoint"], [endpoint])]
 
 
 def _keep_datasets(stage: Stage) -> list[Statement]:

@@ -74,6 +74,10 @@ CHANGEABLE = frozenset(
         "cluster_url",
         "cluster_uses_gpus",
         "detector_cache_size",
+        "endpoint",
+        "endpoint_image",
+        "endpoint_instance",
+        "endpoint_instances",
         "fine_tune_epochs",
         "first_training_epochs",
         "gate_class_tolerance",
@@ -145,7 +149,8 @@ class Stage(BaseModel):
         of_stage = f"{self.prefix}-{self.name}"
         return Settings.model_validate(
             {
-                **self._of_sagemaker,
+                **self._of_launcher,
+                **self._of_image,
                 **self.changed,
                 "stage": self.name,
                 "region": self.region,
@@ -169,7 +174,17 @@ class Stage(BaseModel):
         return role and f"{APP}-{self.name}-{role}"
 
     @property
-    def _of_sagemaker(self) -> dict[str, str]:
+    def endpoint(self) -> str:
+        """What the stage's own endpoint of SageMaker is called, where it has one."""
+        return f"{self.prefix}-{self.name}"
+
+    @property
+    def _of_image(self) -> dict[str, str]:
+        """The setting that follows from the image of an endpoint: functions ask that one."""
+        return {"endpoint": self.endpoint} if self.changed.get("endpoint_image") else {}
+
+    @property
+    def _of_launcher(self) -> dict[str, str]:
         """The settings that follow from the launcher, unless another role is named."""
         if self.changed.get("launcher") != "sagemaker":
             return {}
@@ -267,6 +282,11 @@ def _checked(stage: Stage) -> Stage:
     for name in stage.changed:
         if name not in CHANGEABLE:
             raise ConfigurationError(f"{name} cannot be set: {', '.join(sorted(CHANGEABLE))} can")
+    if stage.changed.get("endpoint") and stage.changed.get("endpoint_image"):
+        raise ConfigurationError(
+            "endpoint and endpoint_image exclude each other: the first names one that you made "
+            "elsewhere, of the second the stage has its own made; set either to nothing"
+        )
     if bool(stage.subnet_ids) != bool(stage.security_group_ids):
         raise ConfigurationError("a network wants both, --subnet and --security-group, or neither")
     stage.settings  # noqa: B018 - raises where a value cannot be

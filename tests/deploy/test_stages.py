@@ -223,6 +223,49 @@ def test_every_setting_is_either_the_stages_own_or_can_be_changed() -> None:
     assert not CHANGEABLE & (own | of_one_machine)
 
 
+def test_functions_ask_the_endpoint_that_a_stage_has_made(project: Path) -> None:
+    image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/sightloop-serving:1"
+    configured(project, "--prefix", "acme", "--set", f"endpoint_image={image}")
+
+    environment = configure.config(read(project / ".chalice"))["stages"]["dev"]
+    told = environment["environment_variables"]
+    assert told["SIGHTLOOP_ENDPOINT"] == "acme-dev"
+    assert Settings.from_environment(told).endpoint_image == image
+
+
+def test_functions_may_ask_an_endpoint_that_somebody_made_elsewhere(project: Path) -> None:
+    configured(project, "--set", "endpoint=By-Hand")
+
+    kept = read(project / ".chalice")["dev"]
+    assert kept.environment["SIGHTLOOP_ENDPOINT"] == "By-Hand"
+
+
+def test_an_endpoint_is_either_the_stages_own_or_somebody_elses(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert configured(project, "--set", "endpoint=mine", "--set", "endpoint_image=an/image:1") == 1
+
+    assert "endpoint and endpoint_image exclude each other" in capsys.readouterr().err
+    assert not (project / ".chalice").exists()
+
+
+@pytest.mark.parametrize("names", [("s" * 20, "p" * 20), ("a--b", "c--d"), ("dev", "sightloop")])
+def test_an_endpoint_s_name_is_one_that_sagemaker_takes(names: tuple[str, str]) -> None:
+    stage = Stage(name=names[0], prefix=names[1], changed={"endpoint_image": "an/image:1"})
+
+    pattern = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"  # of CreateEndpoint
+    assert re.fullmatch(pattern, stage.settings.endpoint)
+
+
+@pytest.mark.parametrize("name", ["-a", "a-", "a_b", "a" * 64, "größe"])
+def test_a_name_that_no_endpoint_can_have_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert configured(project, "--set", f"endpoint={name}") == 1
+
+    assert f"endpoint cannot be {name!r}" in capsys.readouterr().err
+
+
 def test_a_misspelt_stage_is_refused(project: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no stage 'prdo': dev, prod there are"):
         Project(project).stage("prdo")
