@@ -39,10 +39,20 @@ PAGES = {
 }
 """Address of a page to its name in the header; the file is static/<address>.html, index.html for /.
 
-To add a page, write the file, with ``<!-- pages -->`` in its header, and add a line here.
+To add a page, write the file, with ``<!-- head -->`` first in its head and ``<!-- pages -->`` in
+its header, and add a line here.
 """
 BESIDE: dict[str, str] = {}
 """Pages that are served beside this app: by `make run` the chat with the bot, on AWS none."""
+HEAD = """\
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="theme-color" content="#10201b">
+<meta name="referrer" content="no-referrer">
+<link rel="icon" type="image/svg+xml" href="static/icon.svg">
+<link rel="stylesheet" href="static/style.css">"""
+"""What the head of every page begins with; what a page asks for does not say which page it was."""
 LOOP = (
     '<svg class="loop" viewBox="0 0 48 40" aria-hidden="true" focusable="false">'
     '<path d="M46 5C36-1 15 2 7 12c-9 12 1 24 17 25 15 1 23-11 18-20C38 10 27 9 18 13"/>'
@@ -137,7 +147,8 @@ def link_beside(address: str, name: str) -> None:
 
 
 def dressed(written: bytes, address: str, asked: str) -> bytes:
-    """Return a page with its header, and a base where the asked path would mislead its links."""
+    """Return a page with its head and header, and a base where its path would mislead its links."""
+    written = written.replace(b"<!-- head -->", HEAD.encode(), 1)
     written = written.replace(b"<!-- pages -->", (_brand(address) + _links(address)).encode(), 1)
     if asked.endswith("/") is (address == "/"):
         return written

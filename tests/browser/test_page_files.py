@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chalicelib.web.routes import dressed
+
 STATIC = Path(__file__).parents[2] / "chalicelib/web/static"
 CHAT = Path(__file__).parents[2] / "local/telegram/page"
 KINDS = {".js", ".css", ".html", ".svg"}
@@ -23,8 +25,14 @@ def imported_by(path: Path) -> set[str]:
     return set(re.findall(r"^(?:import|} from).*'\./([^']+)'", path.read_text(), re.M))
 
 
+def served(page: Path) -> str:
+    """Return a page as its readers get it, with what all pages share."""
+    address = f"/{page.stem}"
+    return dressed(page.read_bytes(), address, address).decode()
+
+
 def reached_from(page: Path) -> set[str]:
-    reached = {page.name, *re.findall(r'(?:href|src)="static/([^"]+)"', page.read_text())}
+    reached = {page.name, *re.findall(r'(?:href|src)="static/([^"]+)"', served(page))}
     while (
         more := set().union(*(imported_by(STATIC / name) for name in reached if "/" not in name))
         - reached
@@ -41,7 +49,7 @@ def test_the_pages_are_whole() -> None:
 
 
 def test_the_chat_is_whole_and_uses_only_what_there_is() -> None:
-    text = "".join(path.read_text() for path in LOCAL)
+    text = served(CHAT / "bot.html") + "".join(path.read_text() for path in LOCAL)
     linked = re.findall(r'(?:href|src)="bot/([^"]+)"', text)
     own = {*linked, *re.findall(r"from '\./([^']+)'", text), "bot.html"}
     assert own == {path.name for path in LOCAL}
@@ -55,9 +63,18 @@ def test_a_page_has_a_place_for_the_links_to_all(page: Path) -> None:
     assert page.read_text().count("<!-- pages -->") == 1
 
 
+@pytest.mark.parametrize("page", [*PAGES, CHAT / "bot.html"], ids=lambda path: path.name)
+def test_what_begins_the_head_of_every_page_is_said_once(page: Path) -> None:
+    assert page.read_text().count("<head>\n<!-- head -->\n") == 1
+    heads = re.findall(r"<(?:meta|link)[^>]*>", served(page).partition("</head>")[0])
+    assert '<meta name="referrer" content="no-referrer">' in heads
+    assert '<meta charset="utf-8">' in heads
+    assert len(heads) == len(set(heads))
+
+
 @pytest.mark.parametrize("path", CODE, ids=lambda path: path.name)
 def test_every_address_is_relative(path: Path) -> None:
-    text = path.read_text().replace(NAMESPACE, "")
+    text = (served(path) if path.suffix == ".html" else path.read_text()).replace(NAMESPACE, "")
     assert not re.findall(r"https?://|[\"'(`]//", text)
     assert not re.findall(
         r"""(?:href|src|action)=["']/|fetch\(["'`]/|from ["']/|url\(["']?/""", text
