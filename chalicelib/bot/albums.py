@@ -15,10 +15,8 @@ from typing import Any
 
 from chalicelib.bot import words
 from chalicelib.bot.captions import Concat, Misunderstood, understand
-from chalicelib.bot.jobs import Bot, Job, Jobs
+from chalicelib.bot.jobs import Bot, Job, Jobs, unless_refused
 from chalicelib.bot.messages import AlbumDue
-from chalicelib.errors import TelegramRefused
-from chalicelib.observability import logger
 from chalicelib.queues import Queue
 
 QUIET_SECONDS = 2.0  # since the last photo: the album is likely whole
@@ -172,10 +170,8 @@ class Albums:
     def _answer_all(self, album: Album) -> None:
         if not album.unanswered:
             return
-        try:
+        with unless_refused(album=album.name):
             self._answer(album)
-        except TelegramRefused as error:  # the chat is gone, or we are blocked there
-            logger.warning("nobody to answer to", album=album.name, why=error.detail)
         done = {"answered": list(album.photos), "answered_as": album.caption or ""}
         self._table.note(album.name, done)
 

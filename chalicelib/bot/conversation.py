@@ -18,10 +18,10 @@ from telegram import CallbackQuery, Document, Message, Update
 from chalicelib.bot import words
 from chalicelib.bot.albums import Albums
 from chalicelib.bot.captions import Concat, Misunderstood, Wish, plain_words, understand
-from chalicelib.bot.jobs import Bot, Job, Jobs
+from chalicelib.bot.jobs import Bot, Job, Jobs, unless_refused
 from chalicelib.bot.telegram import LARGEST_DOWNLOAD
 from chalicelib.catalog import Catalog
-from chalicelib.errors import Conflict, SightloopError, TelegramRefused
+from chalicelib.errors import Conflict, SightloopError
 from chalicelib.labels.submitted import Verb
 from chalicelib.observability import logger
 from chalicelib.trust.report_list import ReportList
@@ -124,9 +124,8 @@ class Conversation:
         if note is None:
             raise Conflict(f"update {update.update_id} is being answered")
         try:
-            self._answer(update, begun=note["tries"] > 1)
-        except TelegramRefused as error:  # the chat is gone, or we are blocked there
-            logger.warning("nobody to answer to", update=update.update_id, why=error.detail)
+            with unless_refused(update=update.update_id):
+                self._answer(update, begun=note["tries"] > 1)
         except SightloopError:
             self._table.release(name)  # another copy may go on at once
             raise

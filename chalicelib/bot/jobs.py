@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,10 +142,8 @@ class Jobs:
         note = self._table.read(name)
         if note is None or note.get("done") == result.state:
             return
-        try:
+        with unless_refused(chat=str(note["chat"])):
             self._answer(result, note)
-        except TelegramRefused as error:  # the chat is gone, or we are blocked there
-            logger.warning("nobody to answer to", chat=str(note["chat"]), why=error.detail)
         self._table.note(name, {"done": str(result.state)}, MONTH_SECONDS)
 
     def give_up(self, name: str) -> None:
@@ -252,6 +251,21 @@ class Jobs:
         if "placeholder" not in note:
             raise Conflict("somebody else begins with this picture at this moment")
         return int(note["placeholder"])
+
+
+@contextmanager
+def unless_refused(**about: Any) -> Iterator[None]:
+    """Let an answer end quietly that Telegram refuses: the chat is gone, or the bot blocked there.
+
+    Parameters
+    ----------
+    about : Any
+        What the log says of it.
+    """
+    try:
+        yield
+    except TelegramRefused as error:
+        logger.warning("nobody to answer to", why=error.detail, **about)
 
 
 def _model(wish: Predict | Count, last: str | None, live: Sequence[ModelFile]) -> str | None:
