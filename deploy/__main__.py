@@ -99,7 +99,7 @@ def _token(project: Project, stage: Stage, given: argparse.Namespace) -> None:
 def _bot(project: Project, stage: Stage, given: argparse.Namespace) -> None:
     client = clients(stage.region)
     manager, secret = client("secretsmanager"), stage.settings.secret_name
-    api = given.telegram or stage.settings.telegram_api
+    api = stage.settings.telegram_api
     if given.remove:
         telegram.remove(manager, secret, api)
         return
@@ -167,7 +167,6 @@ def parser() -> argparse.ArgumentParser:
     bot = commands.add_parser("bot", parents=[common], help="register the Telegram bot")
     bot.add_argument("--token-file", type=Path, help="that holds its token; asked for without")
     bot.add_argument("--url", help="of the stage's API; known where it was deployed from here")
-    bot.add_argument("--telegram", help=argparse.SUPPRESS)
     bot.add_argument("--remove", action="store_true", help="have Telegram send no more")
     down = commands.add_parser("destroy", parents=[common], help="take a stage down")
     down.add_argument("--erase-data", metavar="STAGE", help="delete all that people sent, too")

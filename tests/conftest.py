@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ import pytest
 
 if TYPE_CHECKING:
     from local.postgres import Postgres
+    from local.telegram.server import Server
+    from local.telegram.world import World
 
 os.environ.update(
     AWS_ACCESS_KEY_ID="testing",
@@ -154,3 +156,18 @@ def migrated(new_database: Callable[..., str]) -> str:
 
     migrate.migrate(new_database("migrated"))
     return "migrated"
+
+
+@pytest.fixture
+def serve_telegram() -> Iterator[Callable[[World, str], Server]]:
+    """Have stand-ins for Telegram listen during a test, each to the bot of one token."""
+    from local.telegram.server import Server  # noqa: PLC0415 - not installed where models train
+
+    with ExitStack() as listening:
+
+        def serve(world: World, token: str) -> Server:
+            server = Server(world, token)
+            listening.callback(server.stop)
+            return server
+
+        yield serve

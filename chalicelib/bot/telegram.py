@@ -41,7 +41,6 @@ from chalicelib.errors import (
     TelegramUnavailable,
 )
 
-API = "https://api.telegram.org"
 LONGEST_TEXT, LONGEST_CAPTION, LONGEST_TOAST = 4096, 1024, 200
 LARGEST_DOWNLOAD = 20 * 1024 * 1024  # Telegram gives bots no larger files
 CONNECTIONS = 8
@@ -66,7 +65,7 @@ class Telegram:
         The token cannot be one.
     """
 
-    def __init__(self, token: str, api: str = API) -> None:
+    def __init__(self, token: str, api: str) -> None:
         if not re.fullmatch(TOKEN, token):
             raise ConfigurationError("that is no bot's token: @BotFather gives 123456:ABC-DEF…")
         for name in ("httpx", "httpcore", "telegram"):  # they log addresses, and so the token

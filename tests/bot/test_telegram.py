@@ -37,10 +37,8 @@ def world() -> World:
 
 
 @pytest.fixture
-def server(world: World) -> Iterator[Server]:
-    made = Server(world, TOKEN)
-    yield made
-    made.stop()
+def server(world: World, serve_telegram: Callable[[World, str], Server]) -> Server:
+    return serve_telegram(world, TOKEN)
 
 
 @pytest.fixture
@@ -175,7 +173,7 @@ def test_many_threads_may_call_at_once(telegram: Telegram, world: World) -> None
 @pytest.mark.parametrize("token", ["", "abc", "1:2/../x", "1:a\nb", "1:ü", " 1:a"])
 def test_what_cannot_be_a_token_is_not_sent_anywhere(token: str) -> None:
     with pytest.raises(ConfigurationError, match="@BotFather"):
-        Telegram(token)
+        Telegram(token, "http://127.0.0.1:9")
 
 
 def test_no_token_is_in_a_log_or_an_error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +28,26 @@ def world() -> World:
 
 
 @pytest.fixture
-def server(world: World) -> Iterator[Server]:
-    made = Server(world, TOKEN)
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def run(
-    cloud: Cloud, stage: Stage, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud,
+    stage: Stage,
+    world: World,
+    serve_telegram: Callable[[World, str], Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
     """Call the command as a user does, for a stage whose secret is made."""
     ensure(stage.settings, cloud.in_region(stage.region))
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.endpoint)
     (tmp_path / "app.py").touch()
     where = ["--project", str(tmp_path), "--prefix", stage.prefix, "--region", stage.region]
-    assert command.main(["configure", "--stage", stage.name, *where]) == 0
+    chosen = ["--set", f"telegram_api={serve_telegram(world, TOKEN).url}"]
+    assert command.main(["configure", "--stage", stage.name, *where, *chosen]) == 0
 
     def bot(*arguments: str, token: str = TOKEN) -> int:
         (tmp_path / "token").write_text(f"{token}\n")
         given = [] if "--remove" in arguments else ["--token-file", str(tmp_path / "token")]
-        line = ["bot", "--stage", stage.name, *where, "--telegram", server.url, *given]
+        line = ["bot", "--stage", stage.name, *where, *given]
         return command.main([*line, *arguments])
 
     return bot

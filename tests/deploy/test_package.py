@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from chalicelib.errors import ConfigurationError
 from deploy.package import build, check, is_dropped, required, shrink
 from deploy.secret import held, keep
 from deploy.stages import Stage
-from local.telegram.server import Server as TelegramServer
+from local.telegram.server import Server
 from local.telegram.world import World
 
 ROOT = Path(__file__).parent.parent.parent
@@ -188,12 +188,10 @@ class Chat:
 
 
 @pytest.fixture
-def chat() -> Iterator[Chat]:
+def chat(serve_telegram: Callable[[World, str], Server]) -> Chat:
     updates: list[dict[str, Any]] = []
     world, token = World(deliver=updates.append), "7000000001:stand-in"
-    server = TelegramServer(world, token)
-    yield Chat(world, updates, token, server.url)
-    server.stop()
+    return Chat(world, updates, token, serve_telegram(world, token).url)
 
 
 def test_the_bot_answers_from_it(runtime: Runtime, demo: Stage, cloud: Cloud, chat: Chat) -> None:
