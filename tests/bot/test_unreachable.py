@@ -33,7 +33,7 @@ def chat() -> int:
 def calm(talk: Talk) -> Iterator[None]:
     yield
     talk.clock.at = None
-    talk.world.trouble = lambda method: None
+    is_back(talk)
     talk.world.blocked.clear()
     talk.waiting.clear()
 
@@ -132,10 +132,35 @@ def arrive(talk: Talk) -> None:
         assert talk.deliver(talk.waiting.pop(0)) == 200
 
 
-def until_result(talk: Talk) -> None:
-    """Let the upload be looked at: its result waits."""
-    while talk._files() + talk._messages("identify"):
-        pass
+@pytest.fixture
+def send(
+    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+) -> Callable[..., Json]:
+    """Send a photo with a caption; where a detection is wanted, its result waits if that is said.
+
+    Returns the update.
+    """
+
+    def sent(caption: str, until_result: bool = False) -> Json:
+        update: Json = talk.world.send_photo(chat, make_picture(), caption)
+        arrive(talk)
+        if until_result:
+            queues.turn()
+            while talk._files() + talk._messages("identify"):
+                pass
+        return update
+
+    return sent
+
+
+def is_back(talk: Talk) -> None:
+    """Have Telegram take everything again."""
+    talk.world.trouble = lambda method: None
+
+
+def kinds(talk: Talk, chat: int) -> list[str]:
+    """Return of each message of the bot's whether it is a photo or a text."""
+    return ["photo" if "photo" in each else "text" for each in talk.world.from_bot(chat)]
 
 
 def busy(method: str = "", wait: int = WAIT) -> Callable[[str], None]:
@@ -172,12 +197,9 @@ def test_a_blocked_bot_ends_quietly(
 
 
 def test_a_bot_that_is_blocked_before_the_answer_ends_quietly(
-    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+    talk: Talk, chat: int, queues: Queues, send: Callable[..., Json]
 ) -> None:
-    talk.world.send_photo(chat, make_picture(), "predict")
-    arrive(talk)
-    queues.turn()
-    until_result(talk)
+    send("predict", until_result=True)
     talk.world.blocked.add(chat)
 
     assert queues.turn("results") == (1, 0)
@@ -187,10 +209,9 @@ def test_a_bot_that_is_blocked_before_the_answer_ends_quietly(
 
 @pytest.mark.parametrize("method", ["sendMessage", "getFile", "editMessageMedia"])
 def test_who_is_told_to_wait_waits_as_long_and_loses_no_attempt(
-    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes], method: str
+    talk: Talk, chat: int, queues: Queues, send: Callable[..., Json], method: str
 ) -> None:
-    talk.world.send_photo(chat, make_picture(), "blur")
-    arrive(talk)
+    send("blur")
     talk.world.trouble = busy(method)
 
     assert queues.turn() == (1, 0)
@@ -198,26 +219,22 @@ def test_who_is_told_to_wait_waits_as_long_and_loses_no_attempt(
     for _ in range(2 * attempts):  # more than the queue bears
         assert queues.sent[-1]["DelaySeconds"] == WAIT
         assert queues.handle("bot", [queues.put_off()])["batchItemFailures"] == []
-    talk.world.trouble = lambda called: None
+    is_back(talk)
     assert queues.handle("bot", [queues.put_off()])["batchItemFailures"] == []
 
-    [answer] = talk.world.from_bot(chat)
-    assert "photo" in answer
+    assert kinds(talk, chat) == ["photo"]
 
 
 def test_an_answer_that_has_to_wait_is_brought_as_late(
-    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+    talk: Talk, chat: int, queues: Queues, send: Callable[..., Json]
 ) -> None:
-    talk.world.send_photo(chat, make_picture(), "predict")
-    arrive(talk)
-    queues.turn()
-    until_result(talk)
+    send("predict", until_result=True)
     talk.world.trouble = busy()
 
     assert queues.turn("results") == (1, 0)
     assert queues.sent[-1]["DelaySeconds"] == WAIT
     assert queues.sent[-1]["QueueUrl"].endswith("-results")
-    talk.world.trouble = lambda called: None
+    is_back(talk)
     assert queues.handle("results", [queues.put_off()])["batchItemFailures"] == []
 
     assert [told.split(":")[0] for told in talk.told(chat)] == ["scratch"]
@@ -231,7 +248,7 @@ def test_an_update_that_was_put_off_and_came_twice_is_answered_once(
     talk.world.trouble = busy()
     queues.turn()
     later = queues.put_off()
-    talk.world.trouble = lambda called: None
+    is_back(talk)
     talk.deliver(update)
 
     assert queues.turn() == (1, 0)
@@ -269,16 +286,12 @@ def test_a_broken_telegram_is_asked_as_often_as_the_queue_says_and_no_more(
     talk: Talk,
     chat: int,
     queues: Queues,
-    make_picture: Callable[..., bytes],
+    send: Callable[..., Json],
     caption: str,
     queue: str,
 ) -> None:
     dead = queues.dead(queue)
-    talk.world.send_photo(chat, make_picture(), caption)
-    arrive(talk)
-    if queue == "results":
-        queues.turn()
-        until_result(talk)
+    send(caption, until_result=queue == "results")
     talk.world.trouble = broken("editMessageMedia")
 
     attempts = talk.services.settings.identify_max_receives
@@ -313,59 +326,53 @@ def test_who_waits_in_vain_for_an_album_is_told_where_one_answer_was_to_come(
 
 
 def test_a_telegram_that_is_back_in_time_answers_once(
-    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+    talk: Talk, chat: int, queues: Queues, send: Callable[..., Json]
 ) -> None:
-    talk.world.send_photo(chat, make_picture(), "blur")
-    arrive(talk)
+    send("blur")
     for method in ("sendMessage", "getFile", "editMessageMedia"):
         talk.world.trouble = broken(method)
         assert queues.turn() == (1, 1)
-    talk.world.trouble = lambda called: None
+    is_back(talk)
 
     assert queues.turn() == (1, 0)
-    [answer] = talk.world.from_bot(chat)
-    assert "photo" in answer
+    assert kinds(talk, chat) == ["photo"]
 
 
 def test_what_was_let_in_is_finished_though_its_chat_asked_too_much_since(
-    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+    talk: Talk, chat: int, queues: Queues, send: Callable[..., Json]
 ) -> None:
-    talk.world.send_photo(chat, make_picture(), "blur")
-    arrive(talk)
+    send("blur")
     talk.world.trouble = broken("editMessageMedia")
     assert queues.turn() == (1, 1)
-    talk.world.trouble = lambda called: None
+    is_back(talk)
     minute = int(talk.services.now().timestamp() // 60)
     for each in (minute, minute + 1):
         talk.services.bot.account.table.add(f"rate#{chat}#{each}", 1000)
 
     assert queues.turn() == (1, 0)
-    [answer] = talk.world.from_bot(chat)
-    assert "photo" in answer
+    assert kinds(talk, chat) == ["photo"]
 
 
 def test_an_edited_caption_that_failed_is_answered_when_it_comes_again(
-    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+    talk: Talk, chat: int, queues: Queues, send: Callable[..., Json]
 ) -> None:
-    update = talk.world.send_photo(chat, make_picture(), "rotate 45")
-    arrive(talk)
+    update = send("rotate 45")
     assert queues.turn() == (1, 0)
     mended = {**update["message"], "caption": "rotate 90", "edit_date": 1}
     edited = {"update_id": update["update_id"] + 10**6, "edited_message": mended}
     assert talk.deliver(edited) == 200
     talk.world.trouble = broken()
     assert queues.turn() == (1, 1)
-    talk.world.trouble = lambda called: None
+    is_back(talk)
 
     assert queues.turn() == (1, 0)
-    assert ["photo" in message for message in talk.world.from_bot(chat)] == [False, True]
+    assert kinds(talk, chat) == ["text", "photo"]
 
 
 def test_a_telegram_that_is_gone_altogether_is_asked_no_more_often(
-    talk: Talk, chat: int, queues: Queues, make_picture: Callable[..., bytes]
+    talk: Talk, chat: int, queues: Queues, send: Callable[..., Json]
 ) -> None:
-    talk.world.send_photo(chat, make_picture(), "predict")
-    arrive(talk)
+    send("predict")
     talk.world.trouble = broken()
     attempts = talk.services.settings.identify_max_receives
 
