@@ -9,7 +9,7 @@
 from chalicelib.vision.boxes import Detections
 from chalicelib.vision.detector import Detected, DetectionOptions, Detector, Timing
 from chalicelib.vision.draw import annotate, draw
-from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image
+from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image, image_size
 from chalicelib.vision.overlap import iou_matrix
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "annotate",
     "decode_image",
     "draw",
+    "image_size",
     "iou_matrix",
 ]

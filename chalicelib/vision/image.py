@@ -100,10 +100,7 @@ def decode_image(
     ------
     EmptyImage, NotAnImage, TruncatedImage, AnimatedImage, TooManyPixels
     """
-    if not data:
-        raise EmptyImage("the image has no bytes: send a JPEG, PNG, WebP or BMP file")
     opened = _open(data, max_pixels)
-    _check(opened, max_pixels)
     stored = opened.size
     try:
         orientation = _orientation(opened)
@@ -117,11 +114,45 @@ def decode_image(
     del opened  # two copies of a large picture are enough
     if orientation in UPRIGHT:
         rgb = rgb.transpose(UPRIGHT[orientation])
-    return Picture(rgb, stored[::-1] if orientation in SIDEWAYS else stored)
+    return Picture(rgb, _upright(stored, orientation))
+
+
+def image_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return the width and height of the upright picture, by its header: that of ``decode_image``.
+
+    Most formats have their orientation there, too; of a PNG the pixels may have to be read for it.
+
+    Parameters
+    ----------
+    data : bytes
+    max_pixels : int
+        Refuse more.
+
+    Raises
+    ------
+    EmptyImage, NotAnImage, AnimatedImage, TooManyPixels
+    TruncatedImage
+        Its header is corrupt; whether its pixels are is not looked at.
+    """
+    opened = _open(data, max_pixels)
+    return _upright(opened.size, _orientation(opened))
+
+
+def _upright(stored: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Return width and height after the turn that an orientation wants."""
+    return stored[::-1] if orientation in SIDEWAYS else stored
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header."""
+    """Read the header, and refuse what is not to be decoded."""
+    if not data:
+        raise EmptyImage("the image has no bytes: send a JPEG, PNG, WebP or BMP file")
+    opened = _identify(data, max_pixels)
+    _check(opened, max_pixels)
+    return opened
+
+
+def _identify(data: bytes, max_pixels: int) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:

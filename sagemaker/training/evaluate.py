@@ -18,7 +18,7 @@ import torch
 from ultralytics.nn.tasks import load_checkpoint
 
 from chalicelib.retrain.measuring import Photo, measure
-from chalicelib.vision import Detections, Detector, decode_image
+from chalicelib.vision import Detections, Detector, image_size
 
 Floats = npt.NDArray[Any]
 
@@ -28,7 +28,7 @@ def photos_of(data: Path, class_names: Sequence[str]) -> list[Photo]:
     found = []
     for image in sorted((data.parent / "images/valid").iterdir()):
         label = data.parent / f"labels/valid/{image.stem}.txt"
-        size = decode_image(image.read_bytes()).size
+        size = image_size(image.read_bytes())
         text = label.read_text(encoding="utf-8")
         found.append(Photo(image.read_bytes, Detections.from_yolo(text, class_names, size)))
     return found

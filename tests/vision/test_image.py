@@ -18,7 +18,7 @@ from chalicelib.errors import (
     TooManyPixels,
     TruncatedImage,
 )
-from chalicelib.vision import decode_image
+from chalicelib.vision import decode_image, image_size
 
 KINDS = ("JPEG", "PNG", "WEBP", "BMP")
 
@@ -153,6 +153,30 @@ def test_each_orientation_is_turned_upright(orientation: int, kind: str, photo, 
     assert np.array_equal(np.asarray(picture.image), np.asarray(upright.convert("RGB")))
 
 
+@pytest.mark.parametrize("orientation", [None, *range(10), 65535])
+@pytest.mark.parametrize("kind", [*KINDS, "MPO"])
+def test_the_size_by_the_header_is_that_of_the_decoded_picture(
+    orientation: int | None, kind: str, photo, encode
+) -> None:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    options = {} if kind == "BMP" else {"exif": exif}
+
+    data = encode(photo(48, 32), kind, **options)
+
+    assert image_size(data) == decode_image(data).size
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])  # a WebP is opened whole or not at all
+def test_for_the_size_no_pixels_are_needed(kind: str, photo, encode) -> None:
+    broken = encode(photo(200, 150), kind)[:1000]
+
+    assert image_size(broken) == (200, 150)
+    with pytest.raises(TruncatedImage):
+        decode_image(broken)
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_does_not_exist_is_upright(orientation: int, photo, encode) -> None:
     exif = Image.Exif()
@@ -172,8 +196,9 @@ def test_a_broken_exif_is_upright(photo, encode) -> None:
 def test_an_animated_picture_is_refused(kind: str, photo, encode) -> None:
     data = encode(photo(9, 9), kind, save_all=True, append_images=[photo(9, 9, 1)])
 
-    with pytest.raises(AnimatedImage, match="one frame"):
-        decode_image(data)
+    for read in (decode_image, image_size):
+        with pytest.raises(AnimatedImage, match="one frame"):
+            read(data)
 
 
 def test_a_phones_mpo_is_read_as_its_first_picture(photo, encode) -> None:
@@ -187,8 +212,9 @@ def test_a_phones_mpo_is_read_as_its_first_picture(photo, encode) -> None:
 
 
 def test_no_bytes_are_an_empty_image() -> None:
-    with pytest.raises(EmptyImage, match="no bytes"):
-        decode_image(b"")
+    for read in (decode_image, image_size):
+        with pytest.raises(EmptyImage, match="no bytes"):
+            read(b"")
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 9), (9, 0), (0, 0)])
@@ -245,8 +271,9 @@ def test_the_pixel_limit_can_be_chosen(photo, encode) -> None:
     data = encode(photo(20, 10))
 
     assert decode_image(data, max_pixels=200).size == (20, 10)
-    with pytest.raises(TooManyPixels, match="20x10 pixels, over the limit of 199"):
-        decode_image(data, max_pixels=199)
+    for read in (decode_image, image_size):
+        with pytest.raises(TooManyPixels, match="20x10 pixels, over the limit of 199"):
+            read(data, max_pixels=199)
 
 
 def test_a_bomb_of_zeros_is_refused_before_it_unfolds() -> None:

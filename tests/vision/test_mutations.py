@@ -13,7 +13,14 @@ import pytest
 from PIL import Image
 
 from chalicelib.errors import InvalidImage
-from chalicelib.vision import DetectionOptions, Detections, Detector, annotate, decode_image
+from chalicelib.vision import (
+    DetectionOptions,
+    Detections,
+    Detector,
+    annotate,
+    decode_image,
+    image_size,
+)
 
 MUTANTS = 400  # of each kind of file
 LONGEST_SECONDS = 60
@@ -135,6 +142,23 @@ def test_a_damaged_file_is_refused_with_a_reason_or_read(kind: str, photo) -> No
                 assert min(picture.size) > 0, f"{kind} {number}"
     assert refused > MUTANTS / 10
     assert read or kind in {"apng", "webp animated"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow, about damaged metadata
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_header_says_the_size_that_decoding_finds(kind: str, photo) -> None:
+    data, rng = original(photo, kind), random.Random(kind)
+    for number in range(MUTANTS):
+        damaged = mutant(rng, data)
+        try:
+            found = decode_image(damaged, max_pixels=MAX_PIXELS).size
+        except InvalidImage:
+            found = None
+        try:
+            told = image_size(damaged, max_pixels=MAX_PIXELS)
+        except InvalidImage:
+            told = None
+        assert told == found or found is None, f"{kind} {number}"
 
 
 @pytest.mark.filterwarnings("ignore")
