@@ -17,6 +17,7 @@ from deploy import (
     bundled,
     configure,
     database,
+    endpoint,
     gateway,
     package,
     removal,
@@ -104,6 +105,7 @@ def deploy(project: Project, stage: Stage) -> str:
     gateway.finish(
         client("apigateway"), str(api["rest_api_id"]), url.rstrip("/").rpartition("/")[2]
     )
+    endpoint.ensure(client, stage)  # last: SageMaker may be busy, and functions do without
     return url
 
 
@@ -124,13 +126,16 @@ def address(project: Project, stage: Stage) -> str:
 
 
 def make_resources(stage: Stage, client: ClientOf) -> None:
-    """Make a stage's buckets, queues, table and secret, log groups, and its trainers' role."""
+    """Make a stage's buckets, queues, table and secret, log groups, and what SageMaker runs as."""
     training_role.ensure(client("iam"), stage)
+    endpoint.ensure_role(client("iam"), stage)
     log.info("buckets, queues, table and secret of %s", stage.name)
     resources.ensure(stage.settings, client)
-    for function in FUNCTIONS:
-        group, days = stage.log_group(function), stage.log_retention_days
-        resources.ensure_log_group(client("logs"), group, days)
+    groups = [stage.log_group(function) for function in FUNCTIONS]
+    if stage.settings.endpoint_image:
+        groups.append(stage.endpoint_log_group)
+    for group in groups:
+        resources.ensure_log_group(client("logs"), group, stage.log_retention_days)
 
 
 def prepare(project: Project, stage: Stage, client: ClientOf) -> Stage:
@@ -155,6 +160,7 @@ def destroy(project: Project, stage: Stage, erase_data: bool) -> None:
     else:
         log.info("nothing is deployed in %s", stage.name)
     training_role.remove(client("iam"), stage)
+    endpoint.remove(client, stage)
     if erase_data:
         removal.erase(stage, client)
 

@@ -5,14 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from chalicelib.retrain.launchers.sagemaker import name_prefix
 from deploy.resources import DEAD_LETTER_SUFFIX
+from deploy.roles import (
+    SAGEMAKER,
+    Statement,
+    allow,
+    document,
+    list_keys,
+    read_objects,
+    write_objects,
+)
 from deploy.stages import Stage
 
-Statement = dict[str, Any]
 MODELS = "models/*"
 PREDICTIONS = "predictions/*"
 QUARANTINE = "quarantine/*"
@@ -49,19 +57,19 @@ def policy(stage: Stage, function: str) -> dict[str, Any]:
     statements = [_write_logs(stage, function), *_OF_FUNCTION[function](stage)]
     if stage.is_in_network(function):
         statements += _be_in_network(stage, function)
-    return {"Version": "2012-10-17", "Statement": statements}
+    return document(statements)
 
 
 def _api_handler(stage: Stage) -> list[Statement]:
     settings = stage.settings
     return [
-        _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
-        _read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
-        _write_objects(stage, "KeepResults", settings.store_bucket, PREDICTIONS),
-        _read_objects(stage, "ReadBans", settings.store_bucket, REPORT_LIST),
-        _read_objects(stage, "ReadDatasets", settings.store_bucket, DATASETS, TRAINING),
-        _write_objects(stage, "WriteDatasets", settings.store_bucket, DATASETS),
-        _list_keys(
+        read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
+        read_objects(stage, "ReadResults", settings.store_bucket, PREDICTIONS),
+        write_objects(stage, "KeepResults", settings.store_bucket, PREDICTIONS),
+        read_objects(stage, "ReadBans", settings.store_bucket, REPORT_LIST),
+        read_objects(stage, "ReadDatasets", settings.store_bucket, DATASETS, TRAINING),
+        write_objects(stage, "WriteDatasets", settings.store_bucket, DATASETS),
+        list_keys(
             stage,
             "ListModels",
             settings.store_bucket,
@@ -71,17 +79,17 @@ def _api_handler(stage: Stage) -> list[Statement]:
             DATASETS,
             TRAINING,
         ),
-        _write_objects(stage, "Quarantine", settings.store_bucket, QUARANTINE),
+        write_objects(stage, "Quarantine", settings.store_bucket, QUARANTINE),
         *_keep_datasets(stage),
-        _write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
-        _write_objects(stage, "AskForModels", settings.store_bucket, REQUESTS),
-        _write_objects(stage, "Promote", settings.store_bucket, "models/*/model.yaml"),
-        _allow(
+        write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
+        write_objects(stage, "AskForModels", settings.store_bucket, REQUESTS),
+        write_objects(stage, "Promote", settings.store_bucket, "models/*/model.yaml"),
+        allow(
             "ServeAtLast",
             ["s3:DeleteObject"],
             [stage.bucket_arn(settings.store_bucket, REQUESTS)],
         ),
-        _read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
+        read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
         _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue, settings.bot_queue),
         _keep_records(stage),
         _read_secret(stage),
@@ -103,18 +111,18 @@ def _work_jobs(stage: Stage) -> list[Statement]:
     return [
         _take(stage, settings.jobs_queue),
         _send(stage, "AskForMoreTime", settings.jobs_queue),
-        _read_objects(stage, "ReadUploads", settings.uploads_bucket, IMPORTS),
-        _list_keys(stage, "TellMissingUploads", settings.uploads_bucket, IMPORTS),
-        _read_objects(stage, "ReadModels", store, MODELS),
-        _list_keys(stage, "TellMissingModels", store, MODELS),
-        _write_objects(stage, "KeepWhatWasChecked", store, IMPORTS),
-        _write_objects(stage, "WriteExports", store, EXPORTS),
-        _read_objects(stage, "WeighExports", store, EXPORTS),
-        _list_keys(stage, "TellMissingExports", store, EXPORTS),
-        _allow("GiveUpExports", ["s3:AbortMultipartUpload"], [stage.bucket_arn(store, EXPORTS)]),
-        _read_objects(stage, "ReadDatasets", store, DATASETS),
-        _list_keys(stage, "TellMissingDatasets", store, DATASETS),
-        _write_objects(stage, "WriteDatasets", store, DATASETS),
+        read_objects(stage, "ReadUploads", settings.uploads_bucket, IMPORTS),
+        list_keys(stage, "TellMissingUploads", settings.uploads_bucket, IMPORTS),
+        read_objects(stage, "ReadModels", store, MODELS),
+        list_keys(stage, "TellMissingModels", store, MODELS),
+        write_objects(stage, "KeepWhatWasChecked", store, IMPORTS),
+        write_objects(stage, "WriteExports", store, EXPORTS),
+        read_objects(stage, "WeighExports", store, EXPORTS),
+        list_keys(stage, "TellMissingExports", store, EXPORTS),
+        allow("GiveUpExports", ["s3:AbortMultipartUpload"], [stage.bucket_arn(store, EXPORTS)]),
+        read_objects(stage, "ReadDatasets", store, DATASETS),
+        list_keys(stage, "TellMissingDatasets", store, DATASETS),
+        write_objects(stage, "WriteDatasets", store, DATASETS),
         *_keep_datasets(stage),
         _read_secret(stage),
     ]
@@ -124,11 +132,11 @@ def _identify(stage: Stage) -> list[Statement]:
     settings = stage.settings
     return [
         _take(stage, settings.identify_queue),
-        _read_objects(stage, "ReadUploads", settings.uploads_bucket, UPLOADS),
-        _list_keys(stage, "TellMissingUploads", settings.uploads_bucket, UPLOADS),
-        _read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
-        _list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS),
-        _write_objects(stage, "WriteResults", settings.store_bucket, PREDICTIONS),
+        read_objects(stage, "ReadUploads", settings.uploads_bucket, UPLOADS),
+        list_keys(stage, "TellMissingUploads", settings.uploads_bucket, UPLOADS),
+        read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
+        list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS),
+        write_objects(stage, "WriteResults", settings.store_bucket, PREDICTIONS),
         _keep_records(stage),
         _send(stage, "Announce", settings.results_queue),
         *_detect_elsewhere(stage),
@@ -142,12 +150,12 @@ def _converse(stage: Stage) -> list[Statement]:
         _take(stage, settings.bot_queue, *PUT_OFF),
         _send(stage, "LookAgainLater", settings.bot_queue),
         _keep_notes(stage),
-        _write_objects(stage, "Upload", settings.uploads_bucket, UPLOADS),
-        _read_objects(stage, "ReadBans", store, REPORT_LIST),
-        _read_objects(stage, "ReadModels", store, MODELS),
-        _read_objects(stage, "ReadResults", store, PREDICTIONS),
-        _list_keys(stage, "ListModels", store, MODELS, PREDICTIONS, REPORT_LIST),
-        _write_objects(stage, "Quarantine", store, QUARANTINE),
+        write_objects(stage, "Upload", settings.uploads_bucket, UPLOADS),
+        read_objects(stage, "ReadBans", store, REPORT_LIST),
+        read_objects(stage, "ReadModels", store, MODELS),
+        read_objects(stage, "ReadResults", store, PREDICTIONS),
+        list_keys(stage, "ListModels", store, MODELS, PREDICTIONS, REPORT_LIST),
+        write_objects(stage, "Quarantine", store, QUARANTINE),
         *_keep_datasets(stage),
         _read_records(stage),
         _read_secret(stage),
@@ -161,9 +169,9 @@ def _reply(stage: Stage) -> list[Statement]:
         _take(stage, settings.results_queue, *PUT_OFF),
         _send(stage, "BringLater", settings.results_queue),
         _keep_notes(stage),
-        _read_objects(stage, "ReadModels", store, MODELS),
-        _read_objects(stage, "ReadResults", store, PREDICTIONS),
-        _list_keys(stage, "TellMissingResults", store, MODELS, PREDICTIONS),
+        read_objects(stage, "ReadModels", store, MODELS),
+        read_objects(stage, "ReadResults", store, PREDICTIONS),
+        list_keys(stage, "TellMissingResults", store, MODELS, PREDICTIONS),
         _read_records(stage),
         _read_secret(stage),
     ]
@@ -173,16 +181,16 @@ def _reconcile(stage: Stage) -> list[Statement]:
     settings = stage.settings
     dead_letters = f"{settings.identify_queue}{DEAD_LETTER_SUFFIX}"
     return [
-        _list_keys(stage, "ListUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
+        list_keys(stage, "ListUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
         _keep_records(stage, "dynamodb:BatchGetItem"),
         _send(stage, "SendAgain", settings.identify_queue, settings.results_queue),
         _send(stage, "SendJobs", settings.jobs_queue),
-        _allow(
+        allow(
             "ClearQuarantine",
             ["s3:DeleteObject"],
             [stage.bucket_arn(settings.store_bucket, QUARANTINE)],
         ),
-        _allow(
+        allow(
             "LookAtDeadLetters",
             ["sqs:GetQueueUrl", "sqs:ReceiveMessage"],
             [stage.arn("sqs", dead_letters)],
@@ -201,11 +209,11 @@ def _on_training_report(stage: Stage) -> list[Statement]:
         _take(stage, settings.training_queue),
         _send(stage, "LookAgain", settings.training_queue),
         _read_secret(stage),
-        _read_objects(stage, "ReadModels", store, MODELS, DATASETS, TRAINING),
-        _list_keys(stage, "TellMissingModels", store, MODELS, DATASETS, TRAINING),
-        _write_objects(stage, "Order", store, DATASETS, ORDERS),
-        _write_objects(stage, "Promote", store, *SERVING),
-        _allow("ServeAtLast", ["s3:DeleteObject"], [stage.bucket_arn(store, REQUESTS)]),
+        read_objects(stage, "ReadModels", store, MODELS, DATASETS, TRAINING),
+        list_keys(stage, "TellMissingModels", store, MODELS, DATASETS, TRAINING),
+        write_objects(stage, "Order", store, DATASETS, ORDERS),
+        write_objects(stage, "Promote", store, *SERVING),
+        allow("ServeAtLast", ["s3:DeleteObject"], [stage.bucket_arn(store, REQUESTS)]),
         *_keep_datasets(stage),
         *launching(stage),
     ]
@@ -221,17 +229,17 @@ def launching(stage: Stage) -> list[Statement]:
         return _train_on_sagemaker(stage)
     if settings.launcher == "cluster" and not (settings.cluster_url and settings.cluster_ca):
         cluster = stage.arn("eks", f"cluster/{settings.cluster_name}")
-        return [_allow("FindCluster", ["eks:DescribeCluster"], [cluster])]
+        return [allow("FindCluster", ["eks:DescribeCluster"], [cluster])]
     return []
 
 
 def _train_on_sagemaker(stage: Stage) -> list[Statement]:
     jobs = stage.arn("sagemaker", f"training-job/{name_prefix(stage.settings)}*")
     actions = ("CreateTrainingJob", "AddTags", "DescribeTrainingJob", "StopTrainingJob")
-    hand_over = _allow("HandRoleOver", ["iam:PassRole"], [stage.settings.training_role])
-    to = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    hand_over = allow("HandRoleOver", ["iam:PassRole"], [stage.settings.training_role])
+    to = {"StringEquals": {"iam:PassedToService": SAGEMAKER}}
     return [
-        _allow("Train", [f"sagemaker:{action}" for action in actions], [jobs]),
+        allow("Train", [f"sagemaker:{action}" for action in actions], [jobs]),
         {**hand_over, "Condition": to},
     ]
 
@@ -241,18 +249,19 @@ def _detect_elsewhere(stage: Stage) -> list[Statement]:
     name = stage.settings.endpoint
     if not name:
         return []
-    endpoint = stage.arn("sagemaker", f"endpoint/{name.lower()}")  # as SageMaker writes it
-    return [_allow("DetectElsewhere", ["sagemaker:InvokeEndpoint"], [endpoint])]
+    spellings = sorted({name, name.lower()})  # SageMaker writes small letters, but takes any
+    endpoints = [stage.arn("sagemaker", f"endpoint/{each}") for each in spellings]
+    return [allow("DetectElsewhere", ["sagemaker:InvokeEndpoint"], endpoints)]
 
 
 def _keep_datasets(stage: Stage) -> list[Statement]:
     """Let a function make the files of datasets, and take them out again."""
     store = stage.settings.store_bucket
     return [
-        _read_objects(stage, "ReadImages", store, *IMAGES, IMPORTS),
-        _list_keys(stage, "TellMissingImages", store, *IMAGES),
-        _write_objects(stage, "MakeDatasets", store, *DATASET_FILES, PARKED),
-        _allow(
+        read_objects(stage, "ReadImages", store, *IMAGES, IMPORTS),
+        list_keys(stage, "TellMissingImages", store, *IMAGES),
+        write_objects(stage, "MakeDatasets", store, *DATASET_FILES, PARKED),
+        allow(
             "ClearDatasets",
             ["s3:DeleteObject"],
             [stage.bucket_arn(store, keys) for keys in (*DATASET_FILES, PARKED)],
@@ -265,12 +274,12 @@ def _follow_bans(stage: Stage) -> list[Statement]:
     store = stage.settings.store_bucket
     return [
         _read_secret(stage),
-        _read_objects(stage, "ReadReportList", store, REPORT_LIST),
-        _list_keys(stage, "TellMissingReportList", store, REPORT_LIST),
-        _write_objects(stage, "WriteReportList", store, REPORT_LIST),
-        _read_objects(stage, "ReadModels", store, MODELS),
-        _read_objects(stage, "ReadResults", store, PREDICTIONS),
-        _list_keys(stage, "TellMissingModels", store, MODELS, PREDICTIONS),
+        read_objects(stage, "ReadReportList", store, REPORT_LIST),
+        list_keys(stage, "TellMissingReportList", store, REPORT_LIST),
+        write_objects(stage, "WriteReportList", store, REPORT_LIST),
+        read_objects(stage, "ReadModels", store, MODELS),
+        read_objects(stage, "ReadResults", store, PREDICTIONS),
+        list_keys(stage, "TellMissingModels", store, MODELS, PREDICTIONS),
         *_keep_datasets(stage),
     ]
 
@@ -291,14 +300,10 @@ _OF_FUNCTION: dict[str, Callable[[Stage], list[Statement]]] = {
 }
 
 
-def _allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> Statement:
-    return {"Sid": sid, "Effect": "Allow", "Action": [*actions], "Resource": [*resources]}
-
-
 def _write_logs(stage: Stage, function: str) -> Statement:
     """Let a function write to its log group, whose streams Lambda names as it goes."""
     group = stage.arn("logs", f"log-group:{stage.log_group(function)}:*")
-    return _allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [group])
+    return allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [group])
 
 
 def _be_in_network(stage: Stage, function: str) -> list[Statement]:
@@ -309,55 +314,37 @@ def _be_in_network(stage: Stage, function: str) -> list[Statement]:
     """
     arn = stage.arn("lambda", f"function:{stage.function(function)}")
     by_itself = {"ArnEquals": {"lambda:SourceFunctionArn": arn}}
-    refused = {**_allow("NotByItself", NETWORK_ACTIONS, ["*"]), "Effect": "Deny"}
+    refused = {**allow("NotByItself", NETWORK_ACTIONS, ["*"]), "Effect": "Deny"}
     return [
-        _allow("BeInNetwork", NETWORK_ACTIONS, ["*"]),
+        allow("BeInNetwork", NETWORK_ACTIONS, ["*"]),
         {**refused, "Condition": by_itself},
     ]
 
 
-def _read_objects(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
-    return _allow(sid, ["s3:GetObject"], [stage.bucket_arn(bucket, each) for each in keys])
-
-
-def _write_objects(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
-    return _allow(sid, ["s3:PutObject"], [stage.bucket_arn(bucket, each) for each in keys])
-
-
-def _list_keys(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
-    """Let a function list what is below a prefix; without it S3 answers 403 for a missing key.
-
-    Reading an object names no prefix, and S3 says 404 only to those who may list even so: hence
-    the condition applies where there is a prefix, and to nothing else.
-    """
-    listing = _allow(sid, ["s3:ListBucket"], [stage.bucket_arn(bucket)])
-    return {**listing, "Condition": {"StringLikeIfExists": {"s3:prefix": [*keys]}}}
-
-
 def _keep_records(stage: Stage, *more: str) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
-    return _allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
+    return allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
 
 
 def _read_records(stage: Stage) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
-    return _allow("ReadRecords", ["dynamodb:GetItem"], [table])
+    return allow("ReadRecords", ["dynamodb:GetItem"], [table])
 
 
 def _keep_notes(stage: Stage) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.bot_table}")
-    return _allow("KeepNotes", ["dynamodb:GetItem", "dynamodb:UpdateItem"], [table])
+    return allow("KeepNotes", ["dynamodb:GetItem", "dynamodb:UpdateItem"], [table])
 
 
 def _read_secret(stage: Stage) -> Statement:
-    return _allow("ReadSecret", ["secretsmanager:GetSecretValue"], [stage.secret_arn])
+    return allow("ReadSecret", ["secretsmanager:GetSecretValue"], [stage.secret_arn])
 
 
 def _take(stage: Stage, queue: str, *more: str) -> Statement:
     actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", *more]
-    return _allow("TakeMessages", actions, [stage.arn("sqs", queue)])
+    return allow("TakeMessages", actions, [stage.arn("sqs", queue)])
 
 
 def _send(stage: Stage, sid: str, *queues: str) -> Statement:
     arns = [stage.arn("sqs", queue) for queue in queues]
-    return _allow(sid, ["sqs:GetQueueUrl", "sqs:SendMessage"], arns)
+    return allow(sid, ["sqs:GetQueueUrl", "sqs:SendMessage"], arns)

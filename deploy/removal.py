@@ -29,6 +29,7 @@ def erase(stage: Stage, client: ClientOf) -> None:
     erase_secret(client("secretsmanager"), settings.secret_name)
     for function in FUNCTIONS:
         erase_logs(client("logs"), stage.log_group(function))
+    erase_logs(client("logs"), stage.endpoint_log_group)
 
 
 def erase_bucket(s3: Any, bucket: str, at_once: int = MOST_AT_ONCE) -> None:

@@ -273,10 +273,10 @@ def _expire_records(dynamodb: Any, table: str) -> None:
 
 
 def ensure_log_group(logs: Any, name: str, days: int) -> None:
-    """Make a function's log group, whose lines go after so many days.
+    """Make a log group, whose lines go after so many days.
 
-    Chalice could make them, but it names the API's wrong, and lets lines stay for good when a
-    stage is taken down.
+    Chalice could make its functions', but it names the API's wrong, and lets lines stay for good
+    when a stage is taken down.
     """
     try:
         logs.create_log_group(logGroupName=name)

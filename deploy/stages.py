@@ -170,13 +170,33 @@ class Stage(BaseModel):
     @property
     def training_role(self) -> str | None:
         """What the role of the stage's trainers is called; none: its launcher needs none."""
-        role = ROLES.get(self.changed.get("launcher", ""))
-        return role and f"{APP}-{self.name}-{role}"
+        launcher = self.changed.get("launcher", "")
+        return self.role_of(launcher) if launcher in ROLES else None
+
+    def role_of(self, launcher: str) -> str:
+        """Return what the role of trainers is called that a launcher needs.
+
+        Examples
+        --------
+        >>> Stage(name="dev").role_of("cluster")
+        'sightloop-dev-training-pods'
+        """
+        return f"{APP}-{self.name}-{ROLES[launcher]}"
 
     @property
     def endpoint(self) -> str:
         """What the stage's own endpoint of SageMaker is called, where it has one."""
         return f"{self.prefix}-{self.name}"
+
+    @property
+    def endpoint_role(self) -> str:
+        """What the role is called that the endpoint's server has."""
+        return f"{APP}-{self.name}-endpoint"
+
+    @property
+    def endpoint_log_group(self) -> str:
+        """Where the endpoint's server writes to."""
+        return f"/aws/sagemaker/Endpoints/{self.endpoint}"
 
     @property
     def _of_image(self) -> dict[str, str]:
@@ -188,8 +208,7 @@ class Stage(BaseModel):
         """The settings that follow from the launcher, unless another role is named."""
         if self.changed.get("launcher") != "sagemaker":
             return {}
-        role = f"role/{APP}-{self.name}-{ROLES['sagemaker']}"
-        return {"training_role": f"arn:{self.partition}:iam::{self.account}:{role}"}
+        return {"training_role": self.role_arn(self.role_of("sagemaker"))}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -225,6 +244,10 @@ class Stage(BaseModel):
     def arn(self, service: str, resource: str) -> str:
         """Return the full name of a resource in the stage's region and account."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
+
+    def role_arn(self, name: str) -> str:
+        """Return the full name of a role."""
+        return f"arn:{self.partition}:iam::{self.account}:role/{name}"
 
     @property
     def secret_arn(self) -> str:

@@ -103,6 +103,15 @@ def test_roles_go_with_their_stage(iam: Any) -> None:
     assert len(ROLES) == 2
 
 
+def test_a_role_that_was_half_deleted_is_deleted(iam: Any) -> None:
+    training_role.ensure(iam, ON_SAGEMAKER)
+    iam.delete_role_policy(RoleName=ON_SAGEMAKER.training_role, PolicyName="train")
+
+    training_role.remove(iam, ON_SAGEMAKER)
+
+    assert iam.list_roles()["Roles"] == []
+
+
 def test_an_image_that_is_not_in_ecr_is_refused_before_anything_is_made(iam: Any) -> None:
     stage = Stage(name="dev", changed={"launcher": "sagemaker", "training_image": "trainer:1"})
 

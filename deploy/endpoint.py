@@ -1,0 +1,342 @@
+"""The stage's own real-time endpoint on SageMaker, which detects in the functions' place.
+
+Its server follows the store's `models/*/model.yaml` by itself, so what goes live reaches it without
+a deployment: `docs/adr/0009-endpoint-follows-store.md` says why.
+
+SageMaker changes neither models nor configurations. Each is therefore named by a hash of what it
+is: whatever is there already is right, a change makes others beside it, and SageMaker puts machines
+of the new configuration in the place of the old ones, which serve until then. What no longer serves
+is deleted by a later deployment, once the endpoint is in service with the present configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import ConfigurationError
+from deploy import roles
+from deploy.cloud import ClientOf, code_of, log
+from deploy.roles import Role, list_keys, read_objects
+from deploy.stages import Stage
+
+KIND = "Endpoints"
+MODELS = "models/*"
+TOLD = frozenset(  # of the settings, to the server
+    {
+        "SIGHTLOOP_STAGE",
+        "SIGHTLOOP_REGION",
+        "SIGHTLOOP_STORE_BUCKET",
+        "SIGHTLOOP_MAX_PIXELS",
+        "SIGHTLOOP_INFERENCE_THREADS",
+        "SIGHTLOOP_DETECTOR_CACHE_SIZE",
+        "SIGHTLOOP_LIVE_VERSION_TTL_SECONDS",
+    }
+)
+STARTS_WITHIN_SECONDS = 300
+CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
+BEYOND_REPAIR = frozenset({"Failed", "OutOfService"})
+REFUSED = frozenset({"ValidationException", "ResourceLimitExceeded", "ResourceInUse"})
+PAUSE_SECONDS = 10
+ROLE_ATTEMPTS = 12  # IAM tells the rest of AWS of a role within a minute or so
+DELETION_ATTEMPTS = 60
+AGAIN = "run this again in some minutes"
+Request = dict[str, Any]
+
+
+def ensure_role(iam: Any, stage: Stage) -> None:
+    """Make the server's role where the stage has an image of it, or bring it up to date.
+
+    Raises
+    ------
+    ConfigurationError
+        The image is not one in ECR.
+    """
+    if stage.settings.endpoint_image:
+        roles.ensure(iam, stage, role(stage))
+
+
+def ensure(client: ClientOf, stage: Stage, pause: Callable[[float], None] = time.sleep) -> None:
+    """Make the endpoint or change it, and where the stage has no image take it away.
+
+    SageMaker takes its minutes; nobody waits here, except for what was deleted to be gone.
+
+    Raises
+    ------
+    ConfigurationError
+        SageMaker is busy with it, or refuses; all that was done is found by the next deployment.
+    """
+    if not stage.settings.endpoint_image:
+        remove(client, stage, pause)
+        return
+    ensure_role(client("iam"), stage)
+    with _refusals_told(stage):
+        _Endpoint(client("sagemaker"), stage, pause).ensure()
+
+
+def remove(client: ClientOf, stage: Stage, pause: Callable[[float], None] = time.sleep) -> None:
+    """Delete the endpoint with its models, configurations and role; nothing where there is no role.
+
+    The role is made first and goes last: SageMaker needs it until the endpoint is gone.
+
+    Raises
+    ------
+    ConfigurationError
+        SageMaker is busy with the endpoint.
+    """
+    if not roles.exists(client("iam"), stage.endpoint_role):
+        return
+    with _refusals_told(stage):
+        _Endpoint(client("sagemaker"), stage, pause).remove()
+    roles.remove(client("iam"), stage.endpoint_role)
+
+
+def role(stage: Stage) -> Role:
+    """Return the server's role: it reads models, and SageMaker runs it.
+
+    Raises
+    ------
+    ConfigurationError
+        The image is not one in ECR.
+    """
+    repository = roles.repository(stage, "endpoint_image")
+    store = stage.settings.store_bucket
+    statements = [
+        read_objects(stage, "ReadModels", store, MODELS),
+        list_keys(stage, "ListModels", store, MODELS),
+        *roles.run_on_sagemaker(stage, KIND, stage.endpoint_log_group, repository),
+    ]
+    what = "What the server of Sightloop's endpoint may do"
+    trust = roles.by_sagemaker(stage)
+    return Role(stage.endpoint_role, what, trust, "serve", roles.document(statements))
+
+
+def model(stage: Stage) -> Request:
+    """Return what `create_model` is asked. No weights belong to it: the server fetches them."""
+    told = {name: value for name, value in stage.environment.items() if name in TOLD}
+    asked = {
+        "PrimaryContainer": {"Image": stage.settings.endpoint_image, "Environment": told},
+        "ExecutionRoleArn": stage.role_arn(stage.endpoint_role),
+        "EnableNetworkIsolation": False,  # it reads the store bucket
+        "Tags": roles.tags(stage),
+    }
+    return {"ModelName": _name_of(stage, asked), **asked}
+
+
+def config(stage: Stage) -> Request:
+    """Return what `create_endpoint_config` is asked."""
+    variant = {
+        "VariantName": "live",
+        "ModelName": model(stage)["ModelName"],
+        "InstanceType": stage.settings.endpoint_instance,
+        "InitialInstanceCount": stage.settings.endpoint_instances,
+        "ContainerStartupHealthCheckTimeoutInSeconds": STARTS_WITHIN_SECONDS,
+        "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
+    }
+    asked = {"ProductionVariants": [variant], "Tags": roles.tags(stage)}
+    return {"EndpointConfigName": _name_of(stage, asked), **asked}
+
+
+def _name_of(stage: Stage, asked: Request) -> str:
+    held = json.dumps(asked, sort_keys=True).encode()
+    return f"{stage.endpoint}-{hashlib.sha256(held).hexdigest()[:12]}"
+
+
+class _Endpoint:
+    """A stage's endpoint, as SageMaker has it."""
+
+    def __init__(self, sagemaker: Any, stage: Stage, pause: Callable[[float], None]) -> None:
+        self._sagemaker = sagemaker
+        self._stage = stage
+        self._pause = pause
+        self._name = stage.endpoint
+        self._model = model(stage)
+        self._config = config(stage)
+
+    def ensure(self) -> None:
+        """Bring it to the present configuration."""
+        now = self._look()
+        if now is None:
+            self._create()
+            return
+        if not self._is_ours(now):
+            raise ConfigurationError(
+                f"there is an endpoint {self._name} that is not this stage's, for it lacks its "
+                "tags: delete it, or `configure` another prefix or stage"
+            )
+        status = str(now["EndpointStatus"])
+        if status in BEYOND_REPAIR:
+            log.warning("endpoint %s is %s: %s", self._name, status, _reason(now))
+            self._delete()
+            self._create()
+        elif _aim(now) == self._config["EndpointConfigName"] and status in {"InService", *CHANGING}:
+            self._leave(status)
+        elif status in CHANGING or status == "Deleting":
+            raise ConfigurationError(
+                f"the endpoint {self._name} is {status} and takes no change now; all else is "
+                f"deployed: {AGAIN}"
+            )
+        else:
+            self._update(now)
+
+    def remove(self) -> None:
+        """Delete it and all that belongs to it."""
+        now = self._look()
+        if now is not None and self._is_ours(now):
+            self._delete(is_going=now["EndpointStatus"] == "Deleting")
+        self._sweep()
+
+    def _look(self) -> dict[str, Any] | None:
+        """Return what SageMaker says of the endpoint; nothing where there is none."""
+        try:
+            return dict(self._sagemaker.describe_endpoint(EndpointName=self._name))
+        except ClientError as error:
+            if code_of(error) != "ValidationException":
+                raise
+            return None
+
+    def _is_ours(self, now: dict[str, Any]) -> bool:
+        """Tell the stage's endpoint from somebody else's that happens to have the name."""
+        told = self._sagemaker.list_tags(ResourceArn=now["EndpointArn"])["Tags"]
+        return all(tag in told for tag in roles.tags(self._stage))
+
+    def _create(self) -> None:
+        self._make_parts()
+        self._sagemaker.create_endpoint(
+            EndpointName=self._name,
+            EndpointConfigName=self._config["EndpointConfigName"],
+            Tags=roles.tags(self._stage),
+        )
+        log.info("making endpoint %s, which takes 5 to 10 minutes", self._name)
+        self._say_how_to_look()
+
+    def _update(self, now: dict[str, Any]) -> None:
+        if now.get("FailureReason"):
+            log.warning("the last change of endpoint %s failed: %s", self._name, _reason(now))
+        self._make_parts()
+        self._sagemaker.update_endpoint(
+            EndpointName=self._name, EndpointConfigName=self._config["EndpointConfigName"]
+        )
+        log.info("changing endpoint %s; as it was it serves for some minutes more", self._name)
+        self._say_how_to_look()
+
+    def _leave(self, status: str) -> None:
+        """Change nothing; what served before goes once the present configuration serves."""
+        if status == "InService":
+            self._make_parts()  # SageMaker wants them when it looks after the machines
+            self._sweep(self._config["EndpointConfigName"], self._model["ModelName"])
+            return
+        log.info("endpoint %s is %s", self._name, status)
+        self._say_how_to_look()
+
+    def _say_how_to_look(self) -> None:
+        log.info(
+            "until it is InService, functions detect by themselves; to look:\n  "
+            "aws sagemaker describe-endpoint --region %s --endpoint-name %s",
+            self._stage.region,
+            self._name,
+        )
+
+    def _make_parts(self) -> None:
+        """Make the model and the configuration, unless they are there."""
+        if self._model["ModelName"] not in self._models():
+            self._create_model()
+        if self._config["EndpointConfigName"] not in self._configs():
+            with _already_there():
+                self._sagemaker.create_endpoint_config(**self._config)
+
+    def _create_model(self) -> None:
+        """Make the model; SageMaker may not know yet of a role that was made just now."""
+        for attempt in range(ROLE_ATTEMPTS):
+            try:
+                with _already_there():
+                    self._sagemaker.create_model(**self._model)
+                return
+            except ClientError as error:
+                is_last = attempt == ROLE_ATTEMPTS - 1
+                if is_last or self._model["ExecutionRoleArn"] not in _words(error):
+                    raise
+                log.info("SageMaker cannot take the role %s yet", self._stage.endpoint_role)
+                self._pause(PAUSE_SECONDS)
+
+    def _delete(self, *, is_going: bool = False) -> None:
+        """Delete the endpoint, and wait until it is gone: only then is its name free."""
+        if not is_going:
+            self._sagemaker.delete_endpoint(EndpointName=self._name)
+            log.info("deleting endpoint %s", self._name)
+        for _ in range(DELETION_ATTEMPTS):
+            if self._look() is None:
+                return
+            self._pause(PAUSE_SECONDS)
+        raise ConfigurationError(f"the endpoint {self._name} is not gone yet: {AGAIN}")
+
+    def _sweep(self, *but: str) -> None:
+        """Delete configurations and models of the endpoint, except for some."""
+        for name in self._configs() - {*but}:
+            self._discard(self._sagemaker.delete_endpoint_config, EndpointConfigName=name)
+        for name in self._models() - {*but}:
+            self._discard(self._sagemaker.delete_model, ModelName=name)
+
+    def _discard(self, delete: Callable[..., Any], **what: str) -> None:
+        try:
+            delete(**what)
+            log.info("deleted %s", *what.values())
+        except ClientError as error:
+            if code_of(error) != "ValidationException":  # somebody else did
+                raise
+
+    def _models(self) -> set[str]:
+        return self._listed("list_models", "Models", "ModelName")
+
+    def _configs(self) -> set[str]:
+        return self._listed("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName")
+
+    def _listed(self, operation: str, member: str, key: str) -> set[str]:
+        """Return the names of what there is and was made for this endpoint."""
+        pages = self._sagemaker.get_paginator(operation).paginate(NameContains=self._name)
+        names = (str(row[key]) for page in pages for row in page[member])
+        return {name for name in names if re.fullmatch(f"{self._name}-[0-9a-f]{{12}}", name)}
+
+
+def _aim(now: dict[str, Any]) -> str:
+    """Return the configuration that an endpoint has, or is on its way to."""
+    pending = now.get("PendingDeploymentSummary") or now
+    return str(pending["EndpointConfigName"])
+
+
+def _reason(now: dict[str, Any]) -> str:
+    return str(now.get("FailureReason") or "SageMaker gives no reason")
+
+
+def _words(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Message", ""))
+
+
+@contextmanager
+def _already_there() -> Iterator[None]:
+    """Let somebody else have been quicker: what is of one name is the same."""
+    try:
+        yield
+    except ClientError as error:
+        if "already existing" not in _words(error):
+            raise
+
+
+@contextmanager
+def _refusals_told(stage: Stage) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) not in REFUSED:
+            raise
+        raise ConfigurationError(
+            f"SageMaker refuses this of the endpoint {stage.endpoint}: {_words(error)} "
+            f"Mend that, or where it is being changed {AGAIN}"
+        ) from error
