@@ -34,6 +34,7 @@ FUNCTIONS = {  # memory in MB, timeout in seconds, what Lambda calls
     "on_training_event": (512, 30, "chalicelib.retrain.triggers.on_training_event"),
     "update_reported_list": (512, 120, "chalicelib.trust.triggers.update_reported_list"),
 }
+SERVER = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/sightloop-serving:1"
 EVERYTHING = {
     "training",
     "uploads",
@@ -271,8 +272,12 @@ def test_up_from_another_checkout_finds_what_is_deployed(
 
 @pytest.fixture
 def brief(deployed: Checkout, demo: Stage) -> Stage:
-    """A stage that may be broken and taken down; deployed again where it was."""
-    deployed.must("configure", "--stage", "brief", "--region", demo.region)
+    """A stage that may be broken and taken down; deployed again where it was. It has an endpoint.
+
+    That is on a machine that the stand-in for AWS knows.
+    """
+    served = ["--set", f"endpoint_image={SERVER}", "--set", "endpoint_instance=ml.c5.xlarge"]
+    deployed.must("configure", "--stage", "brief", "--region", demo.region, *served)
     stage = deployed.stage("brief")
     if not deployed.recorded(stage):
         deployed.must("up", "--stage", "brief")
@@ -324,6 +329,7 @@ def test_destroy_takes_the_functions_down_and_leaves_what_people_sent(
     erase_it = deployed.deploy("destroy", "--stage", "brief", "--erase-data", "demo")
     assert erase_it.returncode != 0
     assert "--erase-data brief" in erase_it.stdout
+    assert _hosted(cloud) == [1, 1, 1]
 
     deployed.must("destroy", "--stage", "brief")
 
@@ -331,6 +337,7 @@ def test_destroy_takes_the_functions_down_and_leaves_what_people_sent(
     assert not [name for name in names if name.startswith("sightloop-brief")]
     roles = [role["RoleName"] for role in cloud.client("iam").list_roles()["Roles"]]
     assert not [name for name in roles if name.startswith("sightloop-brief")]
+    assert _hosted(cloud) == [0, 0, 0]
     rules = [rule["Name"] for rule in cloud.client("events").list_rules()["Rules"]]
     assert not [name for name in rules if name.startswith("sightloop-brief")]
     queue = brief.arn("sqs", settings.identify_queue)
@@ -350,6 +357,16 @@ def test_destroy_takes_the_functions_down_and_leaves_what_people_sent(
     assert _exist(cloud, brief) == set()
 
 
+def _hosted(cloud: Cloud) -> list[int]:
+    """Return how many endpoints, configurations of them and models there are on SageMaker."""
+    sagemaker = cloud.client("sagemaker")
+    return [
+        len(sagemaker.list_endpoints()["Endpoints"]),
+        len(sagemaker.list_endpoint_configs()["EndpointConfigs"]),
+        len(sagemaker.list_models()["Models"]),
+    ]
+
+
 def _exist(cloud: Cloud, stage: Stage) -> set[str]:
     """Return which of a stage's resources there are."""
     settings = stage.settings
@@ -359,9 +376,13 @@ def _exist(cloud: Cloud, stage: Stage) -> set[str]:
     tables = cloud.client("dynamodb").list_tables()["TableNames"]
     held = cloud.client("secretsmanager").list_secrets()["SecretList"]
     secrets = {each["Name"] for each in held}
-    groups = cloud.client("logs").describe_log_groups(
-        logGroupNamePrefix=f"/aws/lambda/sightloop-{stage.name}"
-    )["logGroups"]
+    groups = [
+        group
+        for service in ("lambda", "sagemaker/Endpoints")
+        for group in cloud.client("logs").describe_log_groups(
+            logGroupNamePrefix=f"/aws/{service}/sightloop-{stage.name}"
+        )["logGroups"]
+    ]
     return {
         name
         for name, there in {

@@ -128,6 +128,12 @@ def test_one_that_is_not_gone_after_a_while_keeps_its_role(
     assert roles(client) == [STAGE.endpoint_role]
 
 
+def test_an_endpoint_that_is_named_as_ones_own_stays(up: Up, serving: SageMaker) -> None:
+    up(Stage(name="dev", prefix="acme", changed={"endpoint": NAME}))
+
+    assert serving.changes == []
+
+
 def test_somebody_elses_endpoint_of_the_name_stays(
     up: Up, serving: SageMaker, client: Client
 ) -> None:
