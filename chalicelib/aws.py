@@ -39,6 +39,10 @@ CHANGED_MEANWHILE = frozenset(
 REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException", "InvalidAccessKeyId"})
 
 
+# What we can do without is not waited for: a detection is made here instead.
+HASTY = {"sagemaker-runtime": {"read_timeout": 6, "retries": {"total_max_attempts": 1}}}
+
+
 def client(service: str, region: str) -> Any:
     """Make a boto3 client that gives up in seconds rather than minutes.
 
@@ -50,7 +54,8 @@ def client(service: str, region: str) -> Any:
         retries={"mode": "standard", "total_max_attempts": 4},
         s3={"addressing_style": "virtual"},  # signs links to the region, which never redirects
     )
-    return boto3.client(service, region_name=region, config=config)
+    hasty = Config(**HASTY.get(service, {}))
+    return boto3.client(service, region_name=region, config=config.merge(hasty))
 
 
 @contextmanager

@@ -45,6 +45,7 @@
         ├── SecretsUnavailable
         ├── TelegramUnavailable
         ├── QueueUnavailable
+        ├── EndpointUnavailable       of SageMaker; this process detects by itself then
         ├── DatabaseUnavailable
         └── NoDatabase                this deployment detects only: nothing to retry
 """
@@ -385,6 +386,10 @@ class TelegramUnavailable(Unavailable):
 
 class QueueUnavailable(Unavailable):
     """SQS does not answer."""
+
+
+class EndpointUnavailable(Unavailable):
+    """The SageMaker endpoint does not answer, or not what we understand."""
 
 
 class DatabaseUnavailable(Unavailable):

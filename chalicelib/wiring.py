@@ -208,10 +208,16 @@ class Services:
     @functools.cached_property
     def inference(self) -> Inference:
         """Who detects."""
-        from chalicelib.inference import Inference
-
         settings = self.settings
-        return Inference(self.catalog, settings.detector_cache_size, settings.inference_threads)
+        kept = (self.catalog, settings.detector_cache_size, settings.inference_threads)
+        if not settings.endpoint:
+            from chalicelib.inference import Inference
+
+            return Inference(*kept)
+        from chalicelib.inference.endpoint import Endpoint, EndpointInference
+
+        runtime = self.client("sagemaker-runtime")
+        return EndpointInference(Endpoint(runtime, settings.endpoint), *kept)
 
     @functools.cached_property
     def predictions_table(self) -> PredictionTable:

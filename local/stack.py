@@ -78,10 +78,22 @@ class Stack:
         self.operator_token = _operator_token()
         with _step("bundled model"):
             _register_models()
+        self._start_endpoint(home)
         with _step("HTTP server and dispatcher"):
             trainers = Child(home, "trainers", [sys.executable, "-m", "local.trainers"])
             self._running.callback(trainers.stop)
             self._serve(home, listening)
+
+    def _start_endpoint(self, home: Home) -> None:
+        """Start what a SageMaker endpoint runs, where the settings name one."""
+        from local.endpoint import EndpointStandIn, port_of_runtime
+
+        if name := os.environ.get("SIGHTLOOP_ENDPOINT"):
+            os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = (
+                f"http://127.0.0.1:{port_of_runtime(home)}"
+            )
+            with _step("SageMaker endpoint"):
+                self._running.callback(EndpointStandIn(home, name).stop)
 
     def _start_telegram(self, port: int, password: str) -> ChatStandIn:
         """Start the stand-in, and register the bot with it before the secret is first read."""

@@ -15,7 +15,7 @@ from chalicelib.catalog.model import (
 )
 
 if TYPE_CHECKING:
-    from chalicelib.catalog.proof import prove
+    from chalicelib.catalog.proof import blank_picture, prove
     from chalicelib.catalog.register import Publisher
 
 __all__ = [
@@ -26,10 +26,11 @@ __all__ = [
     "ModelName",
     "Publisher",
     "VersionMetrics",
+    "blank_picture",
     "prove",
 ]
 
-_LOADED_LATE = {"Publisher": "register", "prove": "proof"}
+_LOADED_LATE = {"Publisher": "register", "blank_picture": "proof", "prove": "proof"}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,11 +18,12 @@ def prove(detector: Detector) -> None:
     InvalidModel
         The network does not run, or what it puts out are no boxes.
     """
-    detector.detect(_blank_picture())
+    detector.detect(blank_picture())
 
 
 @functools.cache
-def _blank_picture() -> bytes:
+def blank_picture() -> bytes:
+    """Return a small gray PNG, in which every model that detects can look for something."""
     buffer = BytesIO()
     Image.new("RGB", (64, 48), "gray").save(buffer, "PNG")
     return buffer.getvalue()

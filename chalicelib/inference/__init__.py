@@ -1,4 +1,4 @@
-"""Who runs a detection: today this process, with detectors kept warm."""
+"""Who runs a detection: this process, with detectors kept warm, or a SageMaker endpoint."""
 
 from __future__ import annotations
 

@@ -159,6 +159,11 @@ class Inference:
                 answers.append(error)
         return Batch(warm.version, tuple(answers))
 
+    def warm(self) -> list[str]:
+        """Return the models whose detectors are in memory, the one not used for longest first."""
+        with self._lock:
+            return [*self._warm]
+
     def prove(self, model: str) -> int:
         """Detect in a blank picture, once for each version that goes live; return its number.
 
