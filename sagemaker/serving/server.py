@@ -43,7 +43,7 @@ ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 PORT = 8080
 LARGEST_BODY = 25_000_000  # bytes, the most that SageMaker passes on
 AT_ONCE = 2  # while one is in the network, the next is decoded
-MOST_WAITING = 32  # pictures; more are refused at once, for each caller waits some seconds only
+MOST_WAITING = 32  # pictures: whoever asks waits some seconds only, and detects itself then
 END_SECONDS = 25  # SageMaker kills 30 s after it asked to end
 
 
@@ -58,15 +58,23 @@ class Server:
     follower : Follower
     max_pixels : int
         Larger pictures are refused.
+    most_waiting : int
+        How many pictures may wait for a turn; the next ones are refused at once.
     """
 
     def __init__(
-        self, inference: Inference, catalog: Catalog, follower: Follower, max_pixels: int
+        self,
+        inference: Inference,
+        catalog: Catalog,
+        follower: Follower,
+        max_pixels: int,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self._inference = inference
         self._catalog = catalog
         self._follower = follower
         self._max_pixels = max_pixels
+        self._most_waiting = most_waiting
         self._turns = CapacityLimiter(AT_ONCE)
         self.app = Starlette(
             routes=[
@@ -89,7 +97,8 @@ class Server:
     async def _invocations(self, request: Request) -> Response:
         asked = Asked.from_header(request.headers.get(ATTRIBUTES, ""))
         bind_correlation_id(asked.correlation_id)
-        if self._turns.statistics().tasks_waiting >= MOST_WAITING:
+        waiting = self._turns.statistics().tasks_waiting
+        if not self._turns.available_tokens and waiting >= self._most_waiting:
             raise Unavailable("too many pictures wait already: more instances are wanted")
         image = await _body(request)
         detect = partial(self._detect, image, asked)
@@ -117,7 +126,8 @@ async def _body(request: Request) -> bytes:
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, SightloopError)
     if error.status >= 500:
-        logger.warning("a request failed", exc_info=error)
+        trace = None if error.retry else error
+        logger.warning("a request failed", exc_info=trace, detail=error.detail)
     told = problems.document(error, request.url.path).model_dump(mode="json", exclude_none=True)
     return JSONResponse(told, error.status, media_type=problems.MEDIA_TYPE)
 
