@@ -4,10 +4,11 @@
     python benchmarks/promotion.py --times 2    # a quick look
 
 It starts the one-machine stack in a folder of its own, and beside it a second process that serves
-the same API. Three readers ask all the time, so that all is warm: detections of the stack, of the
-second process, and uploads, which the stack's queue worker answers. Versions take turns by the
-API's `promote` and `rollback`, asked for at random moments, in one half of the stack and in the
-other of the second process: whichever is asked knows at once, the other has to find out.
+the same API, and what runs in a SageMaker endpoint. Four readers ask all the time, so that all is
+warm: detections of the stack, of the second process and of the endpoint, and uploads, which the
+stack's queue worker answers. Versions take turns by the API's `promote` and `rollback`, asked for
+at random moments, in one half of the stack and in the other of the second process: whichever is
+asked knows at once, the others have to find out. Nobody tells the endpoint which version to use.
 
 What is told are seconds from asking for the change until the first answer of the new version came.
 Each version has to be fetched and loaded anew. The exit status is 1 where it took more than 30 s.
@@ -27,7 +28,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,13 @@ import onnx
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # run as a file, this finds its own folder only
 
+from chalicelib import aws  # noqa: E402
+from chalicelib.inference.endpoint import Asked, Endpoint  # noqa: E402
 from local.demo.client import JSON, Api  # noqa: E402
-from local.home import free_port, is_free, listen  # noqa: E402
+from local.endpoint import EndpointStandIn  # noqa: E402
+from local.home import Home, free_port, is_free, listen  # noqa: E402
 from local.stack import Stack  # noqa: E402
+from local.standin import REGION  # noqa: E402
 
 MODEL = "scratch"
 BUNDLED = ROOT / "models" / MODEL
@@ -49,6 +54,7 @@ LONGEST_SECONDS = 120.0
 AGE_SECONDS = 15.0  # for which a process believes what it knows of a model
 PAUSE_SECONDS = 0.1
 STACK, SECOND, WORKER = "HTTP, the stack", "HTTP, a second process", "queue worker of the stack"
+ENDPOINT, ENDPOINT_NAME = "SageMaker endpoint", "an-endpoint"
 SAME_PROCESS = {(STACK, STACK), (WORKER, STACK), (SECOND, SECOND)}
 
 Ask = Callable[[], int]
@@ -115,6 +121,7 @@ def main() -> int:
             Reader(STACK, detections(Api(ports[STACK], token))),
             Reader(SECOND, detections(Api(ports[SECOND], token))),
             Reader(WORKER, uploads(Api(ports[STACK], token))),
+            Reader(ENDPOINT, invocations()),
         ]
         with asking(readers):
             took = measured(
@@ -133,20 +140,24 @@ def arguments() -> argparse.Namespace:
 
 @contextmanager
 def running(home: Path) -> Iterator[tuple[Stack, dict[str, int]]]:
-    """Start the stack and the second process; yield the stack, and both ports by name."""
+    """Start the stack and what is beside it; yield the stack, and the APIs' ports by name."""
     ports = {STACK: free_port(), SECOND: free_port()}
     os.environ["SIGHTLOOP_LAUNCHER"] = ""
-    stack = Stack(home, ports[STACK])
-    command = [sys.executable, __file__, "--serve", str(ports[SECOND])]
-    second = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    try:
+    with ExitStack() as running:
+        stack = Stack(home, ports[STACK])
+        running.callback(stack.stop)
+        beside = Home(home / "endpoint")
+        running.callback(beside.close)
+        endpoint = EndpointStandIn(beside, ENDPOINT_NAME)
+        running.callback(endpoint.stop)
+        os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = endpoint.url
+        command = [sys.executable, __file__, "--serve", str(ports[SECOND])]
+        second = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        running.callback(second.wait)
+        if second.stdin:
+            running.callback(second.stdin.close)
         wait_for_port(ports[SECOND], second)
         yield stack, ports
-    finally:
-        if second.stdin:
-            second.stdin.close()
-        second.wait()
-        stack.stop()
 
 
 def wait_for_port(port: int, server: subprocess.Popen[bytes]) -> None:
@@ -218,6 +229,13 @@ def uploads(api: Api) -> Ask:
         return int(found["version"])
 
     return ask
+
+
+def invocations() -> Ask:
+    """Return what has the endpoint detect, by whatever version it takes for live."""
+    photo, asked = PHOTO.read_bytes(), Asked(model=MODEL)
+    endpoint = Endpoint(aws.client("sagemaker-runtime", REGION), ENDPOINT_NAME)
+    return lambda: endpoint.ask(photo, asked).version
 
 
 def answer(told: tuple[int, Any]) -> dict[str, Any]:

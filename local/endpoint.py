@@ -33,6 +33,11 @@ class EndpointStandIn:
     name : str
         Of the endpoint.
 
+    Attributes
+    ----------
+    url : str
+        What ``AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME`` has to be.
+
     Raises
     ------
     LocalError
@@ -41,7 +46,8 @@ class EndpointStandIn:
 
     def __init__(self, home: Home, name: str) -> None:
         container = f"http://{HOST}:{home.port('endpoint')}"
-        address = (HOST, port_of_runtime(home))
+        address = (HOST, home.port("sagemaker-runtime"))
+        self.url = f"http://{HOST}:{address[1]}"
         handler = type("OfEndpoint", (_Runtime,), {"container": container, "endpoint": name})
         command = ["sagemaker/serving/server.py", "serve", "--host", HOST, "--port"]
         self._server = Child(
@@ -62,11 +68,6 @@ class EndpointStandIn:
         self._runtime.server_close()
         self._thread.join()
         self._server.stop()
-
-
-def port_of_runtime(home: Home) -> int:
-    """Return the port on which InvokeEndpoint is answered."""
-    return home.port("sagemaker-runtime")
 
 
 class _Runtime(BaseHTTPRequestHandler):

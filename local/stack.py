@@ -86,14 +86,14 @@ class Stack:
 
     def _start_endpoint(self, home: Home) -> None:
         """Start what a SageMaker endpoint runs, where the settings name one."""
-        from local.endpoint import EndpointStandIn, port_of_runtime
+        from chalicelib.wiring import services
+        from local.endpoint import EndpointStandIn
 
-        if name := os.environ.get("SIGHTLOOP_ENDPOINT"):
-            os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = (
-                f"http://127.0.0.1:{port_of_runtime(home)}"
-            )
+        if name := services().settings.endpoint:
             with _step("SageMaker endpoint"):
-                self._running.callback(EndpointStandIn(home, name).stop)
+                endpoint = EndpointStandIn(home, name)
+                self._running.callback(endpoint.stop)
+            os.environ["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = endpoint.url
 
     def _start_telegram(self, port: int, password: str) -> ChatStandIn:
         """Start the stand-in, and register the bot with it before the secret is first read."""
