@@ -370,14 +370,7 @@ class SecretsUnavailable(Unavailable):
 
 
 class TelegramUnavailable(Unavailable):
-    """Telegram does not answer, or wants us to wait.
-
-    Parameters
-    ----------
-    detail : str
-    retry_after : int
-        Seconds that Telegram wants us to wait; 0: it did not say.
-    """
+    """Telegram does not answer, or wants us to wait ``retry_after`` seconds; 0: it did not say."""
 
     def __init__(self, detail: str, retry_after: int = 0) -> None:
         super().__init__(detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from local.postgres import Postgres
     from local.telegram.server import Server
     from local.telegram.world import World
+
+ROOT = Path(__file__).parent.parent
 
 os.environ.update(
     AWS_ACCESS_KEY_ID="testing",
@@ -119,6 +122,28 @@ def make_home() -> Iterator[Callable[[str], Path]]:
 def home_folder(make_home: Callable[[str], Path]) -> Path:
     """Return a data folder for one test."""
     return make_home("home")
+
+
+@pytest.fixture
+def as_in_image(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copy what a Dockerfile copies, less what is not sent to the builder, and return where to."""
+
+    def copy(dockerfile: Path) -> Path:
+        ignored = dockerfile.with_name("Dockerfile.dockerignore").read_text().splitlines()
+        left_out = [ROOT / line for line in ignored[1:] if line[0] not in "!*"]
+        assert left_out
+
+        def unsent(folder: str, names: list[str]) -> set[str]:
+            return {name for name in names if Path(folder) / name in left_out}
+
+        for source, target in re.findall(r"^COPY (\S+) (\S+)$", dockerfile.read_text(), re.M):
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, tmp_path / target, ignore=unsent)
+            else:
+                shutil.copy(ROOT / source, tmp_path / target)
+        return tmp_path
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -131,6 +131,16 @@ def stack(make_home: Callable[[str], Path]) -> Iterator[RunningStack]:
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def stack_with_endpoint(make_home: Callable[[str], Path]) -> Iterator[RunningStack]:
+    """A stack whose detections are made by what runs in a SageMaker endpoint."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SIGHTLOOP_ENDPOINT", "an-endpoint")
+        running = start(make_home("with an endpoint"))
+    yield running
+    running.stop()
+
+
 @pytest.fixture(scope="session")
 def refused() -> Callable[[Path, int | str], str]:
     """Start a stack that must not start; return the one thing that it says."""

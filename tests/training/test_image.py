@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,31 +15,12 @@ TRAINING = ROOT / "sagemaker/training"
 LATE = ("train", "start_weights")  # which the entry point imports when it needs them
 
 
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """Copy what the Dockerfile copies, less what is not sent to the builder."""
-    ignored = (TRAINING / "Dockerfile.dockerignore").read_text().splitlines()
-    left_out = [ROOT / line for line in ignored[1:] if line[0] not in "!*"]
-    for source, target in re.findall(
-        r"^COPY (\S+) (\S+)$", (TRAINING / "Dockerfile").read_text(), re.M
-    ):
-        if not (ROOT / source).is_dir():
-            shutil.copy(ROOT / source, tmp_path / target)
-            continue
-        shutil.copytree(
-            ROOT / source,
-            tmp_path / target,
-            ignore=lambda folder, names: {
-                name for name in names if Path(folder) / name in left_out or name == "__pycache__"
-            },
-        )
-    assert left_out
-    return tmp_path
-
-
-def test_the_entry_point_finds_all_that_it_imports(image: Path) -> None:
+def test_the_entry_point_finds_all_that_it_imports(
+    as_in_image: Callable[[Path], Path],
+) -> None:
     pytest.importorskip("torch", reason="training needs torch: requirements-training.txt")
     pytest.importorskip("ultralytics", reason="training needs ultralytics")
+    image = as_in_image(TRAINING / "Dockerfile")
     late = "; ".join(f"import sagemaker.training.{name}" for name in LATE)
     entry = image / "sagemaker/training/run_job.py"
     assert all((entry.parent / f"{name}.py").exists() for name in LATE)
