@@ -203,7 +203,7 @@ def _rotate(words: list[str]) -> Wish:
 def _salt_and_pepper(words: list[str]) -> Wish:
     if not words:
         return SaltAndPepper()
-    proportion = _proportion("".join(words).replace(",", "."))
+    proportion = _proportion(re.sub(r" (?=%$)", "", " ".join(words)).replace(",", "."))
     if proportion is None:
         return Misunderstood(f"“{' '.join(words)}” is no proportion", USAGE["salt and pepper"])
     return SaltAndPepper(proportion)

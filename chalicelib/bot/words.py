@@ -159,17 +159,22 @@ def counted(answer: Mapping[str, Any], class_names: Sequence[str], wanted: str |
 def class_meant(wanted: str, class_names: Sequence[str]) -> str | None:
     """Return the class that a word means, in the singular or plural, in any case.
 
+    One that is called just so comes before one whose plural it is.
+
     >>> class_meant("people", ["car", "Person"]), class_meant("scratches", ["scratch"])
     ('Person', 'scratch')
     >>> class_meant("buses", ["bus"]), class_meant("cars", ["bus"])
     ('bus', None)
+    >>> class_meant("glasses", ["glass", "Glasses"])
+    'Glasses'
     """
     said = wanted.casefold()
-    for name in class_names:
-        one = name.casefold()
-        if said in {one, f"{one}s", f"{one}es"} or (said, one) == ("people", "person"):
-            return name
-    return None
+    named = [name for name in class_names if name.casefold() == said]
+    return next((name for name in [*named, *class_names] if _means(said, name.casefold())), None)
+
+
+def _means(said: str, one: str) -> bool:
+    return said in {one, f"{one}s", f"{one}es"} or (said, one) == ("people", "person")
 
 
 def joined(wish: Concat, photos: int) -> str:

@@ -72,6 +72,8 @@ def test_a_caption_is_understood(caption: str, wish: Wish) -> None:
     "caption",
     [
         "predict two models",
+        "salt and pepper 0 1",
+        "salt and pepper 0. 1",
         "blur 0",
         "blur -3",
         "blur 256",
