@@ -82,7 +82,8 @@ class Sent:
         return sent
 
     def _keep_field(self, given: Any) -> None:
-        self.fields[given.field_name.decode()] = (given.value or b"").decode("utf-8", "replace")
+        name = given.field_name.decode("utf-8", "replace")
+        self.fields[name] = (given.value or b"").decode("utf-8", "replace")
 
     def _keep_file(self, given: Any) -> None:
         given.file_object.seek(0)
@@ -223,7 +224,7 @@ class Window:
         try:
             told = json.loads(asked.body)
             message, data, person = int(told["message"]), str(told["data"]), told.get("person", "")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise InvalidRequest("the body is not {message, data, person}") from None
         pressed = self._world.press(number, message, data, _person(number, str(person)))
         return _json({"query": pressed["callback_query"]["id"]})

@@ -232,10 +232,31 @@ def test_an_album_has_ten_photos(chats: Chats, photo: Any) -> None:
         chats.write(files=[photo] * 11)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"message": "x", "data": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"message": "x", "data": 1}',
+        b'{"message": Infinity, "data": 1}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
+    ids=lambda body: body[:40],
+)
 def test_a_press_that_is_none_is_told(chats: Chats, body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         chats.window.answer("POST", f"/bot/chats/{ANN}/presses", "application/json", body)
+
+
+@pytest.mark.parametrize("name", [b'; name="\xff\xfe"', b""])
+def test_a_form_of_odd_fields_is_told(chats: Chats, name: bytes) -> None:
+    part = b"--x\r\nContent-Disposition: form-data" + name + b"\r\n\r\n\xff\r\n--x--\r\n"
+    kind = "multipart/form-data; boundary=x"
+
+    with pytest.raises(InvalidRequest):
+        chats.window.answer("POST", f"/bot/chats/{ANN}/messages", kind, part)
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data", "application/json"])
