@@ -30,7 +30,7 @@ ADDRESS = "/bot"
 PAGE = Path(__file__).with_name("page")
 PEOPLE = {1001: "Ann", 1002: "Ben", 1003: "Cleo"}
 GROUP = -1100
-LARGEST_PERSON = 2**52  # as Telegram has it
+LARGEST_PERSON = 2**52  # as Telegram has it: below that
 MOST_IN_AN_ALBUM = 10
 WATCH_SECONDS = 20.0
 
@@ -158,8 +158,8 @@ class Window:
 
     def _about(self, asked: Asked) -> Answer:
         people = [{"id": number, "name": name} for number, name in PEOPLE.items()]
-        told = {"bot": self._world.bot_name, "people": people, "group": GROUP}
-        return _json({**told, "examples": EXAMPLES})
+        chats = {"people": people, "last_person": LARGEST_PERSON - 1, "group": GROUP}
+        return _json({"bot": self._world.bot_name, **chats, "examples": EXAMPLES})
 
     def _events(self, asked: Asked, chat: str) -> Answer:
         """Tell what happened in a chat after what was read, as soon as something did."""

@@ -341,6 +341,64 @@ def test_what_cannot_be_sent_is_told_and_nothing_is_lost(chat, make_picture, tmp
     expect(page.locator("#fault")).to_contain_text("20.0 MB at most")
 
 
+def test_every_file_that_is_too_large_is_left_out(chat, sample, tmp_path) -> None:
+    page = chat()
+    large = [tmp_path / name for name in ("one.bin", "two.bin")]
+    for path in large:
+        path.write_bytes(bytes(20_000_001))
+    page.locator("#files").set_input_files([large[0], *[sample(1)] * 11, large[1]])
+
+    expect(page.locator("#files-chosen li")).to_have_count(10)
+    for told in ("one.bin", "two.bin", "20.0 MB at most", "10 photos at most"):
+        expect(page.locator("#fault")).to_contain_text(told)
+
+
+def test_what_is_written_while_something_is_sent_stays(chat, sample) -> None:
+    page = chat()
+    page.send("well")
+    page.answer("I did not understand")
+    sending = page.hold("**/messages")
+    page.locator("#files").set_input_files([sample(1)])
+    page.locator("#said").fill("blur")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.until_held(sending, 1)
+    page.locator("#files").set_input_files([sample(2)])
+    page.locator(".from-bot").get_by_role("button", name=re.compile("Reply to")).click()
+    page.locator("#said").fill("the next")
+    sending[0].continue_()
+
+    page.answer("", nth=1)
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    expect(page.locator("#said")).to_have_value("the next")
+    expect(page.locator("#files-chosen li")).to_have_count(1)
+    expect(page.locator("#replying-to")).to_contain_text("Bot")
+
+
+def test_the_caption_of_a_file_can_be_taken_away(chat, make_picture) -> None:
+    page = chat()
+    page.locator("#files").set_input_files([make_picture("tag.png")])
+    page.get_by_label("Send as file").check()
+    page.locator("#said").fill("blur")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.locator(".from-person").get_by_role("button", name="Edit").click()
+    page.send("")
+
+    page.answer("What shall I do with it?", nth=1)
+
+
+def test_a_button_that_is_pressed_twice_at_once_is_pressed_once(chat, sample) -> None:
+    page = chat()
+    page.send("predict", sample(1))
+    page.answer("scratch:")
+    pressing = page.hold("**/presses")
+    page.get_by_role("button", name="The boxes are right").dblclick()
+    page.until_held(pressing, 1)
+    pressing[0].continue_()
+
+    expect(page.locator("#toast")).to_be_visible()
+    assert len(page.posts("/presses")) == 1
+
+
 def test_an_album_of_eleven_is_ten(chat, sample) -> None:
     page = chat()
     page.evaluate(DROP, [[f"{n}.jpg" for n in range(11)], list(sample(1).read_bytes())])
@@ -384,6 +442,27 @@ def test_a_stand_in_that_is_gone_is_told_until_it_is_back(chat) -> None:
     expect(page.locator("#trouble")).to_be_hidden()
     page.answer("scratch")
     page.forgive("ERR_CONNECTION_REFUSED")
+
+
+def test_trouble_with_one_chat_is_over_in_another(chat) -> None:
+    page = chat(50_998)
+    page.route("**/chats/50998/events?*", lambda route: route.abort("connectionrefused"))
+    page.reload()
+    expect(page.locator("#trouble")).to_be_visible()
+    page.get_by_role("radio", name="Ann").check()
+
+    expect(page.locator("#trouble")).to_be_hidden()
+    page.forgive("ERR_CONNECTION_REFUSED")
+
+
+@pytest.mark.parametrize("wanted", [2**52, -5, "x", "1e400"])
+def test_a_chat_that_cannot_be_is_the_first(visit, wanted) -> None:
+    page = visit(f"bot?chat={wanted}")
+
+    expect(page.get_by_role("radio", name="Ann")).to_be_checked()
+    expect(page.locator("#empty")).to_be_attached()
+    expect(page.locator("#trouble")).to_be_hidden()
+    assert "chat=1001" in page.url
 
 
 def test_a_stand_in_that_was_started_anew_has_forgotten_the_chat(chat) -> None:

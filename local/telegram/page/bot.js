@@ -16,7 +16,7 @@ const byId = (id) => document.getElementById(id);
 class Chat {
   constructor(about) {
     this.about = about;
-    this.pressed = new Map();
+    this.pressed = new Set();
     this.feed = new Feed();
     this.bubbles = new Bubbles((id) => this.nameOf(id));
     this.composer = new Composer(
@@ -64,7 +64,8 @@ class Chat {
   open(wanted) {
     const choices = [...byId('people').querySelectorAll('input')];
     const known = choices.find(({ value }) => Number(value) === wanted);
-    const choice = known ?? (Number.isSafeInteger(wanted) && wanted > 0 ? this.offer(wanted, this.nameOf(wanted)) : choices[0]);
+    const canBe = Number.isInteger(wanted) && wanted > 0 && wanted <= this.about.last_person;
+    const choice = known ?? (canBe ? this.offer(wanted, this.nameOf(wanted)) : choices[0]);
     choice.checked = true;
     this.chat = Number(choice.value);
     byId('speaker-pick').hidden = this.chat > 0;
@@ -95,29 +96,31 @@ class Chat {
     for (const toast of toasts) this.answered(toast);
   }
 
-  async press(pressed) {
-    if ([...this.pressed.values()].some((other) => isSame(other, pressed))) return;
+  async press({ message, button }) {
+    const pressed = { message, button, query: null };
+    if ([...this.pressed].some((other) => isSame(other, pressed))) return;
+    this.pressed.add(pressed);
     this.bubbles.busy(pressed, true);
     try {
-      const body = { message: pressed.message.id, data: pressed.button.data, person: this.person };
-      const { query } = await send(`bot/chats/${this.chat}/presses`, body);
-      this.pressed.set(query, pressed);
-      setTimeout(() => this.release(query), ANSWER_MS);
+      const body = { message: message.id, data: button.data, person: this.person };
+      pressed.query = (await send(`bot/chats/${this.chat}/presses`, body)).query;
+      setTimeout(() => this.release(pressed), ANSWER_MS);
     } catch (error) {
-      this.bubbles.busy(pressed, false);
+      this.release(pressed);
       this.toast(sentence(error instanceof Problem ? error.detail : String(error)));
     }
   }
 
   /** Show what the bot says to who pressed a button here; to others it says nothing. */
   answered({ id, text }) {
-    if (this.release(id)) this.toast(text);
+    const pressed = [...this.pressed].find(({ query }) => query === id);
+    if (!pressed) return;
+    this.release(pressed);
+    this.toast(text);
   }
 
-  release(query) {
-    const pressed = this.pressed.get(query);
-    if (pressed) this.bubbles.busy(pressed, false);
-    return this.pressed.delete(query);
+  release(pressed) {
+    if (this.pressed.delete(pressed)) this.bubbles.busy(pressed, false);
   }
 
   toast(text) {

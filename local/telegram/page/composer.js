@@ -67,13 +67,14 @@ export class Composer {
    */
   add(files) {
     if (!files.length) return;
-    const large = files.find(({ size }) => size > LARGEST_FILE);
-    const taken = files.filter((file) => file !== large);
-    if (large) this.fail(`${large.name} has ${bytes(large.size)}: a bot is given ${bytes(LARGEST_FILE)} at most.`);
-    else if (this.chosen.length + taken.length > MOST_FILES) this.fail(`An album has ${MOST_FILES} photos at most.`);
-    else this.fail('');
-    const room = MOST_FILES - this.chosen.length;
-    this.chosen.push(...taken.slice(0, room).map((file) => ({ file, address: URL.createObjectURL(file) })));
+    const large = files.filter(({ size }) => size > LARGEST_FILE);
+    const fitting = files.filter(({ size }) => size <= LARGEST_FILE);
+    const taken = fitting.slice(0, MOST_FILES - this.chosen.length);
+    this.fail([
+      ...large.map(({ name, size }) => `${name} has ${bytes(size)}: a bot is given ${bytes(LARGEST_FILE)} at most.`),
+      ...(taken.length < fitting.length ? [`An album has ${MOST_FILES} photos at most.`] : []),
+    ].join(' '));
+    this.chosen.push(...taken.map((file) => ({ file, address: URL.createObjectURL(file) })));
     this.draw();
     byId('said').focus();
   }
@@ -114,14 +115,16 @@ export class Composer {
   }
 
   async send() {
-    const text = byId('said').value.trim();
     if (this.sending) return;
-    if (!text && !this.chosen.length && !this.edited?.photo) {
+    const { chosen, replied, edited } = this;
+    const what = { words: byId('said').value, chosen: [...chosen], replied, edited };
+    const text = what.words.trim();
+    if (!text && !chosen.length && !edited?.photo && !edited?.document) {
       this.fail('Write something, or add a photo.');
       byId('said').focus();
       return;
     }
-    const total = this.chosen.reduce((sum, { file }) => sum + file.size, 0);
+    const total = chosen.reduce((sum, { file }) => sum + file.size, 0);
     if (total > LARGEST_ALBUM) {
       this.fail(`These have ${bytes(total)}: ${bytes(LARGEST_ALBUM)} go at once.`);
       return;
@@ -129,9 +132,9 @@ export class Composer {
     this.busy(true);
     try {
       const path = `bot/chats/${this.whereAndWho().chat}/messages`;
-      const which = this.edited ? `/${this.edited.id}` : '';
+      const which = edited ? `/${edited.id}` : '';
       await json(path + which, { method: 'POST', body: this.form(text) });
-      this.sent();
+      this.sent(what);
     } catch (error) {
       this.fail(sentence(error instanceof Problem ? error.detail : String(error)));
     }
@@ -149,15 +152,17 @@ export class Composer {
     return form;
   }
 
-  /** Begin with nothing again; photos that an edit could not take stay. */
-  sent() {
-    byId('said').value = '';
-    grow();
-    if (!this.edited) {
-      for (const { address } of this.chosen) URL.revokeObjectURL(address);
-      this.chosen = [];
+  /** Take away what was sent; what came since stays, and photos that an edit could not take. */
+  sent({ words, chosen, replied, edited }) {
+    if (byId('said').value === words) {
+      byId('said').value = '';
+      grow();
     }
-    this.replyTo(null);
+    if (!edited) {
+      for (const { address } of chosen) URL.revokeObjectURL(address);
+      this.chosen = this.chosen.filter((each) => !chosen.includes(each));
+    }
+    if (this.replied === replied && this.edited === edited) this.replyTo(null);
     this.fail('');
     this.draw();
     this.then();

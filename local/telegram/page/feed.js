@@ -9,7 +9,7 @@ const LONGEST_PAUSE_MS = 4000;
 /**
  * Follows one chat. Fires `begin` (detail: whether the stand-in was started anew) before all that
  * there is comes, `news` (messages that came or changed, toasts, and whether it is the first of
- * them), and `trouble` (a problem, or null where it is over).
+ * them), and `trouble` (a problem, or null where there is none any more).
  *
  * @typedef {{id: number, at: number, edited: boolean, from_bot: boolean, person: number, text: string,
  *            photo: ?{file: string, width: number, height: number},
@@ -40,7 +40,7 @@ export class Feed extends EventTarget {
       try {
         await untilSeen(signal);
         await this.take(chat, read, signal);
-        if (pause > FIRST_PAUSE_MS) this.tell('trouble', null);
+        this.tell('trouble', null);
         pause = FIRST_PAUSE_MS;
       } catch (error) {
         if (signal.aborted) return;
