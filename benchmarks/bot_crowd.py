@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import random
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,12 +141,16 @@ class Crowd:
         self._town = town
         self._plan = plan
         self._chance = random.Random(plan.seed)
+        self._given_up = threading.Event()
         self.begun: dict[int, float] = {}
         self.posts: list[tuple[float, int]] = []
         self.sent = list(self._send(drawings))
 
     def deliver(self) -> None:
-        """Let Telegram deliver all updates, those of each chat over a connection of its own."""
+        """Let Telegram deliver all updates, those of each chat over a connection of its own.
+
+        What is not taken is tried again until ``wait_until_answered`` has given up.
+        """
         lines = self._lines()
         with ThreadPoolExecutor(len(lines)) as pool:
             for done in [pool.submit(self._deliver, line) for line in lines]:
@@ -172,6 +177,7 @@ class Crowd:
             if count != known:
                 known, since = count, time.monotonic()
             elif time.monotonic() - since > patience:
+                self._given_up.set()
                 return False
             time.sleep(0.05)
         return True
@@ -214,13 +220,16 @@ class Crowd:
         hook = Webhook(self._town)
         for update in line:
             self.begun.setdefault(update["update_id"], time.monotonic())
-            while True:
-                status, seconds = hook.post(update)
-                self.posts.append((seconds, status))
-                if status == 200:
-                    break
-                time.sleep(AGAIN_SECONDS)
+            while not self._is_taken(hook, update):
+                if self._given_up.wait(AGAIN_SECONDS):
+                    hook.close()
+                    return
         hook.close()
+
+    def _is_taken(self, hook: Webhook, update: Json) -> bool:
+        status, seconds = hook.post(update)
+        self.posts.append((seconds, status))
+        return status == 200
 
 
 class Webhook:

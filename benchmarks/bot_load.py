@@ -116,6 +116,8 @@ def run(
             count = wanted.photos * (number + 1) // (wanted.kills + 1)
             if stage.kill_a_worker(partial(crowd.has_answers, count), KILL_WITHIN):
                 print(f"killed a worker at {crowd.answered()} of {wanted.photos} answers")
+            else:
+                print(f"NO worker was killed at {count} answers: none was at work in time")
         crowd.wait_until_answered(wanted.patience)
         delivery.result()
     emptied = stage.wait_until_empty(wanted.patience)  # what comes again must not be answered anew

@@ -36,6 +36,19 @@ def stage(town: Town, home_folder: Path, make_model: Callable[..., bytes]) -> It
     made.stop()
 
 
+@pytest.mark.timeout(60)
+def test_where_nobody_takes_what_is_delivered_it_ends(town: Town) -> None:
+    town.webhook = {"url": "http://127.0.0.1:9/", "secret_token": "x"}
+    crowd = Crowd(town, Plan(2, 4), [Image.new("RGB", (96, 64))])
+    with ThreadPoolExecutor(1) as pool:
+        delivery = pool.submit(crowd.deliver)
+        assert not crowd.wait_until_answered(patience=0.2)
+        delivery.result()
+
+    assert {status for _, status in crowd.posts} <= {0}
+    assert len(judge(town, crowd.sent).missing) == 4
+
+
 def test_forty_photos_have_forty_answers_though_the_worker_is_killed(
     stage: Stage, town: Town
 ) -> None:
