@@ -19,7 +19,8 @@ TOKEN_KEPT = "sessionStorage.getItem('sightloop-signed')"
 
 def made_up(**claims: Any) -> str:
     """Return a token that says something of itself, and that nobody signed."""
-    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    told = json.dumps(claims, ensure_ascii=False).encode()
+    body = base64.urlsafe_b64encode(told).rstrip(b"=").decode()
     return f"eyJhbGciOiJIUzI1NiJ9.{body}.c2lnbmF0dXJl"
 
 
@@ -118,6 +119,14 @@ def test_another_link_in_the_same_tab_is_another_name(visit, from_chat) -> None:
     page.goto(page.url + "#token=" + made_up(sub="telegram-77", exp=4_000_000_000))
     expect(page.locator("#signed")).to_contain_text("Telegram user 77")
     assert "#" not in page.url
+
+
+@pytest.mark.parametrize("name", ["Jürgen", "明子", "??>>~~"])
+def test_a_name_is_shown_as_it_is_written(desk, name) -> None:
+    page = desk()
+    page.goto(page.url + "#token=" + made_up(sub=name, exp=4_000_000_000))
+
+    expect(page.locator("#signed")).to_contain_text(f"counts as that of {name},")
 
 
 def test_a_link_that_ran_out_says_so_before_anything_is_drawn(desk) -> None:

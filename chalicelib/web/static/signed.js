@@ -70,7 +70,8 @@ function usable(text) {
 function claims() {
   try {
     const body = token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
-    return JSON.parse(atob(body)) ?? {};
+    const written = Uint8Array.from(atob(body), (byte) => byte.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(written)) ?? {};
   } catch {
     return {};
   }
