@@ -148,7 +148,7 @@ def prepare(project: Project, stage: Stage, client: ClientOf) -> Stage:
 
 
 def destroy(project: Project, stage: Stage, erase_data: bool) -> None:
-    """Take a stage's functions, roles, triggers and API down, and on demand its data too."""
+    """Take a stage's functions, roles, triggers, API and endpoint down, on demand its data too."""
     client = clients(stage.region)
     stage = in_account(stage, account(client))
     record = Record(project.chalice, stage, client("s3"))

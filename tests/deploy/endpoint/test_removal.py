@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.errors import ConfigurationError
 from deploy import endpoint
@@ -147,3 +148,25 @@ def test_somebody_elses_endpoint_of_the_name_stays(
     assert list(serving.endpoints) == [NAME]
     assert list(serving.configs) == ["by-hand"]
     assert roles(client) == []
+
+
+@pytest.mark.parametrize("operation", ["DeleteEndpointConfig", "DeleteModel"])
+def test_a_part_that_somebody_else_deleted_meanwhile_is_no_matter(
+    up: Up, serving: SageMaker, client: Client, operation: str
+) -> None:
+    """Of two removals at once: the part is listed, and gone when this one comes to it."""
+    serving.refuse(operation, "Could not find it.")
+
+    up(WITHOUT)
+
+    assert serving.endpoints == {}
+    assert roles(client) == []
+
+
+def test_a_part_that_may_not_be_deleted_is_told(up: Up, serving: SageMaker, client: Client) -> None:
+    serving.refuse("DeleteModel", "not authorized", "AccessDeniedException")
+
+    with pytest.raises(ClientError, match=r"AccessDenied.* DeleteModel .*not authorized"):
+        up(WITHOUT)
+
+    assert roles(client) == [STAGE.endpoint_role]
