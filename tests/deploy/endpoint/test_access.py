@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from chalicelib.catalog.model import model_key, version_key
-from deploy import endpoint
+from chalicelib.settings import Settings
+from chalicelib.wiring import Services
+from deploy import bundled, endpoint
 from deploy.policies import policy
 from deploy.stages import FUNCTIONS, Stage
+from sagemaker.serving.follower import Follower
 
+ROOT = Path(__file__).parent.parent.parent.parent
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/sightloop-serving:1"
 DETECT = ("api_handler", "identify")
 STAGE = Stage(name="dev", prefix="acme", changed={"endpoint_image": IMAGE})
@@ -69,6 +76,35 @@ def test_the_server_may_do_what_it_does() -> None:
     assert _allows("s3:ListBucket", STAGE.bucket_arn(STAGE.settings.store_bucket))
     assert _allows("logs:PutLogEvents", arn("logs", f"{group}:log-stream:live/i-1"))
     assert _allows("ecr:BatchGetImage", arn("ecr", "repository/sightloop-serving"))
+
+
+def test_the_server_may_make_every_call_it_makes_and_is_told_enough_to() -> None:
+    """It follows the store by the settings that SageMaker hands it, and asks nothing it may not."""
+    told = endpoint.model(STAGE)["PrimaryContainer"]["Environment"]
+    called: set[tuple[str, str]] = set()
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="eu-central-1")
+        s3.create_bucket(
+            Bucket=STAGE.settings.store_bucket,
+            CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
+        )
+        bundled.register(Services(STAGE.settings, {"s3": s3}), ROOT / "models")
+        s3.meta.events.register(
+            "provide-client-params.s3",
+            lambda params, model, **_: called.add(
+                (model.name, params.get("Key", params.get("Prefix")))
+            ),
+        )
+        services = Services(Settings.from_environment(told), {"s3": s3})
+        Follower(services.inference, services.catalog, most=2).look()
+
+        assert services.inference.warm() == ["scratch"]
+
+    reads = {key for name, key in called if name != "ListObjectsV2"}
+    assert {name for name, _ in called} == {"GetObject", "ListObjectsV2"}
+    assert {version_key("scratch", 1, "model.onnx"), model_key("scratch")} <= reads
+    assert all(_allows("s3:GetObject", _object(key)) for key in reads)
+    assert {key for name, key in called if name == "ListObjectsV2"} == {"models/"}
 
 
 def test_the_server_may_not_do_more() -> None:
