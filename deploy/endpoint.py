@@ -281,17 +281,13 @@ class _Endpoint:
     def _sweep(self, *but: str) -> None:
         """Delete configurations and models of the endpoint, except for some."""
         for name in self._configs() - {*but}:
-            self._discard(self._sagemaker.delete_endpoint_config, EndpointConfigName=name)
+            with _gone_already():
+                self._sagemaker.delete_endpoint_config(EndpointConfigName=name)
+                log.info("deleted endpoint configuration %s", name)
         for name in self._models() - {*but}:
-            self._discard(self._sagemaker.delete_model, ModelName=name)
-
-    def _discard(self, delete: Callable[..., Any], **what: str) -> None:
-        try:
-            delete(**what)
-            log.info("deleted %s", *what.values())
-        except ClientError as error:
-            if code_of(error) != "ValidationException":  # somebody else did
-                raise
+            with _gone_already():
+                self._sagemaker.delete_model(ModelName=name)
+                log.info("deleted SageMaker model %s", name)
 
     def _models(self) -> set[str]:
         return self._listed("list_models", "Models", "ModelName")
@@ -327,6 +323,16 @@ def _already_there() -> Iterator[None]:
         yield
     except ClientError as error:
         if "already existing" not in _words(error):
+            raise
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    """Let somebody else have deleted it first."""
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) != "ValidationException":
             raise
 
 
