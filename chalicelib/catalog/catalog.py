@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from chalicelib.catalog.model import (
@@ -112,8 +112,31 @@ class Catalog:
 
     def all(self) -> list[ModelFile]:
         """Return all models, sorted by name; a folder without a good `model.yaml` is none."""
+        return self._readable(self.names())
+
+    def page(self, after: str, limit: int | None) -> tuple[list[ModelFile], str | None]:
+        """Return some models, sorted by name, of which no other is read.
+
+        Parameters
+        ----------
+        after : str
+            They come behind this name; empty: from the first.
+        limit : int | None
+            So many at most, fewer where a folder is no model; None: all.
+
+        Returns
+        -------
+        list[ModelFile]
+        str | None
+            The name behind which the next page begins; None: there is none.
+        """
+        behind = [name for name in self.names() if name > after]
+        names = behind[:limit]
+        return self._readable(names), names[-1] if len(names) < len(behind) else None
+
+    def _readable(self, names: Iterable[str]) -> list[ModelFile]:
         models = []
-        for name in self.names():
+        for name in names:
             try:
                 models.append(self.get(name))
             except ModelNotFound:

@@ -141,18 +141,35 @@ class Held:
     new: Mapping[str, Sizes]
 
 
+class ModelsQuery(BaseModel):
+    """Which models are asked for; anything else is overlooked, as it always was."""
+
+    after: ModelName | None = Field(None, description="`next` of the page before")
+    limit: int | None = Field(
+        None, ge=1, le=100, description="models of the page; without it, all that there are"
+    )
+
+
 class ModelList(BaseModel):
-    """All models that there are."""
+    """All models that there are, or a page of them, by their names."""
 
     models: list[ModelSummary]
+    next: str | None = Field(description="where the next page begins; null: there is none")
 
 
-@api.route("GET", "/v1/models", "List the models", {200: ModelList}, errors=(StorageUnavailable,))
-def list_models() -> ModelList:
-    """Return every model with its classes, live version and set sizes."""
-    files = services().catalog.all()
+@api.route(
+    "GET",
+    "/v1/models",
+    "List the models",
+    {200: ModelList},
+    query=ModelsQuery,
+    errors=(StorageUnavailable,),
+)
+def list_models(query: ModelsQuery) -> ModelList:
+    """Return models with their classes, live version and set sizes."""
+    files, more = services().catalog.page(query.after or "", query.limit)
     held = _held(files)
-    return ModelList(models=[ModelSummary.of(file, held) for file in files])
+    return ModelList(models=[ModelSummary.of(file, held) for file in files], next=more)
 
 
 @api.route(

@@ -76,6 +76,18 @@ def test_models_are_listed_by_name(call: Caller) -> None:
     }
 
 
+def test_models_are_listed_in_pages_to_who_asks_for_them(call: Caller) -> None:
+    whole = call("GET", "/v1/models?_=17").json
+    first = call("GET", "/v1/models?limit=1").json
+    second = call("GET", f"/v1/models?limit=1&after={first['next']}").json
+
+    assert whole["next"] is None
+    assert (first["models"], first["next"]) == (whole["models"][:1], "measured")
+    assert (second["models"], second["next"]) == (whole["models"][1:], None)
+    for asked in ("limit=0", "limit=101", "limit=x", "after=No%20name"):
+        assert call("GET", f"/v1/models?{asked}").status == 400, asked
+
+
 def test_models_are_listed_where_the_database_does_not_answer(call: Caller, stack: Stack) -> None:
     attached = stack.services.dataset_sizes
     stack.services.dataset_sizes = DatasetSizes(Database("postgresql://127.0.0.1:1/none"))

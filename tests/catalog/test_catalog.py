@@ -213,6 +213,27 @@ def test_a_broken_model_spoils_no_list(
     assert [file.name for file in catalog.all()] == ["good"]
 
 
+def test_a_page_reads_no_more_models_than_it_has(
+    catalog: Catalog, troubled: TroubledStore, put_model: Put
+) -> None:
+    for name in ("a", "c-1", "c-2", "c_3"):
+        put_model(text(name=name), name)
+    put_model("a: [unclosed", "b")
+
+    told, read, after = [], [], ""
+    for _ in range(3):
+        assert after is not None
+        before = troubled.asked
+        found, after = catalog.page(after, 2)
+        told.append([file.name for file in found])
+        read.append(troubled.asked - before)
+
+    assert (told, after) == ([["a"], ["c-1", "c-2"], ["c_3"]], None)
+    assert read == [2, 2, 1]
+    assert catalog.page("", None) == (catalog.all(), None)
+    assert catalog.page("c_3", 1) == catalog.page("z", None) == ([], None)
+
+
 def test_the_history_tells_every_version_and_survives_broken_metrics(
     catalog: Catalog, store: ObjectStore
 ) -> None:
