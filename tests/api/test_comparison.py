@@ -156,6 +156,8 @@ def test_else_curves_are_those_that_each_version_measured(
         {"curves": None},
         {"curves": {**CURVES, "recall": [1]}},
         {"curves": {**CURVES, "f1": [0, 2, 0]}},
+        {"curves": {**CURVES, "confidence": [0, 0.1, 0.2]}},
+        {"curves": {**CURVES, "confidence": [1, 0.5, 0]}},
         {"curves": "steep", "live": 7},
     ],
 )

@@ -7,6 +7,7 @@ curves are compared. Otherwise each has its own, from the validation images of i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,6 +31,9 @@ class Curves(BaseModel):
         figures = (self.precision, self.recall, self.f1)
         if any(len(each) != len(self.confidence) for each in figures):
             raise ValueError("each has to have as many values as there are confidences")
+        rises = all(one < other for one, other in pairwise(self.confidence))
+        if not rises or (self.confidence[0], self.confidence[-1]) != (0, 1):
+            raise ValueError("confidences have to rise from 0 to 1")
         return self
 
 
