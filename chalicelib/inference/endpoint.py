@@ -27,6 +27,7 @@ from chalicelib.vision import DetectionOptions, Detections, Timing, decode_image
 LARGEST_BODY = 6 * 1024 * 1024  # bytes that InvokeEndpoint takes
 PAUSE_SECONDS = 10.0  # for which an endpoint that did not answer is left alone
 AT_ONCE = 8  # pictures of a call that are under way at a time
+LONGEST_ID = 128  # characters of a correlation id; all attributes may have 1,024
 PASSED_ON = ("confidence", "iou", "max_detections")
 
 
@@ -37,7 +38,7 @@ class Asked(Options):
     version: int | None = Field(
         default=None, ge=1, description="that the caller takes for live; another: look it up anew"
     )
-    correlation_id: str | None = Field(default=None, max_length=200)
+    correlation_id: str | None = Field(default=None, max_length=LONGEST_ID)
 
     def to_header(self) -> str:
         """Return the custom attributes.
@@ -214,7 +215,8 @@ class EndpointInference(Inference):
     def _asked(self, model: str, options: DetectionOptions) -> Asked:
         live = self._catalog.require(model)
         chosen: dict[str, Any] = {name: getattr(options, name) for name in PASSED_ON}
-        return Asked(model=model, version=live.version, correlation_id=correlation_id(), **chosen)
+        named = correlation_id()[:LONGEST_ID]
+        return Asked(model=model, version=live.version, correlation_id=named, **chosen)
 
 
 def _count() -> None:

@@ -138,6 +138,16 @@ def test_the_endpoint_is_asked_for_what_the_caller_chose(
     }
 
 
+def test_an_id_of_any_length_fits_into_the_attributes(
+    inference: EndpointInference, runtime: Runtime, image: bytes
+) -> None:
+    bind_correlation_id("x" * 5000)
+
+    inference.detect("scratch", image, OPTIONS)
+
+    assert len(runtime.asked[-1]["CustomAttributes"]) <= 1024
+
+
 def test_a_look_brings_the_picture_along(
     inference: EndpointInference, make_picture: Callable[..., bytes]
 ) -> None:
