@@ -38,6 +38,11 @@ for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
     os.environ.pop(name, None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many run at a time: one more than there are cores, for half of it is waiting."""
+    return (os.cpu_count() or 1) + 1
+
+
 def tiny_model(
     rows: tuple[tuple[float, ...], ...] = ((8, 8, 24, 20, 0.9, 0), (30, 30, 60, 50, 0.6, 1)),
     names: tuple[str, ...] = ("scratch", "dent"),
