@@ -38,6 +38,7 @@ for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
     os.environ.pop(name, None)
 
 
+@pytest.hookimpl(optionalhook=True)  # models are trained where there is no xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many run at a time: one more than there are cores, for half of it is waiting."""
     return (os.cpu_count() or 1) + 1
