@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import urllib.error
 import urllib.request
 from http import HTTPStatus
@@ -59,14 +58,11 @@ class EndpointStandIn:
         except BaseException:
             self._server.stop()
             raise
-        self._thread = threading.Thread(target=self._runtime.serve_forever, daemon=True)
-        self._thread.start()
+        self._runtime.begin()
 
     def stop(self) -> None:
         """Take no more requests, and let the server end."""
-        self._runtime.shutdown()
-        self._runtime.server_close()
-        self._thread.join()
+        self._runtime.end()
         self._server.stop()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import socket
-import threading
 import uuid
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TextIO
@@ -179,14 +178,11 @@ class Server:
         self._server = Listening(address, answering, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listening
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._server.begin()
 
     def stop(self) -> None:
         """Take no more requests."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.end()
 
 
 def _keep_requests_apart(app: Chalice) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
@@ -119,11 +119,9 @@ class Endpoint:
                 Body=image,
             )
             return _read(answered["Body"].read())
-        except ClientError as error:
-            if blamed := _what_is_wrong_with_the_picture(error):
+        except (ClientError, BotoCoreError) as error:
+            if blamed := _what_is_wrong_with_the_picture(getattr(error, "response", {})):
                 raise blamed from error
-            raise EndpointUnavailable(f"asking the endpoint {self._name}: {error}") from error
-        except BotoCoreError as error:
             raise EndpointUnavailable(f"asking the endpoint {self._name}: {error}") from error
 
 
@@ -223,10 +221,10 @@ def _count() -> None:
     metrics.add_metric("DetectedWithoutEndpoint", MetricUnit.Count, 1)
 
 
-def _what_is_wrong_with_the_picture(error: ClientError) -> InvalidImage | None:
+def _what_is_wrong_with_the_picture(response: Mapping[str, Any]) -> InvalidImage | None:
     """Return the fault that the endpoint found with a picture, out of its problem document."""
     try:
-        told = json.loads(error.response["OriginalMessage"])
+        told = json.loads(response["OriginalMessage"])
         kinds: list[type[InvalidImage]] = [InvalidImage, *InvalidImage.__subclasses__()]
         return next(kind for kind in kinds if kind.type_uri() == told["type"])(told["detail"])
     except (KeyError, TypeError, ValueError, StopIteration):

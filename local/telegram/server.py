@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from typing import Any
@@ -123,11 +122,8 @@ class Server:
         handler = type("BotApi", (Handler,), {"world": world, "token": token})
         self._server = Listening(("127.0.0.1", port), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._server.begin()
 
     def stop(self) -> None:
         """Take no more calls."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.end()
