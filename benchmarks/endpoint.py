@@ -1,14 +1,14 @@
 """Measures what runs in a SageMaker endpoint, side by side with the recipe that is usual for one.
 
-    make training && .venv/bin/python benchmarks/endpoint.py           # some two minutes
+    make lint training && .venv/bin/python benchmarks/endpoint.py      # some three minutes
     .venv/bin/python benchmarks/endpoint.py --seconds 5 --clients 1,8
 
-Ours is `sagemaker/serving/server.py` over a stand-in for S3 with the bundled model. The usual
-recipe is a server that holds ultralytics' YOLO with the same ONNX file, a lock around `predict`,
-which is not made for several at a time, and the boxes as JSON. Both take POST /invocations over
-loopback from the same clients, each with a connection of its own that sends the next photo when it
-has the last one's answer. They take turns, in rounds of seconds; a ratio is the median of the
-rounds' ratios.
+The two targets install what it takes: a stand-in for S3, and ultralytics. Ours is
+`sagemaker/serving/server.py` over that stand-in with the bundled model. The usual recipe is a
+server that holds ultralytics' YOLO with the same ONNX file, a lock around `predict`, which is not
+made for several at a time, and the boxes as JSON. Both take POST /invocations over loopback from
+the same clients, each with a connection of its own that sends the next photo when it has the last
+one's answer. They take turns, in rounds of seconds; a ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
