@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
+
     from local.postgres import Postgres
     from local.telegram.server import Server
     from local.telegram.world import World
@@ -42,6 +45,25 @@ for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many run at a time: one more than there are cores, for half of it is waiting."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def moto_answers_one_by_one() -> Iterator[None]:
+    """Have moto answer one call at a time: what it keeps is not made for several threads.
+
+    A reader may else meet the closed file of an object that is just being written anew.
+    """
+    from moto.core.botocore_stubber import BotocoreStubber  # noqa: PLC0415 - after os.environ
+
+    one_by_one, answer = threading.RLock(), BotocoreStubber.process_request
+
+    def process_request(stubber: BotocoreStubber, request: AWSPreparedRequest) -> object:
+        with one_by_one:
+            return answer(stubber, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BotocoreStubber, "process_request", process_request)
+        yield
 
 
 def tiny_model(
