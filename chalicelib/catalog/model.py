@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from chalicelib.errors import InvalidModel
+from chalicelib.moment import Moment
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -42,7 +36,7 @@ class ModelFile(BaseModel):
     validation_APs: tuple[Share | None, ...] = Field(  # noqa: N815 - the file's own spelling
         (), description="AP at IoU 0.5 by class id; null where there was no validation box"
     )
-    promoted_at: AwareDatetime | None = None
+    promoted_at: Moment | None = None
     promoted_by: str | None = None
     promoted_why: str | None = None
     replaced: int | None = Field(default=None, description="the version that served until then")

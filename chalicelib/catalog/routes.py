@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from chalice.app import Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from chalicelib.catalog.model import ModelFile, ModelName, VersionMetrics
 from chalicelib.errors import (
@@ -19,6 +19,7 @@ from chalicelib.errors import (
     SightloopError,
     StorageUnavailable,
 )
+from chalicelib.moment import Moment
 from chalicelib.observability import logger
 from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import caller
@@ -76,7 +77,7 @@ class ModelSummary(BaseModel):
     )
     training_set_size: int = Field(description="images it was trained on", examples=[152])
     validation_set_size: int = Field(description="images it was measured on", examples=[32])
-    promoted_at: AwareDatetime | None = Field(
+    promoted_at: Moment | None = Field(
         description="since when the live version serves", examples=["2026-11-21T08:00:00Z"]
     )
     dataset: DatasetSize | None = Field(
@@ -260,7 +261,7 @@ class PendingAnswer(BaseModel):
 
     name: str = Field(examples=["dents"])
     class_names: list[str] = Field(description="by class id", examples=[["small dent"]])
-    requested_at: AwareDatetime
+    requested_at: Moment
     training_set_size: int = Field(description="labelled images for training", examples=[61])
     validation_set_size: int = Field(description="those to measure on", examples=[14])
     min_training_set_size: int = Field(description="to be trained it needs so many", examples=[80])

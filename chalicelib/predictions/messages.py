@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chalicelib.errors import MalformedMessage
 from chalicelib.inference.options import Options
+from chalicelib.moment import Moment
 from chalicelib.predictions.keys import is_prediction_id
 from chalicelib.predictions.model import Prediction, Problem, State
 
@@ -47,10 +48,10 @@ class IdentifyMessage(Message):
     content_type: str = ""
     options: Options = Options()
     unseen: bool = False
-    uploaded_at: AwareDatetime
+    uploaded_at: Moment
 
     @classmethod
-    def of(cls, prediction: Prediction, uploaded_at: AwareDatetime) -> Self:
+    def of(cls, prediction: Prediction, uploaded_at: Moment) -> Self:
         """Ask for a prediction's detection."""
         return cls(
             prediction_id=prediction.prediction_id,
@@ -74,7 +75,7 @@ class ResultMessage(Message):
     state: Literal[State.DONE, State.FAILED]
     version: int | None = None
     problem: Problem | None = None
-    answered_at: AwareDatetime
+    answered_at: Moment
 
     @classmethod
     def of(cls, prediction: Prediction) -> Self:

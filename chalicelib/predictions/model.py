@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.errors import SightloopError
 from chalicelib.inference.options import Options
+from chalicelib.moment import Moment
 
 
 class State(StrEnum):
@@ -64,9 +65,9 @@ class Prediction(BaseModel):
     correlation_id: str
 
     state: State = State.WAITING
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-    uploaded_at: AwareDatetime | None = None
+    created_at: Moment
+    updated_at: Moment
+    uploaded_at: Moment | None = None
     expires_at: int = Field(description="DynamoDB's time to live, seconds since 1970")
     redrives: int = 0
 

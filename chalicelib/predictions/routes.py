@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from chalice.app import Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from chalicelib.catalog.model import ModelName
 from chalicelib.errors import (
@@ -17,6 +17,7 @@ from chalicelib.errors import (
 )
 from chalicelib.inference.options import Options
 from chalicelib.inference.routes import DetectionAnswer
+from chalicelib.moment import Moment
 from chalicelib.observability import correlation_id
 from chalicelib.predictions.model import Problem, State
 from chalicelib.predictions.offers import Upload, UploadTicket
@@ -78,7 +79,7 @@ class UploadForm(BaseModel):
     url: str
     fields: dict[str, str]
     max_bytes: int = Field(description="a larger file is refused")
-    expires_at: AwareDatetime
+    expires_at: Moment
 
 
 class UploadLinks(BaseModel):
@@ -114,8 +115,8 @@ class PredictionAnswer(BaseModel):
     state: State = Field(
         description="waiting: for the file; queued: for a worker; failed: see problem; done"
     )
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Moment
+    updated_at: Moment
     version: int | None = Field(description="that looked at it; 0: the model had none")
     result: DetectionAnswer | None
     problem: Problem | None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.catalog.model import ModelName
+from chalicelib.moment import Moment
 
 if TYPE_CHECKING:
     from chalicelib.retrain.job import Epoch, Job
@@ -67,9 +68,9 @@ class JobAnswer(BaseModel):
     verdict: dict[str, Any] | None = Field(description="what the gate found")
     trouble: str | None = Field(description="why it could not be brought on; it is tried again")
     cancel_requested: bool
-    created_at: AwareDatetime
-    launched_at: AwareDatetime | None
-    ended_at: AwareDatetime | None
+    created_at: Moment
+    launched_at: Moment | None
+    ended_at: Moment | None
     map50: float | None = Field(alias="mAP50", description="of the last epoch")
     map50_95: float | None = Field(alias="mAP50-95", description="of the last epoch")
 
@@ -91,7 +92,7 @@ class EpochAnswer(BaseModel):
     map50: float | None = Field(alias="mAP50")
     map50_95: float | None = Field(alias="mAP50-95")
     seconds: float | None = Field(description="that it took")
-    reached_at: AwareDatetime
+    reached_at: Moment
 
     model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
 
@@ -142,7 +143,7 @@ class PlanAnswer(BaseModel):
     new_valid: int
     needs_train: int = Field(description="images with which it is trained")
     needs_valid: int
-    considered_at: AwareDatetime
+    considered_at: Moment
 
     @classmethod
     def of(cls, plan: Plan) -> Self:

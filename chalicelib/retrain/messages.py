@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from chalicelib.errors import MalformedMessage
+from chalicelib.moment import Moment
 
 Kind = Literal["first", "fine_tune"]
 
@@ -33,7 +34,7 @@ class _Report(BaseModel):
 
     job_id: UUID
     start: int = Field(ge=1, description="which start of the trainer this is, the first is 1")
-    at: AwareDatetime
+    at: Moment
 
 
 class Started(_Report):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from chalicelib.errors import SightloopError
 from chalicelib.inference.routes import Box, ImageSize
+from chalicelib.moment import Moment
 from chalicelib.review.decision import Decision
 from chalicelib.web import problems
 
@@ -24,16 +24,6 @@ MOST_DECISIONS = 100
 SubmissionId = Annotated[
     int, Field(ge=1, le=LARGEST_ID, description="as the queue names it", examples=[17])
 ]
-
-
-def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("give a moment that there is in UTC too") from None
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 Why = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=1000),
@@ -137,9 +127,9 @@ class ContributorAnswer(BaseModel):
     mean_score: float
     suspicious: int = Field(description="submissions over the threshold of the score")
     forgiven: int = Field(description="of these, those before the last ban was lifted")
-    first_seen_at: AwareDatetime
-    last_seen_at: AwareDatetime
-    banned_since: AwareDatetime | None
+    first_seen_at: Moment
+    last_seen_at: Moment
+    banned_since: Moment | None
     banned_by: str | None
     banned_why: str | None
     trust: Trust
@@ -190,9 +180,9 @@ class SubmissionAnswer(BaseModel):
     control: bool = Field(description="it answers a control task, and is no label")
     predicted_boxes: int
     submitted_boxes: int
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-    reviewed_at: AwareDatetime | None
+    created_at: Moment
+    updated_at: Moment
+    reviewed_at: Moment | None
     reviewed_by: str | None
 
     @classmethod
@@ -306,7 +296,7 @@ class DecisionAnswer(BaseModel):
 
     decision: Literal["ban", "lift", "accept", "reject"]
     decided_by: str
-    decided_at: AwareDatetime
+    decided_at: Moment
     why: str
     submission_id: int | None = Field(description="that was accepted or rejected")
 
@@ -318,7 +308,7 @@ class TrainedVersionAnswer(BaseModel):
     version: int
     training_labels: int = Field(description="theirs, in the training set it was trained on")
     validation_labels: int = Field(description="theirs, in its validation set")
-    promoted_at: AwareDatetime | None
+    promoted_at: Moment | None
 
 
 class PortraitAnswer(ContributorAnswer):

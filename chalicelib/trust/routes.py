@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import quote
 
 from chalice.app import Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from chalicelib.errors import BanNotFound, DatabaseUnavailable
+from chalicelib.moment import Moment
 from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import canonical, operator
 from chalicelib.wiring import services
@@ -47,7 +48,7 @@ class BanView(BaseModel):
     """A ban in force."""
 
     user: str = Field(examples=["203.0.113.7"])
-    since: AwareDatetime
+    since: Moment
     by: str = Field(description="an operator; sightloop: the eleventh suspicious request did it")
     why: str
 
@@ -110,7 +111,7 @@ class DecisionView(BaseModel):
     decision: Literal["ban", "lift", "accept", "reject"]
     by: str = Field(description="an operator; sightloop: the eleventh suspicious request did it")
     why: str
-    at: AwareDatetime
+    at: Moment
     submission_id: int | None = Field(description="what was accepted or rejected")
 
     @classmethod

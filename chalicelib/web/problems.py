@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +16,7 @@ from chalicelib.errors import (
     OutOfTime,
     SightloopError,
 )
+from chalicelib.moment import Moment
 from chalicelib.observability import correlation_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -54,7 +54,7 @@ class ProblemDocument(BaseModel):
     correlation_id: str = Field(description="name this when you report the problem")
     retry: bool = Field(False, description="the same request may succeed later")
     faults: list[Fault] | None = Field(default=None, description="each field that is wrong")
-    since: datetime | None = Field(default=None, description="when a ban began")
+    since: Moment | None = Field(default=None, description="when a ban began")
     appeal: str | None = Field(default=None, description="how to have a ban lifted")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from chalicelib.moment import Moment
 
 if TYPE_CHECKING:
     from chalicelib.catalog.model import VersionMetrics
@@ -61,8 +63,8 @@ class VersionWorth(BaseModel):
     live: bool = Field(description="it is the one that detects")
     job_id: str | None = Field(description="of the training; null: it came from elsewhere")
     dataset_sha256: str | None = Field(description="the version of the dataset that it learnt")
-    created_at: AwareDatetime | None = Field(description="null: no database was attached")
-    promoted_at: AwareDatetime | None = Field(description="when it last began to serve")
+    created_at: Moment | None = Field(description="null: no database was attached")
+    promoted_at: Moment | None = Field(description="when it last began to serve")
     training_set_size: int = Field(description="images it was trained on")
     validation_set_size: int = Field(description="images it was measured on, like all that follows")
     map50: float | None = Field(description="null: not measured, like the next ones")
@@ -100,7 +102,7 @@ class PromotionAnswer(BaseModel):
 
     version: int
     previous: int | None = Field(description="what served until then; null: nothing")
-    at: AwareDatetime
+    at: Moment
     by: str = Field(examples=["the gate"])
     why: str
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.labels.datasets.facts import Facts, SideFacts
 from chalicelib.labels.datasets.images import Cluster, DatasetImage, PastLabel, Why
 from chalicelib.labels.datasets.versions import DatasetVersion
 from chalicelib.labels.transfers.records import Transfer
+from chalicelib.moment import Moment
 
 SideName = Literal["train", "valid"]
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -98,7 +99,7 @@ class DatasetAnswer(BaseModel):
     model: str = Field(examples=["scratch"])
     class_names: list[str] = Field(description="by class id", examples=[["scratch"]])
     revision: int = Field(description="rises with every change; 0: no label yet", examples=[5120])
-    changed_at: AwareDatetime | None
+    changed_at: Moment | None
     training: SideAnswer
     validation: SideAnswer
     near_duplicates: NearDuplicates
@@ -137,7 +138,7 @@ class ImageAnswer(BaseModel):
     height: int = Field(examples=[300])
     boxes: int | None = Field(description="of its present label; null: it has none", examples=[2])
     origin: str | None = Field(description="of that label", examples=["submission"])
-    labelled_at: AwareDatetime | None
+    labelled_at: Moment | None
     leaking: bool = Field(description="for validation, while its like is in training")
     links: ImageLinks
 
@@ -186,9 +187,9 @@ class LabelAnswer(BaseModel):
     user: str | None = Field(description="who said it", examples=["user:ann"])
     submission_id: int | None
     import_id: str | None
-    created_at: AwareDatetime
+    created_at: Moment
     current: bool = Field(description="it is the label of its image now")
-    withdrawn_at: AwareDatetime | None
+    withdrawn_at: Moment | None
     withdrawn_why: Why | None
     terms: list[Term]
     boxes: list[LabelledBox]
@@ -261,7 +262,7 @@ class VersionAnswer(BaseModel):
     leaking: int = Field(description="of validation, not to be measured on", examples=[0])
     boxes: int = Field(examples=[988])
     bytes: int = Field(description="of the manifest, unpacked", examples=[131_072])
-    created_at: AwareDatetime
+    created_at: Moment
     links: VersionLinks
 
     @classmethod
@@ -289,8 +290,8 @@ class CutAnswer(BaseModel):
     sha256: str | None = Field(description="the version's name, once done")
     is_new: bool | None = Field(description="whether no version of the same content was there")
     problem: str | None = Field(description="why it failed")
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Moment
+    updated_at: Moment
     links: CutLinks
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from chalice.app import Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from chalicelib.catalog.model import ModelName
 from chalicelib.errors import (
@@ -19,6 +19,7 @@ from chalicelib.errors import (
 )
 from chalicelib.labels.transfers.polling import ASK_AGAIN_SECONDS, AWAITED, TransferId
 from chalicelib.labels.transfers.records import Kind, State
+from chalicelib.moment import Moment
 from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import caller
 from chalicelib.wiring import services
@@ -52,7 +53,7 @@ class ImportForm(BaseModel):
     url: str
     fields: dict[str, str]
     max_bytes: int = Field(description="a larger file is refused")
-    expires_at: AwareDatetime
+    expires_at: Moment
 
 
 class TransferLinks(BaseModel):
@@ -102,8 +103,8 @@ class ImportAnswer(BaseModel):
     faults: list[ArchiveFault] = Field(description="the first 500; with one, nothing is imported")
     unlisted: int = Field(description="how many faults there are beyond")
     problem: str | None = Field(description="why it failed")
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Moment
+    updated_at: Moment
     links: TransferLinks
 
     @classmethod
@@ -162,8 +163,8 @@ class ExportAnswer(BaseModel):
     total: int | None = Field(description="of how many; null: not known yet")
     bytes: int | None = Field(description="of the ZIP, once done")
     problem: str | None = Field(description="why it failed")
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: Moment
+    updated_at: Moment
     links: ExportLinks
 
     @classmethod
