@@ -18,6 +18,9 @@ from chalicelib.errors import (
     InvalidImage,
     InvalidLabel,
     InvalidRequest,
+    ModelNotFound,
+    ModelUnavailable,
+    SightloopError,
 )
 from chalicelib.inference.options import Options
 from chalicelib.inference.service import Answer, Batch, Inference, Look
@@ -25,10 +28,17 @@ from chalicelib.observability import MetricUnit, correlation_id, logger, metrics
 from chalicelib.vision import DetectionOptions, Detections, Timing, decode_image
 
 LARGEST_BODY = 6 * 1024 * 1024  # bytes that InvokeEndpoint takes
-PAUSE_SECONDS = 10.0  # for which an endpoint that did not answer is left alone
+PAUSE_SECONDS = 10.0  # for which an endpoint, or a model of it, that did not answer is left alone
 AT_ONCE = 8  # pictures of a call that are under way at a time
 LONGEST_ID = 128  # characters of a correlation id; all attributes may have 1,024
 PASSED_ON = ("confidence", "iou", "max_detections")
+ALL_MODELS = None
+OF_THE_MODEL = (ModelNotFound, ModelUnavailable)
+BLAMED: tuple[type[SightloopError], ...] = (
+    InvalidImage,
+    *InvalidImage.__subclasses__(),
+    *OF_THE_MODEL,
+)
 
 
 class Asked(Options):
@@ -84,12 +94,13 @@ class Endpoint:
         self._runtime = runtime
         self._name = name
         self._clock = clock
-        self._silent_until = 0.0
+        self._silent_until: dict[str | None, float] = {}
 
     def ask(self, image: bytes, asked: Asked) -> Answer:
         """Have it detect in one picture.
 
         Once it did not answer, it is not asked for ``PAUSE_SECONDS``: each try may take seconds.
+        Where it says that the model is at fault, it is asked for others.
 
         Raises
         ------
@@ -100,14 +111,21 @@ class Endpoint:
         """
         if len(image) > LARGEST_BODY:
             raise EndpointUnavailable(f"{len(image)} bytes are more than an endpoint takes")
-        if self._clock() < self._silent_until:
-            raise EndpointUnavailable(f"{self._name} did not answer a moment ago")
+        for silent in (ALL_MODELS, asked.model):
+            if self._clock() < self._silent_until.get(silent, 0.0):
+                raise EndpointUnavailable(f"{self._name} did not answer a moment ago")
         try:
             return self._invoke(image, asked)
+        except OF_THE_MODEL as error:
+            self._leave_alone(asked.model)
+            raise EndpointUnavailable(f"{self._name} cannot: {error.detail}") from error
         except EndpointUnavailable:
-            self._silent_until = self._clock() + PAUSE_SECONDS
-            logger.warning("the endpoint does not answer", exc_info=True, endpoint=self._name)
+            self._leave_alone(ALL_MODELS)
             raise
+
+    def _leave_alone(self, model: str | None) -> None:
+        logger.warning("no answer", exc_info=True, endpoint=self._name, model=model or "all")
+        self._silent_until[model] = self._clock() + PAUSE_SECONDS
 
     def _invoke(self, image: bytes, asked: Asked) -> Answer:
         try:
@@ -120,7 +138,7 @@ class Endpoint:
             )
             return _read(answered["Body"].read())
         except (ClientError, BotoCoreError) as error:
-            if blamed := _what_is_wrong_with_the_picture(getattr(error, "response", {})):
+            if blamed := _blamed(getattr(error, "response", {})):
                 raise blamed from error
             raise EndpointUnavailable(f"asking the endpoint {self._name}: {error}") from error
 
@@ -221,12 +239,11 @@ def _count() -> None:
     metrics.add_metric("DetectedWithoutEndpoint", MetricUnit.Count, 1)
 
 
-def _what_is_wrong_with_the_picture(response: Mapping[str, Any]) -> InvalidImage | None:
-    """Return the fault that the endpoint found with a picture, out of its problem document."""
+def _blamed(response: Mapping[str, Any]) -> SightloopError | None:
+    """Return what the endpoint says is at fault, out of its problem document: picture or model."""
     try:
         told = json.loads(response["OriginalMessage"])
-        kinds: list[type[InvalidImage]] = [InvalidImage, *InvalidImage.__subclasses__()]
-        return next(kind for kind in kinds if kind.type_uri() == told["type"])(told["detail"])
+        return next(kind for kind in BLAMED if kind.type_uri() == told["type"])(told["detail"])
     except (KeyError, TypeError, ValueError, StopIteration):
         return None
 

@@ -16,6 +16,7 @@ from chalicelib.errors import (
     EndpointUnavailable,
     InvalidRequest,
     ModelNotFound,
+    ModelUnavailable,
     NotAnImage,
     TruncatedImage,
 )
@@ -239,6 +240,24 @@ def test_a_bad_picture_does_not_silence_the_endpoint(
     runtime.says = lambda _: answer()
 
     assert inference.detect("scratch", image, OPTIONS).detections.xyxy.tolist() == [FAR]
+
+
+def test_a_model_that_is_at_fault_there_silences_no_other(
+    runtime: Runtime, clock: Clock, image: bytes
+) -> None:
+    problem = problems.document(ModelUnavailable("it does not load")).model_dump_json()
+    endpoint = Endpoint(runtime, "an-endpoint", clock)
+    runtime.says = lambda _: model_error(503, problem)
+    for fault in ("it does not load", "a moment ago"):
+        with pytest.raises(EndpointUnavailable, match=fault):
+            endpoint.ask(image, Asked(model="broken"))
+    assert len(runtime.asked) == 1
+
+    runtime.says = lambda _: answer()
+    assert endpoint.ask(image, Asked(model="scratch")).version == 1
+
+    clock.seconds += PAUSE_SECONDS
+    assert endpoint.ask(image, Asked(model="broken")).version == 1
 
 
 def test_a_file_that_is_too_large_for_the_endpoint_is_looked_at_here(
