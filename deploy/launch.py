@@ -97,7 +97,8 @@ def deploy(project: Project, stage: Stage) -> str:
     record = Record(project.chalice, stage, client("s3"))
     record.fetch()
     record.adopt_triggers(client("lambda"))
-    run_chalice(project, stage, "deploy")
+    in_bucket = (stage.settings.store_bucket, stage.region)
+    run_chalice(project, stage, "-m", "deploy.chalice_deploy", stage.name, *in_bucket)
     record.keep()
     triggers.finish(client("lambda"), stage)
     api = record.resources()["rest_api"]
@@ -154,7 +155,7 @@ def destroy(project: Project, stage: Stage, erase_data: bool) -> None:
     record = Record(project.chalice, stage, client("s3"))
     record.fetch()
     if record.resources():
-        run_chalice(project, stage, "delete")
+        run_chalice(project, stage, "-c", CHALICE, "delete", "--stage", stage.name)
         if not erase_data:
             record.keep()
     else:
@@ -201,8 +202,8 @@ def in_account(stage: Stage, account: str) -> Stage:
     return stages_.with_changes(stage, account=account)
 
 
-def run_chalice(project: Project, stage: Stage, command: str) -> None:
-    """Run ``chalice deploy`` or ``chalice delete`` for a stage.
+def run_chalice(project: Project, stage: Stage, *arguments: str) -> None:
+    """Run Chalice for a stage, in a Python of its own.
 
     Our own settings are kept from it, for the stage's have to apply; and it must not leave
     bytecode between the sources, which would make it build another package.
@@ -214,9 +215,6 @@ def run_chalice(project: Project, stage: Stage, command: str) -> None:
         "AWS_REGION": stage.region,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    line = [sys.executable, "-c", CHALICE, command, "--stage", stage.name]
-    done = subprocess.run(line, cwd=project.root, env=environment, check=False)
-    if done.returncode:
-        raise ConfigurationError(
-            f"`chalice {command}` failed, for the reason above; mend it and run this again"
-        )
+    line = [sys.executable, *arguments]
+    if subprocess.run(line, cwd=project.root, env=environment, check=False).returncode:
+        raise ConfigurationError("Chalice failed, for the reason above; mend it and run this again")

@@ -153,13 +153,13 @@ def is_dropped(name: str) -> bool:
 
 
 def _zip(folder: Path, target: Path) -> None:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
+    with zipfile.ZipFile(target, "w") as made:
         made.comment = SMALL
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix())
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (0o755 if os.access(file, os.X_OK) else 0o644) << 16
-            made.writestr(entry, file.read_bytes(), compresslevel=9)
+            made.writestr(entry, file.read_bytes())
 
 
 def check(package: Path, requirements: Path) -> Package:

@@ -30,6 +30,7 @@ DAY_SECONDS = 24 * 60 * 60
 LONG_POLL_SECONDS = 10  # below the 20 s after which our clients give up on an answer
 BACKUPS_BEGIN_SECONDS = 60
 DEAD_LETTER_SUFFIX = "-dlq"
+PACKAGES = "deployments/packages/"  # what Lambda is given, which keeps a copy of its own
 KEY = "prediction_id"
 BOT_KEY = "note"
 EXPIRES = "expires_at"
@@ -107,6 +108,7 @@ def ensure_store_bucket(s3: Any, settings: Settings) -> None:
         _rule("models-keep-old-versions", "models/", **_old_versions(30)),
         _rule("imports-expire", "imports/", **for_a_week, **_old_versions(1)),
         _rule("exports-expire", "exports/", **for_a_week, **_old_versions(1)),
+        _rule("packages-expire", PACKAGES, **for_a_week, **_old_versions(1)),
     ]
     _put_lifecycle(s3, bucket, rules)
 

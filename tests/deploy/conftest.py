@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import itertools
 import json
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,14 +140,30 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Checkout
 
 
 @pytest.fixture(scope="session")
-def deployed(checkout: Checkout) -> Checkout:
+def deployed(checkout: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The checkout, after a user made a stage `demo` of their own and deployed it."""
     of_before = checkout.root / ".chalice/deployments/0123-python3.12.zip"
     of_before.parent.mkdir()
     of_before.touch()
     checkout.must("configure", "--stage", "demo", "--prefix", "acme", "--region", REGION)
-    checkout.said["up"] = checkout.must("up", "--stage", "demo")
+    with built_by_the_first(checkout, tmp_path_factory.getbasetemp()):
+        checkout.said["up"] = checkout.must("up", "--stage", "demo")
     return checkout
+
+
+@contextmanager
+def built_by_the_first(checkout: Checkout, temporary: Path) -> Iterator[None]:
+    """Have one of the processes that test at the same time build the package, for all of them."""
+    of_all = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
+    built, own = of_all / "built", checkout.root / ".chalice/deployments"
+    with (of_all / "building").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if built.exists():
+            lock.close()
+            shutil.copytree(built, own, dirs_exist_ok=True)
+        yield
+        if not built.exists():
+            shutil.copytree(own, built)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import urllib.request
@@ -70,6 +72,23 @@ def test_each_function_has_its_memory_timeout_and_settings(
     assert told == demo.settings
     assert told.uploads_bucket == "acme-demo-uploads-123456789012"
     assert told.region == "eu-west-1"
+
+
+def test_all_functions_run_the_package_that_was_uploaded_once(
+    cloud: Cloud, demo: Stage, package: Path
+) -> None:
+    s3, lambda_ = cloud.client("s3"), cloud.client("lambda")
+    bucket = demo.settings.store_bucket
+
+    (held,) = s3.list_objects_v2(Bucket=bucket, Prefix="deployments/packages/")["Contents"]
+
+    uploaded = hashlib.sha256(package.read_bytes())
+    assert held["Key"] == f"deployments/packages/{uploaded.hexdigest()}.zip"
+    assert held["Size"] == package.stat().st_size
+    made = [lambda_.get_function(FunctionName=demo.function(name)) for name in FUNCTIONS]
+    run = {each["Configuration"]["CodeSha256"] for each in made}
+    assert run == {base64.b64encode(uploaded.digest()).decode()}
+    assert all(each["Code"]["Location"].endswith(held["Key"]) for each in made)
 
 
 def test_nothing_but_these_functions_is_deployed(cloud: Cloud, demo: Stage) -> None:

@@ -106,6 +106,7 @@ def test_pictures_go_when_their_records_do_and_models_stay(client: ClientOf, mad
         "models/": None,
         "imports/": {"Days": 7},
         "exports/": {"Days": 7},
+        "deployments/packages/": {"Days": 7},
     }
     for table in (made.settings.predictions_table, made.settings.bot_table):
         told = client("dynamodb").describe_time_to_live(TableName=table)
