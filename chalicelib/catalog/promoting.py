@@ -147,29 +147,37 @@ class Promoter:
         if held and held.live_version == version:
             return self._note(held)
         serves = held.live_version if held else None
-        if over not in ("any", serves):
-            raise Conflict(f"version {serves} of {name!r} serves by now, not {over}")
+        _refuse_unless_serving(name, serves, over)
         before = (*_without(held.served_before, version), serves) if held and serves else ()
         told = _Told(before, serves, by, why)
         made = self._described(name, version, told)
         return self._replace(made, held, etag) or self.promote(name, version, by, why, over=over)
 
-    def rollback(self, name: str, by: str, why: str) -> Promotion:
+    def rollback(self, name: str, by: str, why: str, *, over: Serving = "any") -> Promotion:
         """Have the version serve that served before the present one.
 
-        Repeated, it goes back one further: what was rolled back is not fallen back on.
+        Repeated, it goes back one further: what was rolled back is not fallen back on. Of two who
+        do so at once one does, for neither wants to go back two.
+
+        Parameters
+        ----------
+        by, why : str
+            Who wants it, for which reason.
+        over : int, None or "any", optional
+            The version that has to serve until now.
 
         Raises
         ------
         ModelNotFound
         Conflict
-            There is none to fall back on.
+            There is none to fall back on, or another version serves than `over`.
         InvalidModel
             It cannot detect any more; the present one serves on.
         """
         held, etag = self.serving(name)
         if held is None or held.live_version is None:
             raise ModelNotFound(f"no version of a model {name!r} serves")
+        _refuse_unless_serving(name, held.live_version, over)
         if not held.served_before:
             raise Conflict(
                 f"nothing is known to have served before version {held.live_version} of {name!r}: "
@@ -178,7 +186,9 @@ class Promoter:
         *before, version = held.served_before
         told = _Told(tuple(before), held.live_version, by, why)
         made = self._described(name, version, told)
-        return self._replace(made, held, etag) or self.rollback(name, by, why)
+        return self._replace(made, held, etag) or self.rollback(
+            name, by, why, over=held.live_version
+        )
 
     def history(self, name: str, limit: int = 100) -> list[Promotion]:
         """Return which versions served, newest first.
@@ -321,8 +331,13 @@ def _without(versions: tuple[int, ...], version: int) -> Iterator[int]:
     return (each for each in versions if each != version)
 
 
+def _refuse_unless_serving(name: str, serves: int | None, over: Serving) -> None:
+    if over not in ("any", serves):
+        raise Conflict(f"version {serves} of {name!r} serves by now, not {over}")
+
+
 def _promotion(file: ModelFile) -> Promotion | None:
-    """Return what a model's file tells of the version that serves."""
+    """Return what a model's file tells of the version that serves, as rows can hold it."""
     if file.live_version is None or file.promoted_at is None:
         return None
     return Promotion(
@@ -330,5 +345,5 @@ def _promotion(file: ModelFile) -> Promotion | None:
         file.replaced,
         file.promoted_at,
         file.promoted_by or "the publisher",
-        file.promoted_why or "it was published",
+        (file.promoted_why or "it was published").replace("\x00", "\ufffd"),
     )

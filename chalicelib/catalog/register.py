@@ -136,11 +136,11 @@ class Publisher:
         InvalidModel
             The weights cannot be served, the metrics cannot be read, or they are of other classes.
         ModelNotFound
-        NoDatabase, DatabaseUnavailable, StorageUnavailable
+        NoDatabase, DatabaseUnavailable, ModelUnavailable, StorageUnavailable
         """
         if self._database is None:
             raise NoDatabase("versions of trainings are kept where a database is attached")
-        records, file = VersionRecords(self._database), self._known(name)
+        records, file = VersionRecords(self._database), self.known(name)
         detector = Detector(made.onnx, threads=1)
         prove(detector)
         _refuse_others(file, detector.class_names)
@@ -153,6 +153,29 @@ class Publisher:
             if self._put_trained(name, version, made, sha256):
                 return version
             records.give_up(made.origin.job_id)
+
+    def known(self, name: str) -> ModelFile:
+        """Return what a model is at this moment, as it serves or as it was asked for.
+
+        Raises
+        ------
+        ModelNotFound
+        ModelUnavailable
+            What is stored of it cannot be read.
+        StorageUnavailable
+        """
+        held, etag = self.promoter.serving(name)
+        if held:
+            return held
+        if etag:
+            raise ModelUnavailable(
+                f"what is stored of the model {name!r} cannot be read: publish a version anew"
+            )
+        try:
+            asked = self._store.get(pending_key(name))
+        except ObjectNotFound:
+            raise ModelNotFound(f"there is no model {name!r}, nor was one asked for") from None
+        return ModelFile.parse(asked.body, pending_key(name))
 
     def _put_trained(self, name: str, version: int, made: Trained, sha256: str) -> bool:
         """Write a version's files, `metrics.json` last; refuse where the number is another's."""
@@ -167,17 +190,6 @@ class Publisher:
         key = version_key(name, version, "metrics.json")
         self._store.put(key, made.metrics, "application/json", marks)
         return True
-
-    def _known(self, name: str) -> ModelFile:
-        """Return what a model is as it serves, or as it was asked for."""
-        held, _ = self.promoter.serving(name)
-        if held:
-            return held
-        try:
-            asked = self._store.get(pending_key(name))
-        except ObjectNotFound:
-            raise ModelNotFound(f"there is no model {name!r}, nor was one asked for") from None
-        return ModelFile.parse(asked.body, pending_key(name))
 
     def _refuse_others_than_asked(self, name: str, class_names: tuple[str, ...]) -> None:
         """Refuse other classes than a model was asked for with: its labels are by class id."""

@@ -10,6 +10,8 @@ from uuid import uuid4
 import pytest
 
 from chalicelib import wiring
+from chalicelib.catalog.register import Trained
+from chalicelib.catalog.version_records import Origin
 from chalicelib.settings import Settings
 from chalicelib.wiring import Services
 
@@ -95,6 +97,43 @@ def test_what_a_training_made_tells_its_job_its_verdict_and_its_wait(
     assert made["correction_to_serving"] == WAITED
 
 
+def test_what_the_gate_rejected_of_a_model_that_never_served_is_listed_and_can_be_promoted(
+    call: Caller, send: Callable[..., Any], stack: Stack, make_model: Callable[..., bytes]
+) -> None:
+    name = f"young-{uuid4().hex[:8]}"
+    asked = json.dumps({"name": name, "classes": ["scratch", "dent"]}).encode()
+    assert call("POST", "/v1/pending-models", asked, content_type="application/json").status == 201
+    stack.services.store.put("training/young/best.pt", b"weights", "application/octet-stream")
+    made = Trained(
+        make_model(),
+        json.dumps(METRICS).encode(),
+        "training/young/best.pt",
+        Origin(uuid4(), "ab" * 32, 7),
+    )
+    stack.services.training.publisher.add_version(name, made)
+
+    told = call("GET", f"/v1/models/{name}/versions").json
+    assert (told["live_version"], told["class_names"]) == (None, ["scratch", "dent"])
+    assert [(each["version"], each["live"]) for each in told["versions"]] == [(1, False)]
+    assert send(f"{name}/versions/1/promote").json["live_version"] == 1
+
+
+def test_a_list_of_versions_is_never_older_than_what_was_decided(
+    call: Caller, stack: Stack, aged: str
+) -> None:
+    clients = {name: stack.services.client(name) for name in ("s3", "secretsmanager")}
+    other = Services(Settings(live_version_ttl_seconds=15), clients)
+    wiring.provide(other)
+    try:
+        call("GET", f"/v1/models/{aged}")
+        stack.services.training.publisher.promoter.rollback(aged, "Ben", "worse")
+        told = call("GET", f"/v1/models/{aged}/versions").json
+    finally:
+        wiring.provide(stack.services)
+
+    assert told["live_version"] == told["promotions"][0]["version"] == 2
+
+
 def test_versions_are_listed_where_no_database_is_attached(
     call: Caller, stack: Stack, aged: str
 ) -> None:
@@ -135,6 +174,27 @@ def test_rolling_back_goes_back_one_by_one(
     refused = send(f"{aged}/rollback")
     assert (refused.status, serving(call, aged)) == (409, 1)
     assert "before" in refused.json["detail"]
+
+
+@pytest.mark.parametrize("path", ["{aged}/rollback", "{aged}/versions/1/promote"])
+def test_of_two_who_saw_the_same_version_serve_the_second_is_told_that_it_does_not_any_more(
+    call: Caller, send: Callable[..., Any], path: str, aged: str
+) -> None:
+    assert send(f"{aged}/rollback", {"over": 3}).json["live_version"] == 2
+
+    refused = send(path.format(aged=aged), {"over": 3})
+    assert (refused.status, serving(call, aged)) == (409, 2)
+    assert "version 2 of" in refused.json["detail"] and "not 3" in refused.json["detail"]
+
+
+@pytest.mark.parametrize("path", ["{aged}/rollback", "{aged}/versions/1/promote"])
+def test_a_reason_that_no_row_can_hold_is_refused_before_anything_changes(
+    call: Caller, send: Callable[..., Any], path: str, aged: str
+) -> None:
+    refused = send(path.format(aged=aged), {"why": "a\x00b"})
+
+    assert (refused.status, serving(call, aged)) == (400, 3)
+    assert send(f"{aged}/rollback").json["live_version"] == 2
 
 
 def test_promoting_what_serves_changes_nothing(

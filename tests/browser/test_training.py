@@ -170,6 +170,8 @@ HISTORY = {
         {"version": 1, "previous": None, "at": EARLIER, "by": "operator:ann", "why": None},
     ],
 }
+NOTHING: dict[str, Any] = {"versions": [], "promotions": []}
+NO_MODEL = {"title": "Model not found", "detail": "there is no model 'nobodys'"}
 COMPARISON = {
     "model": "tags",
     "class_names": ["scratch", "dent"],
@@ -257,6 +259,8 @@ class Service:
             r"training-plans\?": self.page_of_plans(path),
             r"models/tags/versions": HISTORY,
             r"models/tags/comparison": COMPARISON,
+            r"models/nobodys/versions": {"status": 404, **NO_MODEL},
+            r"models/\w+/versions": {**HISTORY, "live_version": None, **NOTHING},
             r"pending-models": {"models": [{"name": "cars"}]},
             r"models$": {"models": [{"name": "tags"}, {"name": "zebras"}]},
         }
@@ -469,6 +473,29 @@ def test_a_model_tells_what_its_next_training_waits_for(opened: Any) -> None:
     expect(page.locator("#model")).to_contain_text("it waits for its first training")
 
 
+def test_what_the_gate_rejected_of_a_model_that_waits_can_be_promoted(
+    opened: Any, service: Service
+) -> None:
+    whole = service.told
+    young = {**HISTORY, "live_version": None, "versions": [version(1)], "promotions": []}
+    service.told = lambda path: young if "cars/versions" in path else whole(path)  # type: ignore[method-assign]
+    page = opened("?model=cars", operator=True)
+
+    expect(page.locator("#model .case-head")).to_contain_text("No version serves yet")
+    page.get_by_role("button", name="Promote version 1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Promote version 1").click()
+    expect(page.locator("#told")).to_contain_text("Version 1 of cars serves now")
+    assert service.sent == [("models/cars/versions/1/promote", {"why": ""})]
+
+
+def test_a_model_that_there_is_not_is_told_and_not_offered(opened: Any) -> None:
+    page = opened("?model=nobodys", operator=True)
+
+    expect(page.locator("#problem")).to_have_text("Model not found. There is no model 'nobodys'.")
+    expect(page.locator("#model")).to_be_hidden()
+    page.forgive("404")
+
+
 def test_of_many_models_a_hundred_are_listed_and_more_on_demand(
     opened: Any, service: Service
 ) -> None:
@@ -666,8 +693,8 @@ def test_an_operator_promotes_and_rolls_back_with_a_reason(opened: Any, service:
     expect(page.locator("#told")).to_contain_text("Version 1 of tags serves again")
 
     assert service.sent == [
-        ("models/tags/versions/3/promote", {"why": "looks right on our photos"}),
-        ("models/tags/rollback", {"why": ""}),
+        ("models/tags/versions/3/promote", {"why": "looks right on our photos", "over": 2}),
+        ("models/tags/rollback", {"why": "", "over": 2}),
     ]
 
 

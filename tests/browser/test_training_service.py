@@ -49,12 +49,16 @@ def jobs(database: Database) -> Iterator[TrainingJobs]:
 
 
 @pytest.fixture
+def publisher(store: ObjectStore, database: Database) -> Publisher:
+    return Publisher(store, Catalog(store, 0), database)
+
+
+@pytest.fixture
 def model(
-    store: ObjectStore, database: Database, make_model: Callable[..., bytes]
+    store: ObjectStore, publisher: Publisher, make_model: Callable[..., bytes]
 ) -> Iterator[str]:
     """Publish a model of its own for one test."""
     name = f"zz-{uuid.uuid4().hex[:8]}"
-    publisher = Publisher(store, Catalog(store, 0), database)
     publisher.publish(name, make_model(((8, 8, 24, 20, 0.9, 0),), names=("dent",)), b"{}")
     yield name
     store.delete(f"models/{name}/model.yaml")
@@ -128,6 +132,22 @@ def test_an_operator_cancels_a_training(
     expect(page.locator("#told")).to_contain_text("it is being cancelled")
     assert "token" not in page.url
     assert jobs.get(job.job_id).cancel_requested
+
+
+def test_of_two_operators_who_roll_back_the_second_sees_what_the_first_did(
+    visit: Any, site: Any, model: str, publisher: Publisher, make_model: Callable[..., bytes]
+) -> None:
+    for confidence in (0.8, 0.7):
+        onnx = make_model(((8, 8, 24, 20, confidence, 0),), names=("dent",))
+        publisher.publish(model, onnx, b"{}")
+    page = visit(f"training?model={model}#token={site.operator}")
+    page.get_by_role("button", name="Roll back …").click()
+    publisher.promoter.rollback(model, "operator:ben", "misses dents")
+    page.get_by_role("button", name="Roll back", exact=True).click()
+
+    expect(page.locator("#sure-problem")).to_contain_text("serves by now, not 3")
+    expect(page.locator("#model .case-head")).to_contain_text("Version 2 serves")
+    page.forgive("409")
 
 
 def test_why_nothing_can_be_trained_now_is_told(visit: Any, site: Any, model: str) -> None:

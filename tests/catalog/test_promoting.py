@@ -163,6 +163,24 @@ def test_of_two_who_decide_at_once_the_gate_gives_way(
     assert catalog.require("scratch").version == 1
 
 
+def test_of_two_who_roll_back_at_once_one_does(
+    three: Promoter, ordered: Any, catalog: Catalog
+) -> None:
+    ordered.before["models/scratch/model.yaml"] = lambda: three.rollback("scratch", "Ben", "worse")
+
+    with pytest.raises(Conflict, match="version 2 of 'scratch' serves by now, not 3"):
+        Promoter(ordered, catalog).rollback("scratch", "Ada", "worse")
+
+    assert catalog.require("scratch").version == 2
+
+
+def test_a_version_is_rolled_back_only_while_it_serves(three: Promoter, catalog: Catalog) -> None:
+    with pytest.raises(Conflict, match="version 3 of 'scratch' serves by now, not 2"):
+        three.rollback("scratch", "Ada", "worse", over=2)
+
+    assert three.rollback("scratch", "Ada", "worse", over=3).version == 2
+
+
 def test_readers_see_one_version_or_the_other_and_never_half(
     three: Promoter, store: ObjectStore
 ) -> None:
@@ -285,6 +303,26 @@ def test_many_who_promote_at_once_leave_rows_that_agree_with_the_file(
     with database.transaction() as rows:
         rows.execute("SELECT live_version FROM models")
         assert rows.fetchall() == [(live,)]
+
+
+@pytest.mark.stack
+def test_a_file_whose_reason_no_row_can_hold_stands_in_nobodys_way(
+    kept: Publisher,
+    make_model: MakeModel,
+    store: ObjectStore,
+    catalog: Catalog,
+    minutes: Callable[[], datetime],
+) -> None:
+    for ap in (0.1, 0.2):
+        kept.publish("scratch", weights(make_model, ap), measured(ap))
+    Promoter(store, catalog, None, minutes).promote("scratch", 1, "Ada", "torn\x00off")
+
+    kept.promoter.promote("scratch", 2, "Ben", "back again")
+
+    assert [each.why for each in kept.promoter.history("scratch")][:2] == [
+        "back again",
+        "torn\ufffdoff",
+    ]
 
 
 @pytest.mark.parametrize("cut", ["models/scratch/model.yaml"])

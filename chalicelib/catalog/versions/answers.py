@@ -28,7 +28,18 @@ class Wish(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    why: str = Field("", max_length=1000, description="kept with the decision")
+    why: str = Field(
+        "",
+        max_length=1000,
+        pattern=r"^[^\x00-\x08\x0b-\x1f]*$",
+        description="kept with the decision",
+    )
+    over: int | None = Field(
+        None,
+        ge=1,
+        description="the version that has to serve until now: 409 where another does; "
+        "null: whichever",
+    )
 
 
 class ClassWorth(BaseModel):

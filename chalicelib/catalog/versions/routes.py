@@ -47,10 +47,14 @@ UNCHANGED = (ModelNotFound, Conflict, DatabaseUnavailable, ModelUnavailable, Sto
     errors=(ModelNotFound, ModelUnavailable, DatabaseUnavailable, StorageUnavailable),
 )
 def list_versions(model: ModelName) -> VersionsAnswer:
-    """Return every version with what it measured and where it comes from, and which served when."""
-    catalog = services().catalog
-    file, measured, records = catalog.get(model), catalog.history(model), _records(model)
-    promotions = services().training.publisher.promoter.history(model)
+    """Return every version with what it measured and where it comes from, and which served when.
+
+    One that waits for its first may have versions too: those that the gate rejected.
+    """
+    publisher = services().training.publisher
+    file = publisher.known(model)  # as it is, not as it was: who decides next has to see that
+    measured, records = services().catalog.history(model), _records(model)
+    promotions = publisher.promoter.history(model)
     return VersionsAnswer(
         model=model,
         class_names=list(file.names),
@@ -77,7 +81,7 @@ def promote_version(model: ModelName, version: VersionNumber, body: Wish) -> Ser
     promote = services().training.publisher.promoter.promote
     by, why = f"operator:{operator(api.request)}", body.why.strip() or NO_REASON
     number = _number(model, version)
-    return _serving(model, lambda: promote(model, number, by, why))
+    return _serving(model, lambda: promote(model, number, by, why, over=body.over or "any"))
 
 
 @api.route(
@@ -93,7 +97,7 @@ def roll_back(model: ModelName, body: Wish) -> ServingAnswer:
     """Have the version serve that served before the present one; repeated, the one before that."""
     rollback = services().training.publisher.promoter.rollback
     by, why = f"operator:{operator(api.request)}", body.why.strip() or NO_REASON
-    return _serving(model, lambda: rollback(model, by, why))
+    return _serving(model, lambda: rollback(model, by, why, over=body.over or "any"))
 
 
 def _number(model: str, version: str) -> int:

@@ -133,8 +133,8 @@ class Comparer:
         DatabaseUnavailable, StorageUnavailable
         """
         until = self._now() + MOST_SECONDS
-        class_names = self._catalog.get(model).names
         (one, first), (other, second) = self._opened(model, a), self._opened(model, b)
+        class_names = second.class_names
         seen = list(self._looks(model, class_names, first, second, until))
         differing = sorted((each for each in seen if each.difference), key=_by_difference)
         curves = CurvePair.of((a, self._measured(model, a)), (b, self._measured(model, b)))

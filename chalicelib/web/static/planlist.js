@@ -16,8 +16,6 @@ export class PlanList {
     this.open = open;
     /** @type {Map<string, ?object>} what was decided, by the model's name */
     this.plans = new Map();
-    /** @type {Set<string>} those that serve, and so have versions */
-    this.live = new Set();
     this.current = '';
     this.known = false;
     /** how many are listed at most, and whether there are plans beyond */
@@ -35,7 +33,6 @@ export class PlanList {
     for (const { name } of [...live.models, ...pending.models]) {
       if (!this.plans.has(name)) this.plans.set(name, null);
     }
-    this.live = new Set(live.models.map(({ name }) => name));
     this.known = true;
     this.draw();
   }

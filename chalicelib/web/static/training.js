@@ -14,6 +14,7 @@ import { sentence } from './words.js';
 const BUSY = { least: 2_000, most: 15_000 };
 const QUIET = { least: 10_000, most: 60_000 };
 const REFUSED = [401, 403];
+const CONFLICT = 409;
 const byId = (id) => document.getElementById(id);
 
 const jobs = new JobList((id) => choose({ job: id }));
@@ -81,13 +82,12 @@ async function lookAtModel(name) {
   return draw();
 }
 
-/** A model without versions may have one by now. */
+/** A model that waits for its first version may have some already, which the gate rejected. */
 async function versionsOf(name) {
   unknown = 'They cannot be told now.';
-  if (!plans.live.has(name)) await plans.start();
-  if (plans.live.has(name)) return json(`${pathOf(name)}/versions`);
+  const told = await json(`${pathOf(name)}/versions`);
   unknown = 'None yet: it waits for its first training.';
-  return null;
+  return told;
 }
 
 /** Where nothing was chosen, the newest job is what one came for. */
@@ -125,10 +125,10 @@ function fromAddress() {
 function draw() {
   const shown = open.job && job?.job_id === open.job;
   byId('job').hidden = !shown;
-  byId('model').hidden = !open.model;
+  byId('model').hidden = !history && !plans.plans.has(open.model);
   byId('pick-one').hidden = Boolean(open.job || open.model) || !jobs.known;
   if (shown) return showJob(byId('job'), job, { may: pass.given, cancel, open: (name) => choose({ model: name }) });
-  if (!open.model) return false;
+  if (byId('model').hidden) return false;
   return showModel(byId('model'), {
     name: open.model,
     plan: plans.plans.get(open.model) ?? null,
@@ -153,6 +153,7 @@ async function act(path, body, done) {
   try {
     answer = await ask(path, { method: 'POST', body });
   } catch (problem) {
+    if (problem.status === CONFLICT) poll.now(); // it is not as this page has it
     if (!REFUSED.includes(problem.status)) throw problem;
     byId('sure').close();
     pass.refuse(problem);
@@ -186,13 +187,16 @@ function retrain(name, live) {
   });
 }
 
+/** What whoever decides has seen to serve: where another does by now, they are told. */
+const seen = (live) => (live == null ? {} : { over: live });
+
 function promote(name, version, live) {
   sure.ask({
     title: `Have version ${version} of ${name} serve?`,
     effect: `It takes the place of ${live == null ? 'none' : `version ${live}`} within 30 seconds, whatever the gate said of it.`,
     verb: `Promote version ${version}`,
     why: true,
-    act: (why) => act(`${pathOf(name)}/versions/${version}/promote`, { why }, () => `Version ${version} of ${name} serves now.`),
+    act: (why) => act(`${pathOf(name)}/versions/${version}/promote`, { why, ...seen(live) }, () => `Version ${version} of ${name} serves now.`),
   });
 }
 
@@ -202,7 +206,7 @@ function rollBack(name, live) {
     effect: `The version that served before version ${live} serves again within 30 seconds.`,
     verb: 'Roll back',
     why: true,
-    act: (why) => act(`${pathOf(name)}/rollback`, { why }, (told) => `Version ${told.live_version} of ${name} serves again.`),
+    act: (why) => act(`${pathOf(name)}/rollback`, { why, ...seen(live) }, (told) => `Version ${told.live_version} of ${name} serves again.`),
   });
 }
 
