@@ -18,7 +18,7 @@ from chalicelib.labels.sizes import DatasetSizes, Sizes
 from chalicelib.observability import logger
 from chalicelib.retrain.job import Terms, Wish
 from chalicelib.retrain.jobs import TrainingJobs
-from chalicelib.retrain.plans import Plan, Plans
+from chalicelib.retrain.plans import Plan, Plans, running
 from chalicelib.settings import Settings
 
 BY = "planner"
@@ -188,7 +188,7 @@ class Planner:
             "needs_valid": need.needs.validation,
         }
         if course.job_id:
-            return Plan(model, "running", f"job {course.job_id} is {course.state}", **told)
+            return Plan(model, "running", running(course.job_id, str(course.state)), **told)
         if not need.is_met:
             return Plan(model, "wait", _wanting(need, course), **told)
         if not self._settings.launcher:

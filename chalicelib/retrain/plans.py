@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -25,12 +25,18 @@ ON CONFLICT (model) DO UPDATE SET
     considered_at = excluded.considered_at
 """
 FORGET = "DELETE FROM training_plans WHERE NOT model = ANY (%(model)s)"
+# With the newest job of each: it may have begun, or ended, since that was decided.
 PAGE = """
-SELECT model, decision, reason, new_train, new_valid, needs_train, needs_valid, considered_at
-FROM training_plans
-WHERE model > %(after)s AND (%(model)s::text IS NULL OR model = %(model)s)
-ORDER BY model LIMIT %(limit)s
+SELECT p.model, p.decision, p.reason, p.new_train, p.new_valid, p.needs_train, p.needs_valid,
+       p.considered_at, j.job_id::text, j.state, j.ended_at > p.considered_at
+FROM training_plans p LEFT JOIN LATERAL (
+    SELECT t.job_id, t.state, t.ended_at FROM training_jobs t
+    WHERE t.model = p.model ORDER BY t.created_at DESC LIMIT 1
+) j ON true
+WHERE p.model > %(after)s AND (%(model)s::text IS NULL OR p.model = %(model)s)
+ORDER BY p.model LIMIT %(limit)s
 """
+ENDED_SINCE = f"a training has ended since: it is looked at anew within {PLANS_MINUTES} minutes"
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Plans:
     def page(
         self, model: str | None = None, after: str = "", limit: int | None = None
     ) -> list[Plan]:
-        """Return what was decided last, by model.
+        """Return what was decided last, and what became of it since, by model.
 
         Parameters
         ----------
@@ -97,4 +103,18 @@ class Plans:
         """
         with self._database.transaction() as rows:
             rows.execute(PAGE, {"model": model, "after": after, "limit": limit})
-            return [Plan(*row) for row in rows.fetchall()]
+            return [_as_it_is(Plan(*row[:-3]), *row[-3:]) for row in rows.fetchall()]
+
+
+def running(job_id: str, state: str) -> str:
+    """Say that a model is being trained."""
+    return f"job {job_id} is {state}"
+
+
+def _as_it_is(plan: Plan, job_id: str | None, state: str, has_ended: bool | None) -> Plan:
+    """Return a plan as it is now, by the newest job of its model."""
+    if job_id is None or has_ended is False:
+        return plan
+    if has_ended:
+        return replace(plan, decision="wait", reason=ENDED_SINCE)
+    return replace(plan, decision="running", reason=running(job_id, state))

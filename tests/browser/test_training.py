@@ -160,11 +160,12 @@ def curves(best: float) -> dict[str, list[float]]:
 
 
 MEASURED = {"labels": 23, "median_seconds": 2520.0, "longest_seconds": 90_000.0}
+FELL = {"promote": False, "reason": "the class 'dent' fell"}
 HISTORY = {
     "model": "tags",
     "class_names": ["scratch", "dent"],
     "live_version": 2,
-    "versions": [version(3), version(2, correction_to_serving=MEASURED), version(1)],
+    "versions": [version(3, gate=FELL), version(2, correction_to_serving=MEASURED), version(1)],
     "promotions": [
         {"version": 2, "previous": 1, "at": EARLIER, "by": "gate", "why": "better by 0.03"},
         {"version": 1, "previous": None, "at": EARLIER, "by": "operator:ann", "why": None},
@@ -521,6 +522,8 @@ def test_a_model_shows_its_versions_and_how_fast_corrections_serve(opened: Any) 
 
     expect(page.locator(".speed")).to_contain_text("42 min")
     expect(page.locator(".speed")).to_contain_text("the slowest 25 h")
+    expect(page.locator("#model tbody tr").first).to_contain_text("3rejected0.375")
+    expect(page.get_by_title("the class 'dent' fell")).to_be_visible()
     expect(page.locator("#model tbody tr").nth(1)).to_contain_text("2serves0.350")
     expect(page.locator(".decisions li").first).to_contain_text("Version 2 after version 1 by gate")
     page.get_by_role("button", name="a training").click()

@@ -88,7 +88,8 @@ function versions({ name, history, unknown }, { may, promote, openJob }) {
   if (!history?.versions.length) return make('section', null, title, make('p.soft', null, unknown || 'None yet.'));
   const heads = ['Version', 'mAP50-95', 'mAP50', 'Trained on', 'Measured on', 'Made', 'Correction to serving', 'Comes from'];
   const row = (each) => make('tr', null,
-    make('th', { scope: 'row' }, each.version, each.live && make('span.badge.good', null, 'serves')),
+    make('th', { scope: 'row' }, each.version, each.live && make('span.badge.good', null, 'serves'),
+      !each.live && each.gate?.promote === false && make('span.badge.bad', { title: each.gate.reason }, 'rejected')),
     make('td', null, figure(each.map50_95)), make('td', null, figure(each.map50)),
     make('td', null, each.training_set_size ?? '–'), make('td', null, each.validation_set_size ?? '–'),
     make('td', null, each.created_at ? when(each.created_at) : '–'),

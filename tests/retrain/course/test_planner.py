@@ -249,6 +249,36 @@ def test_what_was_decided_is_kept_and_goes_with_its_model(
     assert [plan.model for plan in planner.plans()] == ["b"]
 
 
+def test_a_plan_tells_of_a_training_that_began_since(
+    add_model: Add, plan: Callable[[], Plan], planner: Planner, make_job: Callable[..., Job]
+) -> None:
+    add_model()
+    assert plan().decision == "wait"
+    job = make_job()
+
+    [shown] = planner.plans()
+    assert (shown.decision, shown.reason) == ("running", f"job {job.job_id} is queued")
+
+
+def test_a_plan_of_a_training_that_has_ended_since_says_so(
+    add_model: Add,
+    plan: Callable[[], Plan],
+    planner: Planner,
+    make_job: Callable[..., Job],
+    jobs: TrainingJobs,
+) -> None:
+    add_model()
+    job = make_job()
+    assert plan().decision == "running"
+    jobs.end(job.job_id, OPEN, State.FAILED, "the trainer failed")
+
+    [shown] = planner.plans()
+    assert shown.decision == "wait"
+    assert shown.reason == "a training has ended since: it is looked at anew within 30 minutes"
+    again = plan()
+    assert [each.reason for each in planner.plans()] == [again.reason]
+
+
 def test_without_models_there_is_nothing_to_plan(planner: Planner) -> None:
     assert planner.run() == []
     assert planner.plans() == []
