@@ -182,9 +182,21 @@ def postgres(make_home: Callable[[str], Path]) -> Iterator[Postgres]:
 
     home = Home(make_home("postgres"))
     server = Postgres(home)
+    _trust_the_machine(server)
     yield server
     server.stop()
     home.close()
+
+
+def _trust_the_machine(server: Postgres) -> None:
+    """Have PostgreSQL not wait for the disk: tests kill processes, which the system outlives."""
+    import psycopg2  # noqa: PLC0415
+
+    with closing(psycopg2.connect(server.url)) as held, held.cursor() as told:
+        held.autocommit = True
+        told.execute("ALTER SYSTEM SET fsync = off")
+        told.execute("ALTER SYSTEM SET full_page_writes = off")
+        told.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
