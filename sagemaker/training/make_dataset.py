@@ -31,20 +31,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from PIL import Image, UnidentifiedImageError
-
 if not __package__:  # run as a script: the folder of chalicelib is not on the path then
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from chalicelib.errors import InvalidLabel, SightloopError
+from chalicelib.errors import InvalidImage, InvalidLabel, SightloopError
 from chalicelib.labels.label_store_csv import LabelledImage, newest, read_label_store_csv
+from chalicelib.vision import image_size
 
 # The shots of the scratch photos carry their time; the tags were changed before each of these.
 SCRATCH_GROUP_BY = r"(\d\d-\d\d-\d\d-\d\d)-cropped"
 SCRATCH_GROUP_STARTS = "10-15,10-51,10-53,10-55-39,11-01-47"
 VALIDATION_SHARE = 0.2
-ORIENTATION_TAG = 0x0112
-SIDEWAYS = {5, 6, 7, 8}
 
 GroupOf = Callable[[str], str]
 
@@ -158,7 +155,7 @@ def write_dataset(split: Split, images: Path, folder: Path, names: Sequence[str]
     Raises
     ------
     InvalidLabel
-        An image is missing, is no image or not of the size that its row says.
+        An image is missing, cannot be used or is not of the size that its row says.
     FileExistsError
         The folder holds something already.
     """
@@ -178,19 +175,17 @@ def write_dataset(split: Split, images: Path, folder: Path, names: Sequence[str]
 
 
 def _source(image: LabelledImage, images: Path) -> Path:
-    """Return the file of a labelled image, after a look at its header."""
+    """Return the file of a labelled image, after a look at its header, as the service has one."""
     relative = PurePosixPath(image.source_ref)
     if relative.is_absolute() or ".." in relative.parts or "://" in image.source_ref:
         raise InvalidLabel(f"row {image.row}: {image.source_ref} is not a path below {images}")
     path = images / relative
     try:
-        with Image.open(path) as opened:
-            sideways = opened.getexif().get(ORIENTATION_TAG) in SIDEWAYS
-            width, height = opened.size[::-1] if sideways else opened.size
+        width, height = image_size(path.read_bytes())
     except FileNotFoundError:
         raise InvalidLabel(f"row {image.row}: there is no file {path}") from None
-    except UnidentifiedImageError:
-        raise InvalidLabel(f"row {image.row}: {path} is not an image") from None
+    except InvalidImage as fault:
+        raise InvalidLabel(f"row {image.row}: {path}: {fault.detail}") from fault
     if (width, height) != (image.width, image.height):
         raise InvalidLabel(
             f"row {image.row}: {path} is {width} x {height}, not {image.width} x {image.height}"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import ExifTags, Image
 
 from chalicelib.errors import InvalidLabel
 from chalicelib.labels.label_store_csv import COLUMNS
@@ -140,9 +141,36 @@ def test_an_image_of_another_size_than_its_row_says_is_refused(
 def test_a_file_that_is_no_image_is_refused(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (store.parent / SHOTS[0]).write_text("no image")
+    photo = store.parent / SHOTS[0]
+    photo.write_text("no image")
 
-    assert "is not an image" in _faults(store, tmp_path, BY_SHOT, capsys)
+    fault = _faults(store, tmp_path, BY_SHOT, capsys)
+
+    assert fault.startswith(f"make_dataset: row 2: {photo}: the bytes are no JPEG")
+
+
+def test_an_image_that_the_service_would_refuse_is_refused(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [draw_tag(seed).image for seed in (0, 1)]
+    photo = (store.parent / SHOTS[0]).with_suffix(".webp")
+    frames[0].save(photo, save_all=True, append_images=frames[1:])
+    _rename(store, SHOTS[0], f"images/{photo.name}")
+
+    assert "is animated: send one frame" in _faults(store, tmp_path, BY_SHOT, capsys)
+
+
+def test_an_image_that_lies_on_its_side_is_measured_upright(store: Path, tmp_path: Path) -> None:
+    turned = draw_tag(0).image.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned.save(store.parent / SHOTS[0], exif=exif)
+
+    assert main([str(store), str(tmp_path / "d"), *BY_SHOT]) == 0
+
+
+def _rename(store: Path, source_ref: str, to: str) -> None:
+    store.write_text(store.read_text(encoding="utf-8").replace(source_ref, to), encoding="utf-8")
 
 
 @pytest.mark.parametrize("reference", ["../secret.jpg", "/etc/secret.jpg", "s3://bucket/a.jpg"])
