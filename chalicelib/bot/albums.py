@@ -179,9 +179,11 @@ class Albums:
         wish = understand(album.caption or "", self._bot)
         pictures = {message: file for message, file in album.photos.items() if file}
         if not pictures:
-            self._say_once(album, words.NOT_A_PICTURE)
-        elif wish is None or isinstance(wish, Misunderstood):
-            self._say_once(album, words.what_to_do(wish))
+            self._say_once(album, words.not_a_picture(serves=self._jobs.can_detect))
+        elif wish is None:
+            self._say_once(album, words.what_to_do(serves=self._jobs.can_detect))
+        elif isinstance(wish, Misunderstood):
+            self._say_once(album, words.how_it_is_written(wish))
         elif not isinstance(wish, Concat):
             for message in album.unanswered:
                 if message in pictures:

@@ -197,7 +197,7 @@ class Conversation:
         elif message.media_group_id:
             self._albums.add(message.media_group_id, job, asked.said or None)
         elif isinstance(wish, Misunderstood):
-            self._say(job, words.what_to_do(wish))
+            self._say(job, words.how_it_is_written(wish))
         elif job.file and isinstance(wish, Concat):
             self._say(job, words.ONE_PHOTO)
         elif job.file and wish:
@@ -211,19 +211,19 @@ class Conversation:
         if too_large(asked.message):
             return words.TOO_LARGE
         if asked.job.file:
-            return words.what_to_do(None)
+            return words.what_to_do(serves=self._jobs.can_detect)
         if said and said[0].strip(".,!?") in GREETINGS:
             return words.welcome(*self._an_example())
         if said == [MODELS]:
             return words.models([(file.name, file.names) for file in self._catalog.live()])
         if asked.wish or not asked.message.text:
-            return words.NOT_A_PICTURE
-        return words.how_to_begin()
+            return words.not_a_picture(serves=self._jobs.can_detect)
+        return words.how_to_begin(serves=self._jobs.can_detect)
 
     def _an_example(self) -> tuple[str, str]:
         """Return a model that serves and a class of it, for examples that work; or nothing."""
-        live = self._catalog.live()
-        return (live[0].name, live[0].names[0]) if live else ("", "")
+        live = self._catalog.first_live()
+        return (live.name, live.names[0]) if live else ("", "")
 
     def _is_for_us(self, message: Message, said: str, wish: Wish | None) -> bool:
         """In a group: a command of ours, a photo with one, or what replies to us or names us."""

@@ -115,10 +115,15 @@ class Jobs:
         self._stores = stores
         self._link = link
 
+    @property
+    def can_detect(self) -> bool:
+        """Whether any model serves; filters work without."""
+        return self._catalog.first_live() is not None
+
     def start(self, wish: Wish, job: Job) -> None:
         """Begin what is wanted with one picture; a detection is answered by ``reply`` later."""
         if isinstance(wish, Misunderstood):
-            self._telegram.say(job.chat, words.what_to_do(wish), job.message)
+            self._telegram.say(job.chat, words.how_it_is_written(wish), job.message)
         elif isinstance(wish, (Predict, Count)):
             self._detect(wish, job)
         else:

@@ -11,10 +11,6 @@ from chalicelib.catalog import ModelFile
 from chalicelib.errors import PayloadTooLarge, SightloopError
 
 PROCESSING = "Processing, please wait…"
-NOT_A_PICTURE = (
-    "I can only look at photos, or at pictures sent as files: JPEG, PNG, WebP or BMP. "
-    "Send one with a caption such as “predict”."
-)
 TOO_LARGE = "That file is too large: Telegram lets me read files of up to 20 MB."
 GAVE_UP = "I tried several times and could not do this. Please send it again later."
 SLOW_DOWN = "That is more than I can do for one chat in a minute. Please send the rest later."
@@ -24,7 +20,7 @@ ONE_PHOTO = (
 )
 NO_MODEL = "No model serves yet: I can only filter photos for now."
 EXPIRED = "What I found on this photo is not kept any more: please send it again."
-WHAT_SHALL_I_DO = "What shall I do with it? Reply to the photo, or send it again, with one of:\n"
+WHAT_SHALL_I_DO = "What shall I do with it? Reply to the photo, or send it again, with one of:"
 
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "find what is on it": ("predict", "predict {model}"),
@@ -36,7 +32,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "make it black and white": ("segment",),
     "join an album": ("concat", "concat vertical", "concat left-to-right", "concat bottom-to-top"),
 }
-NEED_A_MODEL = frozenset({"find what is on it", "count it"})
+NEED_A_MODEL = frozenset({"find what is on it", "count it", "predict", "count"})
 
 
 def examples(model: str, thing: str) -> dict[str, list[str]]:
@@ -62,27 +58,42 @@ def welcome(model: str, thing: str) -> str:
     shown = "\n".join(
         f"• {what}: {', '.join(captions)}" for what, captions in examples(model, thing).items()
     )
+    learns = (
+        "Write “models” for what I can find, /help for this. If my boxes are wrong, tell me with "
+        "the buttons below them: I learn from it."
+    )
     return (
         "Hello! Send me a photo with a caption, and I do what it says:\n\n"
         f"{shown}\n\n"
-        "You can also reply to any photo here, mine too, with such words. Write “models” for "
-        "what I can find, /help for this. If my boxes are wrong, tell me with the buttons "
-        "below them: I learn from it."
+        "You can also reply to any photo here, mine too, with such words. "
+        f"{learns if model else NO_MODEL}"
     )
 
 
-def how_to_begin() -> str:
-    """Answer what is no command."""
+def how_to_begin(*, serves: bool) -> str:
+    """Answer what is no command, with an example that works: whether a model serves decides."""
     return (
-        "I did not understand that. Send a photo with a caption such as “predict”, "
+        f"I did not understand that. Send a photo with a caption such as {_an_example(serves)}, "
         "or write /help for all that I can do."
     )
 
 
-def what_to_do(wish: Misunderstood | None) -> str:
-    """Answer a photo that came without words, or with a command that cannot be done."""
-    if wish is None:
-        return WHAT_SHALL_I_DO + "\n".join(USAGE.values())
+def not_a_picture(*, serves: bool) -> str:
+    """Answer what cannot be looked at, as above."""
+    return (
+        "I can only look at photos, or at pictures sent as files: JPEG, PNG, WebP or BMP. "
+        f"Send one with a caption such as {_an_example(serves)}."
+    )
+
+
+def what_to_do(*, serves: bool) -> str:
+    """Answer a photo that came without words, with all that works."""
+    works = [usage for name, usage in USAGE.items() if serves or name not in NEED_A_MODEL]
+    return "\n".join([*([] if serves else [NO_MODEL]), WHAT_SHALL_I_DO, *works])
+
+
+def how_it_is_written(wish: Misunderstood) -> str:
+    """Answer a command whose parameters cannot be."""
     return f"{wish.fault}. It is written: {wish.usage}"
 
 
@@ -180,6 +191,10 @@ def _means(said: str, one: str) -> bool:
 def joined(wish: Concat, photos: int) -> str:
     """Caption photos that were joined; tell what was made of words that disagreed."""
     return f"{photos} photos, joined. {wish.note}".strip()
+
+
+def _an_example(serves: bool) -> str:
+    return "“predict”" if serves else "“contour”"
 
 
 def _of_class(name: str, found: Sequence[Mapping[str, Any]], count: int) -> str:

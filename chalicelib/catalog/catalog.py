@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from chalicelib.catalog.model import (
@@ -25,6 +27,8 @@ from chalicelib.errors import (
 )
 from chalicelib.observability import logger
 from chalicelib.storage import ObjectStore, StoredObject
+
+READ_AT_ONCE = 10  # as many connections as a client of S3 keeps
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,11 @@ class Catalog:
 
     def all(self) -> list[ModelFile]:
         """Return all models, sorted by name; a folder without a good `model.yaml` is none."""
-        return self._readable(self.names())
+        return self._read(self.names())
 
-    def page(self, after: str, limit: int | None) -> tuple[list[ModelFile], str | None]:
+    def page(
+        self, after: str, limit: int | None, containing: str = ""
+    ) -> tuple[list[ModelFile], str | None]:
         """Return some models, sorted by name, of which no other is read.
 
         Parameters
@@ -123,6 +129,8 @@ class Catalog:
             They come behind this name; empty: from the first.
         limit : int | None
             So many at most, fewer where a folder is no model; None: all.
+        containing : str
+            Only those with this in their name.
 
         Returns
         -------
@@ -130,24 +138,41 @@ class Catalog:
         str | None
             The name behind which the next page begins; None: there is none.
         """
-        behind = [name for name in self.names() if name > after]
+        behind = [name for name in self.names() if name > after and containing in name]
         names = behind[:limit]
-        return self._readable(names), names[-1] if len(names) < len(behind) else None
+        return self._read(names), names[-1] if len(names) < len(behind) else None
 
-    def _readable(self, names: Iterable[str]) -> list[ModelFile]:
-        models = []
-        for name in names:
-            try:
-                models.append(self.get(name))
-            except ModelNotFound:
-                continue
-            except ModelUnavailable:
-                logger.exception("a model is left out of the list", model=name)
-        return models
+    def _read(self, names: Sequence[str]) -> list[ModelFile]:
+        """Read several at a time: S3 takes some tens of milliseconds for each."""
+        if len(names) < 2:
+            return list(filter(None, map(self._readable, names)))
+        contexts = [copy_context() for _ in names]  # whose request it is, for the log
+        with ThreadPoolExecutor(READ_AT_ONCE) as readers:
+            found = readers.map(lambda of, name: of.run(self._readable, name), contexts, names)
+            return list(filter(None, found))
+
+    def _readable(self, name: str) -> ModelFile | None:
+        """Return a model; nothing where there is none, or none that can be read."""
+        try:
+            return self.get(name)
+        except ModelNotFound:
+            return None
+        except ModelUnavailable:
+            logger.exception("a model is left out of the list", model=name)
+            return None
 
     def live(self) -> list[ModelFile]:
         """Return the models that serve, sorted by name."""
         return [file for file in self.all() if file.live_version is not None]
+
+    def serving(self) -> Iterator[ModelFile]:
+        """Read the models that serve one by one, sorted by name, for who may want no more soon."""
+        files = filter(None, map(self._readable, self.names()))
+        return (file for file in files if file.live_version is not None)
+
+    def first_live(self) -> ModelFile | None:
+        """Return the first model that serves, by name; no more are read than that takes."""
+        return next(self.serving(), None)
 
     def history(self, name: str) -> dict[int, VersionMetrics]:
         """Return the metrics of every version of a model, by number.

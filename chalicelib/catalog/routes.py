@@ -149,6 +149,9 @@ class ModelsQuery(BaseModel):
     limit: int | None = Field(
         None, ge=1, le=100, description="models of the page; without it, all that there are"
     )
+    containing: str = Field(
+        "", max_length=63, description="only models with this in their name; small letters"
+    )
 
 
 class ModelList(BaseModel):
@@ -168,7 +171,7 @@ class ModelList(BaseModel):
 )
 def list_models(query: ModelsQuery) -> ModelList:
     """Return models with their classes, live version and set sizes."""
-    files, more = services().catalog.page(query.after or "", query.limit)
+    files, more = services().catalog.page(query.after or "", query.limit, query.containing)
     held = _held(files)
     return ModelList(models=[ModelSummary.of(file, held) for file in files], next=more)
 

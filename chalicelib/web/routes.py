@@ -90,14 +90,15 @@ class Health(BaseModel):
 )
 def check_health() -> Health:
     """Detect with a model, once for each version that goes live, and name it."""
-    names = [file.name for file in services().catalog.live()]
-    if not names:
-        raise NotReady("no model serves yet: register one")
-    for name in names:
+    names = []
+    for file in services().catalog.serving():
+        names.append(name := file.name)
         try:
             return Health(model=name, version=services().inference.prove(name))
         except SightloopError:
             logger.exception("a model cannot detect", model=name)
+    if not names:
+        raise NotReady("no model serves yet: register one")
     raise NotReady(f"none of the models can detect: {', '.join(names)}")
 
 

@@ -84,7 +84,10 @@ def test_models_are_listed_in_pages_to_who_asks_for_them(call: Caller) -> None:
     assert whole["next"] is None
     assert (first["models"], first["next"]) == (whole["models"][:1], "measured")
     assert (second["models"], second["next"]) == (whole["models"][1:], None)
-    for asked in ("limit=0", "limit=101", "limit=x", "after=No%20name"):
+    some = call("GET", "/v1/models?limit=1&containing=asur").json
+    assert ([model["name"] for model in some["models"]], some["next"]) == (["measured"], None)
+    assert call("GET", "/v1/models?containing=%C3%A9").json["models"] == []
+    for asked in (f"containing={64 * 'x'}", "limit=0", "limit=101", "limit=x", "after=No%20name"):
         assert call("GET", f"/v1/models?{asked}").status == 400, asked
 
 

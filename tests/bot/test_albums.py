@@ -217,7 +217,7 @@ def test_an_album_of_videos_is_answered(service: Service, chat: int) -> None:
     service.take(*service.talk.waiting)
     service.wait(20)
 
-    assert service.talk.told(chat) == [words.NOT_A_PICTURE]
+    assert service.talk.told(chat) == [words.not_a_picture(serves=True)]
 
 
 def test_an_album_whose_chat_is_gone_is_let_be(service: Service, chat: int) -> None:
@@ -254,7 +254,7 @@ def test_an_album_without_words_is_asked_what_to_do_once(service: Service, chat:
     service.take(*service.talk.world.send_album(chat, squares(3)))
     service.wait(20)
 
-    assert service.talk.told(chat) == [words.what_to_do(None)]
+    assert service.talk.told(chat) == [words.what_to_do(serves=True)]
 
 
 def test_another_command_is_done_with_each_photo(

@@ -147,14 +147,14 @@ def test_what_is_no_picture_is_answered(talk: Talk, chat: int, content: dict[str
     talk.world._send(talk.world._incoming(chat, **({"text": text} if text else content)))
     talk.work()
 
-    assert talk.told(chat) == [words.NOT_A_PICTURE]
+    assert talk.told(chat) == [words.not_a_picture(serves=True)]
 
 
 def test_other_text_is_answered_with_how_to_begin(talk: Talk, chat: int) -> None:
     talk.world.write(chat, "what a lovely day")
     talk.work()
 
-    assert talk.told(chat) == [words.how_to_begin()]
+    assert talk.told(chat) == [words.how_to_begin(serves=True)]
 
 
 def test_a_picture_sent_as_a_file_is_looked_at(
@@ -354,6 +354,26 @@ def test_where_no_model_serves_help_shows_what_works_all_the_same(
     talk.world.send_photo(chat, make_picture(), "predict")
     talk.work()
     assert talk.told(chat)[1:] == [words.NO_MODEL] * 2
+
+
+def test_where_no_model_serves_nothing_is_offered_that_needs_one(
+    talk: Talk, chat: int, make_picture: Callable[..., bytes], without_models: None
+) -> None:
+    talk.world.write(chat, "/start")
+    talk.world.send_photo(chat, make_picture(), "")
+    talk.world.write(chat, "what a lovely day")
+    talk.world.write(chat, "blur")  # of what?
+    talk.world.send_photo(chat, make_picture(), "contour")
+    talk.work()
+
+    start, photo, day, blur, _ = said = talk.told(chat)
+    assert all("predict" not in each and "count" not in each for each in said)
+    assert start.endswith(words.NO_MODEL)
+    assert photo.startswith(words.NO_MODEL)
+    assert "salt and pepper" in photo
+    assert "“contour”" in day
+    assert "“contour”" in blur
+    assert "photo" in talk.world.from_bot(chat)[-1]
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ class Visitor:
                 {"name": name, "class_names": classes, "live_version": 1}
                 for name, classes in models.items()
             ]
-            address_of_list = f"{self.site.url}/v1/models"
+            address_of_list = f"{self.site.url}/v1/models?*"
             visit.page.route(address_of_list, lambda route: route.fulfill(json={"models": listed}))
         if below:
             prefix = f"{self.site.url}/{below}"

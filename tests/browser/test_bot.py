@@ -524,3 +524,33 @@ def test_the_chat_is_found_with_a_slash_at_the_end(visit) -> None:
     page = visit("bot/")
     expect(page.locator("#people label").first).to_be_visible()
     page.locator("#people label").first.click()
+
+
+def test_where_no_model_serves_only_what_works_is_offered_until_one_does(visit) -> None:
+    page = visit(f"bot?chat={next(_people)}", models={})
+    page.clock.install()
+    page.reload()
+    expect(page.locator("#no-model")).to_contain_text("No model serves yet")
+    offered = page.locator("#captions button, #firsts button")
+    expect(offered.filter(has_text="contour").first).to_be_attached()
+    expect(offered.filter(has_text=re.compile("predict|count"))).to_have_count(0)
+    expect(page.locator("#captions")).not_to_contain_text("find what is on it")
+    assert faults(page) == []
+
+    page.unroute(f"{page.url.partition('/bot')[0]}/v1/models?*")
+    page.clock.run_for(10_000)
+    expect(page.locator("#no-model")).to_be_hidden()
+    expect(page.locator("#captions").get_by_role("button", name="predict scratch")).to_be_visible()
+    expect(page.locator("#firsts").get_by_role("button", name="predict")).to_be_visible()
+
+
+def test_a_service_that_does_not_answer_is_not_taken_for_one_without_models(visit) -> None:
+    page = visit(f"bot?chat={next(_people)}")
+    page.route("**/v1/models?*", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#firsts").get_by_role("button", name="predict")).to_be_visible()
+    expect(
+        page.locator("#captions").get_by_role("button", name="predict", exact=True)
+    ).to_be_visible()
+    expect(page.locator("#no-model")).to_be_hidden()
+    page.forgive("ERR_FAILED")

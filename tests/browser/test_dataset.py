@@ -112,7 +112,7 @@ def opened(visit: Any) -> Callable[..., Any]:
 
     def open_page(*, operator: bool = False, **options: Any) -> Any:
         page = visit("trust", **options)
-        page.route("**/v1/models", lambda route: route.fulfill(json=models("tags", "scratch")))
+        page.route("**/v1/models?*", lambda route: route.fulfill(json=models("tags", "scratch")))
         page.route("**/v1/pending-models", lambda route: route.fulfill(json=models("pending")))
         for end, told in answers().items():
             page.route(re.compile(rf"/v1/models/\w+{end}"), fulfilling(told))

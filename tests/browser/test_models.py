@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import boto3
 import numpy as np
@@ -74,6 +75,11 @@ def look(page: Visit, name: str) -> None:
     """Leave a picture for whoever asked for one."""
     if folder := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=f"{folder}/models-{name}.png", full_page=True)
+
+
+def faults(page: Visit) -> list[tuple[str, str]]:
+    found = Axe().run(page.page).response["violations"]
+    return [(each["id"], each["nodes"][0]["html"]) for each in found]
 
 
 def test_models_are_shown_with_their_classes_and_how_good_they_are(visit: Any) -> None:
@@ -229,9 +235,103 @@ def test_axe_finds_no_fault_and_nothing_scrolls_sideways(
     expect(page.locator(".faults li")).to_have_count(3)
     card(page, "scratch").wait_for()
 
-    found = Axe().run(page.page).response["violations"]
-
     look(page, f"{width}-{scheme}")
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+    assert faults(page) == []
     aside = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(aside) == 0
+
+
+@pytest.fixture
+def many(visit: Any) -> Callable[..., Visit]:
+    """Open the page where 60 models serve and 130 wait."""
+
+    def open_page(**options: Any) -> Visit:
+        page = visit("trust", **options)
+        live = [f"part-{number:03}" for number in range(60)]
+        waiting = [f"wish-{number:03}" for number in range(130)]
+        page.route("**/v1/models?*", lambda route: route.fulfill(json=page_of(live, route)))
+        page.route("**/v1/models/part-*", lambda route: route.fulfill(json=shown(route)))
+        page.route(
+            "**/v1/pending-models",
+            lambda route: route.fulfill(json={"models": [waits(each) for each in waiting]}),
+        )
+        page.goto(f"{visit.site.url}/models")
+        expect(page.locator("#live .card").first).to_be_visible()
+        return page
+
+    return open_page
+
+
+def page_of(names: list[str], route: Any) -> dict[str, Any]:
+    """Return a page of models as the API does."""
+    asked = dict(parse_qsl(urlsplit(route.request.url).query))
+    after, letters = asked.get("after", ""), asked.get("containing", "")
+    behind = [each for each in names if each > after and letters in each]
+    page = behind[: int(asked["limit"])]
+    more = page[-1] if len(page) < len(behind) else None
+    return {"models": [{"name": name, "live_version": 1} for name in page], "next": more}
+
+
+def shown(route: Any) -> dict[str, Any]:
+    name = route.request.url.rpartition("/")[2]
+    told = {"name": name, "class_names": ["scratch"], "live_version": 1, "versions": []}
+    return {**told, "training_set_size": 1, "validation_set_size": 1}
+
+
+def waits(name: str) -> dict[str, Any]:
+    least = {"min_training_set_size": 80, "min_validation_set_size": 20, "has_enough": False}
+    return {
+        "name": name,
+        "class_names": ["scratch"],
+        "training_set_size": 0,
+        "validation_set_size": 0,
+        **least,
+    }
+
+
+def names(page: Visit, which: str) -> list[str]:
+    return list(page.locator(f"#{which} h3").all_inner_texts())
+
+
+def test_many_models_come_in_pages(many: Callable[..., Visit]) -> None:
+    page = many()
+    expect(page.locator("#live .card")).to_have_count(24)
+    expect(page.locator("#pending .card")).to_have_count(100)
+
+    further = page.get_by_role("button", name="Show more that serve")
+    further.click()
+    expect(page.locator("#live .card")).to_have_count(48)
+    further.click()
+    expect(page.locator("#live .card")).to_have_count(60)
+    expect(further).to_be_hidden()
+    expect(card(page, "part-048").get_by_text("Contribute")).to_be_focused()
+    page.get_by_role("button", name="Show more that wait").click()
+    expect(page.locator("#pending .card")).to_have_count(130)
+    assert names(page, "live") == [f"part-{number:03}" for number in range(60)]
+    assert names(page, "pending") == [f"wish-{number:03}" for number in range(130)]
+    asked = [each for each in page.asked if "/v1/models/" in each.url]
+    assert len(asked) == 60, "each is asked for once, when its card is shown"
+
+
+def test_a_model_is_found_by_letters_of_its_name(many: Callable[..., Visit]) -> None:
+    page = many()
+    letters = page.get_by_label("Find a model")
+
+    letters.fill("T-05")
+    expect(page.locator("#live .card")).to_have_count(10)
+    expect(page.locator("#no-pending")).to_have_text("None with “t-05” in its name.")
+    letters.fill("wish-129")
+    expect(page.locator("#pending .card")).to_have_count(1)
+    expect(page.locator("#no-live")).to_have_text("None with “wish-129” in its name.")
+    look(page, "looked-for")
+    assert faults(page) == []
+    letters.fill("")
+    expect(page.locator("#live .card")).to_have_count(24)
+    expect(page.locator("#no-live")).to_be_hidden()
+
+
+def test_few_models_need_no_looking_for(visit: Any) -> None:
+    page = visit("models")
+    expect(card(page, "scratch")).to_be_visible()
+    expect(page.get_by_label("Find a model")).to_be_hidden()
+    expect(page.get_by_role("button", name="Show more that serve")).to_be_hidden()

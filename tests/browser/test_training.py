@@ -263,7 +263,7 @@ class Service:
             r"models/nobodys/versions": {"status": 404, **NO_MODEL},
             r"models/\w+/versions": {**HISTORY, "live_version": None, **NOTHING},
             r"pending-models": {"models": [{"name": "cars"}]},
-            r"models$": {"models": [{"name": "tags"}, {"name": "zebras"}]},
+            r"models(\?|$)": {"models": [{"name": "tags"}, {"name": "zebras"}]},
         }
         return next(told for pattern, told in answers.items() if re.match(pattern, path))
 

@@ -131,14 +131,14 @@ def test_photos_wait_until_there_is_a_model(visit, sample) -> None:
     expect(page.locator("#progress")).to_be_visible()
     assert page.posts() == []
 
-    page.unroute(f"{page.url}v1/models")
+    page.unroute(f"{page.url}v1/models?*")
     page.locator("#reload").click()
     expect(page.boxes().first).to_be_visible()
 
 
 def test_a_service_that_does_not_answer_can_be_asked_again(visit) -> None:
     page = visit()
-    page.route("**/v1/models", lambda route: route.abort(), times=1)
+    page.route("**/v1/models?*", lambda route: route.abort(), times=1)
     page.reload()
     expect(page.locator("#about-text")).to_contain_text("The service could not be reached")
     expect(page.locator("#model")).to_be_disabled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -213,6 +214,19 @@ def test_a_broken_model_spoils_no_list(
     assert [file.name for file in catalog.all()] == ["good"]
 
 
+def test_the_first_that_serves_is_found_without_reading_those_behind_it(
+    catalog: Catalog, troubled: TroubledStore, put_model: Put
+) -> None:
+    assert catalog.first_live() is None
+    for name, live in (("a", None), ("b", 1), ("c", 1)):
+        put_model(text(live=live, name=name), name)
+
+    found = catalog.first_live()
+
+    assert found is not None
+    assert (found.name, troubled.asked) == ("b", 2)
+
+
 def test_a_page_reads_no_more_models_than_it_has(
     catalog: Catalog, troubled: TroubledStore, put_model: Put
 ) -> None:
@@ -232,6 +246,36 @@ def test_a_page_reads_no_more_models_than_it_has(
     assert read == [2, 2, 1]
     assert catalog.page("", None) == (catalog.all(), None)
     assert catalog.page("c_3", 1) == catalog.page("z", None) == ([], None)
+
+
+def test_models_are_found_by_a_part_of_their_name(
+    catalog: Catalog, troubled: TroubledStore, put_model: Put
+) -> None:
+    for name in ("dent-1", "scratch", "tag-dent", "tag-dent-2"):
+        put_model(text(name=name), name)
+
+    first, after = catalog.page("", 2, "dent")
+    second, end = catalog.page(str(after), 2, "dent")
+
+    assert [file.name for file in first + second] == ["dent-1", "tag-dent", "tag-dent-2"]
+    assert (end, troubled.asked) == (None, 3)
+
+
+def test_models_are_read_several_at_a_time(
+    put_model: Put, store: ObjectStore, clock: Clock
+) -> None:
+    for name in ("a", "b", "c"):
+        put_model(text(name=name), name)
+    together = threading.Barrier(3, timeout=20)
+
+    class Meeting(ObjectStore):
+        def get_if_changed(self, key: str, etag: str | None) -> StoredObject | None:
+            together.wait()  # breaks unless three are here at once
+            return super().get_if_changed(key, etag)
+
+    found = Catalog(Meeting(store._s3, store.bucket), FRESH_FOR, clock).all()
+
+    assert [file.name for file in found] == ["a", "b", "c"]
 
 
 def test_the_history_tells_every_version_and_survives_broken_metrics(

@@ -47,13 +47,51 @@ export class Problem extends Error {
   }
 }
 
+/** As many models as the API gives at once. */
+const PAGE = 100;
+
+/**
+ * @returns {Promise<Model[]>} all that there are, by name
+ * @throws {Problem}
+ */
+export async function listModels() {
+  const models = [];
+  for await (const page of pagesOfModels()) models.push(...page);
+  return models;
+}
+
 /**
  * @returns {Promise<Model[]>} those that detect
  * @throws {Problem}
  */
-export async function listModels() {
-  const { models } = await json('v1/models');
-  return models.filter((model) => model.live_version !== null);
+export async function listServing() {
+  return (await listModels()).filter(serves);
+}
+
+/**
+ * @returns {Promise<?Model>} the first that detects; null: none does
+ * @throws {Problem}
+ */
+export async function firstServing() {
+  for await (const page of pagesOfModels()) {
+    const found = page.find(serves);
+    if (found) return found;
+  }
+  return null;
+}
+
+function serves(model) {
+  return model.live_version !== null;
+}
+
+async function* pagesOfModels() {
+  let after = null;
+  do {
+    const query = new URLSearchParams({ limit: PAGE, ...(after && { after }) });
+    const { models, next } = await json(`v1/models?${query}`);
+    yield models;
+    after = next;
+  } while (after);
 }
 
 /**

@@ -1,6 +1,6 @@
 /** What a person who labels asks of the API: photos to look at, and what becomes of the answers. */
 
-import { Problem, json, send } from './api.js';
+import { Problem, json, listModels, send } from './api.js';
 import { photoType } from './files.js';
 import { signature } from './signed.js';
 import { INLINE_BYTES, settledPrediction, upload, uploadForPending } from './upload.js';
@@ -18,7 +18,7 @@ import { INLINE_BYTES, settledPrediction, upload, uploadForPending } from './upl
  * @throws {Problem}
  */
 export async function listAllModels() {
-  const { models } = await json('v1/models');
+  const models = await listModels();
   const known = new Set(models.map(({ name }) => name));
   const pending = await listPending();
   return [...models, ...pending.filter(({ name }) => !known.has(name))];

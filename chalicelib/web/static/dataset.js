@@ -1,6 +1,6 @@
 /** The page that shows what a model is trained on. */
 
-import { json } from './api.js';
+import { json, listModels } from './api.js';
 import { make, when } from './build.js';
 import { Gallery } from './gallery.js';
 import { ask, takeFromAddress, token } from './operator.js';
@@ -32,8 +32,8 @@ function path() {
 }
 
 async function start() {
-  const [live, pending] = await Promise.all([json('v1/models'), json('v1/pending-models').catch(() => ({ models: [] }))]);
-  const names = [...live.models, ...pending.models].map(({ name }) => name);
+  const [live, pending] = await Promise.all([listModels(), json('v1/pending-models').catch(() => ({ models: [] }))]);
+  const names = [...live, ...pending.models].map(({ name }) => name);
   if (!names.length) throw new Error('There is no model yet.');
   const waiting = new Set(pending.models.map(({ name }) => name));
   const options = [...new Set(names)].map((name) => new Option(waiting.has(name) ? `${name} (no version yet)` : name, name));

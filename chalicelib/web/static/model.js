@@ -1,6 +1,6 @@
 /** The choice of a model, and what is known of the one that was chosen. */
 
-import { listModels, showModel } from './api.js';
+import { listServing, showModel } from './api.js';
 import { joined, percent, plural } from './words.js';
 
 const MOST_NAMED = 4;
@@ -27,7 +27,7 @@ export class ModelChoice extends EventTarget {
     byId('reload').hidden = true;
     tell('Loading …');
     try {
-      this.models = await listModels();
+      this.models = await listServing();
     } catch (problem) {
       this.fail(`${problem.title}. ${problem.detail}`);
       return;

@@ -2,6 +2,7 @@
 
 import { Problem, json, send } from './api.js';
 import { make } from './build.js';
+import { CardList } from './cardlist.js';
 import { exporting } from './exports.js';
 import { importZip, importing } from './imports.js';
 import { ask, takeFromAddress, token } from './operator.js';
@@ -10,7 +11,14 @@ import { counted, percent } from './words.js';
 /** Where the API stops counting what is new. */
 const MOST_COUNTED = 1000;
 
+/** Cards of a page: each that serves is asked for by itself; those that wait come all at once. */
+const MOST_LIVE = 24;
+const MOST_PENDING = 100;
+const TYPING_MS = 250;
+
 const byId = (id) => document.getElementById(id);
+const live = new CardList('live', pageOfLive, liveCard);
+const pending = new CardList('pending', pageOfPending, pendingCard);
 
 /** Do what may fail, and say so where it does. */
 async function run(act) {
@@ -24,21 +32,25 @@ async function run(act) {
   }
 }
 
+/** Show those with the letters in their names that somebody looks for. */
 async function load() {
-  await Promise.all([loadLive(), loadPending()]);
+  const letters = byId('letters').value.trim().toLowerCase();
+  await Promise.all([live.show(letters), pending.show(letters)]);
+  byId('looking').hidden = !(letters || live.hasMore || pending.hasMore);
 }
 
-async function loadLive() {
-  const { models } = await json('v1/models');
-  const details = await Promise.all(models.map(({ name }) => json(`v1/models/${encodeURIComponent(name)}`)));
-  byId('live').replaceChildren(...details.map(liveCard));
-  byId('no-live').hidden = details.length > 0;
+async function pageOfLive(letters, after) {
+  const asked = { limit: MOST_LIVE, ...(letters && { containing: letters }), ...(after && { after }) };
+  const { models, next } = await json(`v1/models?${new URLSearchParams(asked)}`);
+  return { models: await Promise.all(models.map(({ name }) => json(pathOf('models', name)))), next };
 }
 
-async function loadPending() {
+async function pageOfPending(letters, after) {
   const { models } = await json('v1/pending-models');
-  byId('pending').replaceChildren(...models.map(pendingCard));
-  byId('no-pending').hidden = models.length > 0;
+  const found = models.filter(({ name }) => name.includes(letters));
+  const from = found.findIndex(({ name }) => name === after) + 1;
+  const shown = found.slice(from, from + MOST_PENDING);
+  return { models: shown, next: from + MOST_PENDING < found.length ? shown.at(-1).name : null };
 }
 
 function liveCard(model) {
@@ -135,7 +147,8 @@ async function askForModel() {
     const body = { name, classes: byId('classes').value };
     await (token() ? ask('v1/pending-models', { method: 'POST', body }) : send('v1/pending-models', body));
     told.textContent = `${name} now waits for images.`;
-    await loadPending();
+    if (!name.includes(pending.letters)) byId('letters').value = '';
+    await load();
     if (zip && await importZip(pathOf('pending-models', name), zip, told, new AbortController().signal)) byId('zip').value = '';
     if (!zip) byId('ask').reset();
   } catch (problem) {
@@ -144,7 +157,7 @@ async function askForModel() {
   } finally {
     byId('send').disabled = false;
   }
-  if (zip) await loadPending();
+  if (zip) await pending.show(pending.letters);
 }
 
 function start() {
@@ -152,6 +165,14 @@ function start() {
   byId('ask').addEventListener('submit', (event) => {
     event.preventDefault();
     run(askForModel);
+  });
+  for (const [id, list] of [['live', live], ['pending', pending]]) {
+    byId(`more-${id}`).addEventListener('click', () => run(() => list.more()));
+  }
+  let typing;
+  byId('letters').addEventListener('input', () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => run(load), TYPING_MS);
   });
   run(load);
 }

@@ -1,6 +1,6 @@
 /** The list of models, with what the next training of each waits for. */
 
-import { json } from './api.js';
+import { json, listModels } from './api.js';
 import { make } from './build.js';
 import { refill } from './refill.js';
 import { planBadge } from './versions.js';
@@ -29,8 +29,8 @@ export class PlanList {
    */
   async start() {
     const none = { models: [] };
-    const [live, pending] = await Promise.all([json('v1/models'), json('v1/pending-models').catch(() => none)]);
-    for (const { name } of [...live.models, ...pending.models]) {
+    const [live, pending] = await Promise.all([listModels(), json('v1/pending-models').catch(() => none)]);
+    for (const { name } of [...live, ...pending.models]) {
       if (!this.plans.has(name)) this.plans.set(name, null);
     }
     this.known = true;

@@ -1,6 +1,6 @@
 /** The chat window: who one is, what is said, and what the bot answers. */
 
-import { Problem, json, listModels, send } from '../static/api.js';
+import { Problem, firstServing, json, send } from '../static/api.js';
 import { make } from '../static/build.js';
 import { sentence } from '../static/words.js';
 import { Bubbles, spoken } from './bubbles.js';
@@ -8,6 +8,9 @@ import { Composer } from './composer.js';
 import { Feed } from './feed.js';
 
 const FIRSTS = ['predict', 'count', 'blur 8', 'rotate', '/help'];
+const NEEDS_A_MODEL = /^(predict|count)\b/;
+const WITHOUT_A_MODEL = ['blur 8', 'contour', 'rotate', 'segment', '/help'];
+const LOOK_AGAIN_MS = 10_000;
 const ANSWER_MS = 30_000;
 const FIRST_NEW = 2000;
 const byId = (id) => document.getElementById(id);
@@ -151,18 +154,42 @@ function tellTrouble(problem) {
     : '';
 }
 
-/** Show captions that work as they stand, for the first model that serves. */
+/** Show captions that work as they stand; look for a model until one serves. */
 async function offerCaptions(examples, composer) {
+  const look = () => firstServing().catch(() => undefined); // then nobody knows whether one serves
+  let model = await look();
+  showCaptions(examples, composer, model);
+  while (!model) {
+    await new Promise((resolve) => { setTimeout(resolve, LOOK_AGAIN_MS); });
+    const before = model;
+    model = await look();
+    if (model !== before) showCaptions(examples, composer, model);
+  }
+}
+
+/**
+ * Show captions that work as they stand, for a model.
+ * @param {?import('../static/api.js').Model} [model] null: none serves; undefined: nobody knows
+ */
+function showCaptions(examples, composer, model) {
+  byId('no-model').hidden = model !== null;
   const chip = (caption) => make('button.chip', { type: 'button', onclick: () => composer.suggest(caption) }, caption);
-  const [model] = await listModels().catch(() => []);
-  const known = { model: model?.name, thing: model?.class_names[0] };
-  const filled = (captions) => captions
-    .map((caption) => caption.replace(/\{(\w+)\}/, (_, what) => known[what] ?? ''))
-    .filter((caption) => model || !caption.endsWith(' '));
-  byId('captions').replaceChildren(...Object.entries(examples).flatMap(([what, captions]) => [
-    make('dt', null, what), make('dd.chips', null, ...filled(captions).map(chip)),
+  const offered = Object.entries(examples)
+    .map(([what, captions]) => [what, worksWith(model, captions)])
+    .filter(([, captions]) => captions.length);
+  byId('captions').replaceChildren(...offered.flatMap(([what, captions]) => [
+    make('dt', null, what), make('dd.chips', null, ...captions.map(chip)),
   ]), make('dt', null, 'without a photo'), make('dd.chips', null, ...['/start', 'models', '/help'].map(chip)));
-  byId('firsts').replaceChildren(...FIRSTS.map(chip));
+  byId('firsts').replaceChildren(...(model === null ? WITHOUT_A_MODEL : FIRSTS).map(chip));
+}
+
+/** @returns {string[]} the captions that work; an example is of a model and of one of its classes */
+function worksWith(model, captions) {
+  if (model === null) return captions.filter((caption) => !NEEDS_A_MODEL.test(caption));
+  const known = { model: model?.name, thing: model?.class_names[0] };
+  return captions
+    .map((caption) => caption.replace(/\{(\w+)\}/, (_, what) => known[what] ?? ''))
+    .filter((caption) => !caption.endsWith(' '));
 }
 
 function openSamples(composer) {
@@ -205,7 +232,7 @@ async function start() {
     const { composer } = new Chat(about);
     openSamples(composer);
     openDrop(composer);
-    await offerCaptions(about.examples, composer);
+    offerCaptions(about.examples, composer);
   } catch (error) {
     tellTrouble(error instanceof Problem ? error : { detail: String(error) });
     setTimeout(start, 2000);
