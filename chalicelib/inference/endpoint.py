@@ -124,7 +124,8 @@ class Endpoint:
             raise
 
     def _leave_alone(self, model: str | None) -> None:
-        logger.warning("no answer", exc_info=True, endpoint=self._name, model=model or "all")
+        told = "the endpoint does not answer"
+        logger.warning(told, exc_info=True, endpoint=self._name, model=model or "any")
         self._silent_until[model] = self._clock() + PAUSE_SECONDS
 
     def _invoke(self, image: bytes, asked: Asked) -> Answer:
