@@ -116,6 +116,12 @@ class Settings(BaseModel):
     endpoint_image: str = Field("", description="of the server, in ECR")
     endpoint_instance: str = Field("ml.c6i.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
     endpoint_instances: int = Field(1, ge=1, le=100)
+    endpoint_instances_most: int = Field(
+        0, ge=0, le=100, description="it scales up to so many; 0: it does not scale"
+    )
+    endpoint_calls_per_minute: int = Field(
+        600, ge=1, le=100_000, description="of one machine, by which it scales"
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:

@@ -16,6 +16,7 @@ from chalicelib import aws
 log = logging.getLogger("deploy")
 
 ClientOf = Callable[[str], Any]
+FORBIDDEN = frozenset({"AccessDenied", "AccessDeniedException"})
 NOT_OFFERED = frozenset(
     {
         "501",

@@ -70,7 +70,8 @@ class Project:
         return known or stages_.with_changes(stages_.DEFAULTS[0], name=name)
 
     def keep(self, stage: Stage) -> None:
-        """Write a stage's configuration and policies."""
+        """Write a stage's configuration and policies; tell what a stage that moves leaves."""
+        endpoint.tell_of_move(self.stages.get(stage.name, stage), stage)
         self.stages[stage.name] = stage
         for name in configure.write(self.chalice, self.stages):
             log.info("wrote .chalice/%s", name)

@@ -75,9 +75,11 @@ CHANGEABLE = frozenset(
         "cluster_uses_gpus",
         "detector_cache_size",
         "endpoint",
+        "endpoint_calls_per_minute",
         "endpoint_image",
         "endpoint_instance",
         "endpoint_instances",
+        "endpoint_instances_most",
         "fine_tune_epochs",
         "first_training_epochs",
         "gate_class_tolerance",
@@ -312,7 +314,12 @@ def _checked(stage: Stage) -> Stage:
         )
     if bool(stage.subnet_ids) != bool(stage.security_group_ids):
         raise ConfigurationError("a network wants both, --subnet and --security-group, or neither")
-    stage.settings  # noqa: B018 - raises where a value cannot be
+    settings = stage.settings  # raises where a value cannot be
+    if 0 < settings.endpoint_instances_most <= settings.endpoint_instances:
+        raise ConfigurationError(
+            f"endpoint_instances_most is {settings.endpoint_instances_most}: it has to be more "
+            f"than endpoint_instances, {settings.endpoint_instances}, or 0, which scales nothing"
+        )
     return stage
 
 

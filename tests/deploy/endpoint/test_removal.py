@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.errors import ConfigurationError
 from deploy import endpoint
+from deploy import roles as deployed_roles
 from deploy.stages import Stage
 
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/sightloop-serving:1"
@@ -86,7 +87,7 @@ def test_a_role_that_was_half_deleted_is_deleted(up: Up, client: Client) -> None
     up(STAGE)
     client("iam").delete_role_policy(RoleName=STAGE.endpoint_role, PolicyName="serve")
 
-    endpoint.roles.remove(client("iam"), STAGE.endpoint_role)
+    deployed_roles.remove(client("iam"), STAGE.endpoint_role)
 
     assert roles(client) == []
 

@@ -1,18 +1,12 @@
-"""The stage's own real-time endpoint on SageMaker, which detects in the functions' place.
+"""The course of the stage's endpoint: made, changed, and taken away.
 
-Its server follows the store's `models/*/model.yaml` by itself, so what goes live reaches it without
-a deployment: `docs/adr/0009-endpoint-follows-store.md` says why.
-
-SageMaker changes neither models nor configurations. Each is therefore named by a hash of what it
-is: whatever is there already is right, a change makes others beside it, and SageMaker puts machines
+A change makes a model and a configuration beside those that serve, and SageMaker puts machines
 of the new configuration in the place of the old ones, which serve until then. What no longer serves
 is deleted by a later deployment, once the endpoint is in service with the present configuration.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -24,48 +18,31 @@ from botocore.exceptions import ClientError
 from chalicelib.errors import ConfigurationError
 from deploy import roles
 from deploy.cloud import ClientOf, code_of, log
-from deploy.roles import Role, list_keys, read_objects
+from deploy.endpoint import strays
+from deploy.endpoint.parts import config, model
+from deploy.endpoint.scaling import VARIANT, Scaling
 from deploy.stages import Stage
 
-KIND = "Endpoints"
-MODELS = "models/*"
-TOLD = frozenset(  # of the settings, to the server
-    {
-        "SIGHTLOOP_STAGE",
-        "SIGHTLOOP_REGION",
-        "SIGHTLOOP_STORE_BUCKET",
-        "SIGHTLOOP_MAX_PIXELS",
-        "SIGHTLOOP_INFERENCE_THREADS",
-        "SIGHTLOOP_DETECTOR_CACHE_SIZE",
-        "SIGHTLOOP_LIVE_VERSION_TTL_SECONDS",
-    }
-)
-STARTS_WITHIN_SECONDS = 300
 CHANGING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"})
 BEYOND_REPAIR = frozenset({"Failed", "OutOfService"})
-REFUSED = frozenset({"ValidationException", "ResourceLimitExceeded", "ResourceInUse"})
+REFUSED = frozenset(
+    {
+        "ConcurrentUpdateException",
+        "ResourceInUse",
+        "ResourceLimitExceeded",
+        "ValidationException",
+    }
+)
 PAUSE_SECONDS = 10
 ROLE_ATTEMPTS = 12  # IAM tells the rest of AWS of a role within a minute or so
 DELETION_ATTEMPTS = 60
 AGAIN = "run this again in some minutes"
-Request = dict[str, Any]
-
-
-def ensure_role(iam: Any, stage: Stage) -> None:
-    """Make the server's role where the stage has an image of it, or bring it up to date.
-
-    Raises
-    ------
-    ConfigurationError
-        The image is not one in ECR.
-    """
-    if stage.settings.endpoint_image:
-        roles.ensure(iam, stage, role(stage))
 
 
 def ensure(client: ClientOf, stage: Stage, pause: Callable[[float], None] = time.sleep) -> None:
     """Make the endpoint or change it, and where the stage has no image take it away.
 
+    Its role is there: see ``ensure_role``.
     SageMaker takes its minutes; nobody waits here, except for what was deleted to be gone.
 
     Raises
@@ -76,15 +53,16 @@ def ensure(client: ClientOf, stage: Stage, pause: Callable[[float], None] = time
     if not stage.settings.endpoint_image:
         remove(client, stage, pause)
         return
-    ensure_role(client("iam"), stage)
     with _refusals_told(stage):
-        _Endpoint(client("sagemaker"), stage, pause).ensure()
+        _Endpoint(client, stage, pause).ensure()
+    strays.tell(client, stage)
 
 
 def remove(client: ClientOf, stage: Stage, pause: Callable[[float], None] = time.sleep) -> None:
     """Delete the endpoint with its models, configurations and role; nothing where there is no role.
 
-    The role is made first and goes last: SageMaker needs it until the endpoint is gone.
+    The role is made first and goes last: SageMaker needs it until the endpoint is gone, and so do
+    endpoints that the stage left behind.
 
     Raises
     ------
@@ -95,66 +73,17 @@ def remove(client: ClientOf, stage: Stage, pause: Callable[[float], None] = time
     if is_theirs or not roles.exists(client("iam"), stage.endpoint_role):
         return
     with _refusals_told(stage):
-        _Endpoint(client("sagemaker"), stage, pause).remove()
-    roles.remove(client("iam"), stage.endpoint_role)
-
-
-def role(stage: Stage) -> Role:
-    """Return the server's role: it reads models, and SageMaker runs it.
-
-    Raises
-    ------
-    ConfigurationError
-        The image is not one in ECR.
-    """
-    repository = roles.repository(stage, "endpoint_image")
-    store = stage.settings.store_bucket
-    statements = [
-        read_objects(stage, "ReadModels", store, MODELS),
-        list_keys(stage, "ListModels", store, MODELS),
-        *roles.run_on_sagemaker(stage, KIND, stage.endpoint_log_group, repository),
-    ]
-    what = "What the server of Sightloop's endpoint may do"
-    trust = roles.by_sagemaker(stage)
-    return Role(stage.endpoint_role, what, trust, "serve", roles.document(statements))
-
-
-def model(stage: Stage) -> Request:
-    """Return what `create_model` is asked. No weights belong to it: the server fetches them."""
-    told = {name: value for name, value in stage.environment.items() if name in TOLD}
-    asked = {
-        "PrimaryContainer": {"Image": stage.settings.endpoint_image, "Environment": told},
-        "ExecutionRoleArn": stage.role_arn(stage.endpoint_role),
-        "EnableNetworkIsolation": False,  # it reads the store bucket
-        "Tags": roles.tags(stage),
-    }
-    return {"ModelName": _name_of(stage, asked), **asked}
-
-
-def config(stage: Stage) -> Request:
-    """Return what `create_endpoint_config` is asked."""
-    variant = {
-        "VariantName": "live",
-        "ModelName": model(stage)["ModelName"],
-        "InstanceType": stage.settings.endpoint_instance,
-        "InitialInstanceCount": stage.settings.endpoint_instances,
-        "ContainerStartupHealthCheckTimeoutInSeconds": STARTS_WITHIN_SECONDS,
-        "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
-    }
-    asked = {"ProductionVariants": [variant], "Tags": roles.tags(stage)}
-    return {"EndpointConfigName": _name_of(stage, asked), **asked}
-
-
-def _name_of(stage: Stage, asked: Request) -> str:
-    held = json.dumps(asked, sort_keys=True).encode()
-    return f"{stage.endpoint}-{hashlib.sha256(held).hexdigest()[:12]}"
+        _Endpoint(client, stage, pause).remove()
+    if not strays.tell(client, stage):
+        roles.remove(client("iam"), stage.endpoint_role)
 
 
 class _Endpoint:
     """A stage's endpoint, as SageMaker has it."""
 
-    def __init__(self, sagemaker: Any, stage: Stage, pause: Callable[[float], None]) -> None:
-        self._sagemaker = sagemaker
+    def __init__(self, client: ClientOf, stage: Stage, pause: Callable[[float], None]) -> None:
+        self._sagemaker = client("sagemaker")
+        self._scaling = Scaling(client("application-autoscaling"), stage)
         self._stage = stage
         self._pause = pause
         self._name = stage.endpoint
@@ -178,7 +107,7 @@ class _Endpoint:
             self._delete()
             self._create()
         elif _aim(now) == self._config["EndpointConfigName"] and status in {"InService", *CHANGING}:
-            self._leave(status)
+            self._leave(now, status)
         elif status in CHANGING or status == "Deleting":
             raise ConfigurationError(
                 f"the endpoint {self._name} is {status} and takes no change now; all else is "
@@ -190,7 +119,9 @@ class _Endpoint:
     def remove(self) -> None:
         """Delete it and all that belongs to it."""
         now = self._look()
-        if now is not None and self._is_ours(now):
+        if now is None:
+            self._scaling.stop()  # somebody else deleted it, and left that
+        elif self._is_ours(now):
             self._delete(is_going=now["EndpointStatus"] == "Deleting")
         self._sweep()
 
@@ -222,22 +153,60 @@ class _Endpoint:
         if now.get("FailureReason"):
             log.warning("the last change of endpoint %s failed: %s", self._name, _reason(now))
         self._make_parts()
+        if not (
+            self._scaling.is_wanted and self._machine(now) == self._stage.settings.endpoint_instance
+        ):
+            self._scaling.stop()  # SageMaker changes no machines of what scales
         self._sagemaker.update_endpoint(
-            EndpointName=self._name, EndpointConfigName=self._config["EndpointConfigName"]
+            EndpointName=self._name,
+            EndpointConfigName=self._config["EndpointConfigName"],
+            RetainAllVariantProperties=self._scaling.is_wanted,  # how many there are just now
         )
         log.info("changing endpoint %s; as it was it serves for some minutes more", self._name)
         self._say_how_to_look()
 
-    def _leave(self, status: str) -> None:
-        """Change nothing; what served before goes once the present configuration serves."""
+    def _leave(self, now: dict[str, Any], status: str) -> None:
+        """Leave it as it is; what served before goes once the present configuration serves."""
         if status == "InService":
             self._make_parts()  # SageMaker wants them when it looks after the machines
             self._sweep(self._config["EndpointConfigName"], self._model["ModelName"])
+            self._count_machines(now)
             return
         log.info("endpoint %s is %s", self._name, status)
         self._say_how_to_look()
 
+    def _count_machines(self, now: dict[str, Any]) -> None:
+        """Have calls decide how many machines there are, or the settings alone."""
+        if self._scaling.is_wanted:
+            self._scaling.start()
+            return
+        self._scaling.stop()
+        wanted = self._stage.settings.endpoint_instances
+        [variant] = now["ProductionVariants"]
+        if variant["DesiredInstanceCount"] == wanted:
+            return
+        self._sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=self._name,
+            DesiredWeightsAndCapacities=[{"VariantName": VARIANT, "DesiredInstanceCount": wanted}],
+        )
+        was = variant["DesiredInstanceCount"]
+        log.info("endpoint %s: from %s machines to %s", self._name, was, wanted)
+
+    def _machine(self, now: dict[str, Any]) -> str:
+        """Return the kind of machine that it runs on; nothing where nobody knows any more."""
+        try:
+            told = self._sagemaker.describe_endpoint_config(
+                EndpointConfigName=now["EndpointConfigName"]
+            )
+        except ClientError as error:
+            if code_of(error) != "ValidationException":
+                raise
+            return ""  # somebody deleted its configuration
+        return str(told["ProductionVariants"][0]["InstanceType"])
+
     def _say_how_to_look(self) -> None:
+        if self._scaling.is_wanted:
+            log.info("how it scales is set when it is in service and this is run again")
         log.info(
             "until it is InService, functions detect by themselves; to look:\n  "
             "aws sagemaker describe-endpoint --region %s --endpoint-name %s",
@@ -270,6 +239,7 @@ class _Endpoint:
     def _delete(self, *, is_going: bool = False) -> None:
         """Delete the endpoint, and wait until it is gone: only then is its name free."""
         if not is_going:
+            self._scaling.stop()
             self._sagemaker.delete_endpoint(EndpointName=self._name)
             log.info("deleting endpoint %s", self._name)
         for _ in range(DELETION_ATTEMPTS):
@@ -344,6 +314,6 @@ def _refusals_told(stage: Stage) -> Iterator[None]:
         if code_of(error) not in REFUSED:
             raise
         raise ConfigurationError(
-            f"SageMaker refuses this of the endpoint {stage.endpoint}: {_words(error)} "
+            f"AWS refuses this of the endpoint {stage.endpoint}: {_words(error)} "
             f"Mend that, or where it is being changed {AGAIN}"
         ) from error
