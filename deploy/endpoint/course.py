@@ -153,10 +153,9 @@ class _Endpoint:
         if now.get("FailureReason"):
             log.warning("the last change of endpoint %s failed: %s", self._name, _reason(now))
         self._make_parts()
-        if not (
-            self._scaling.is_wanted and self._machine(now) == self._stage.settings.endpoint_instance
-        ):
-            self._scaling.stop()  # SageMaker changes no machines of what scales
+        is_same_machine = self._machine(now) == self._stage.settings.endpoint_instance
+        if not (self._scaling.is_wanted and is_same_machine):
+            self._scaling.stop()  # SageMaker gives what scales no machines of another kind
         self._sagemaker.update_endpoint(
             EndpointName=self._name,
             EndpointConfigName=self._config["EndpointConfigName"],
