@@ -330,6 +330,25 @@ def test_a_model_is_found_by_letters_of_its_name(many: Callable[..., Visit]) -> 
     expect(page.locator("#no-live")).to_be_hidden()
 
 
+def test_a_model_that_is_asked_for_is_shown_whatever_is_looked_for(
+    many: Callable[..., Visit],
+) -> None:
+    page = many()
+    page.get_by_label("Find a model").fill("part-05")
+    expect(page.locator("#live .card")).to_have_count(10)
+    page.route(
+        "**/v1/pending-models",
+        lambda route: route.fulfill(json={"models": [waits("aardvarks")]}),
+    )
+
+    fill(page, "aardvarks")
+
+    expect(page.locator("#asked")).to_have_text("aardvarks now waits for images.")
+    expect(card(page, "aardvarks")).to_be_visible()
+    expect(page.get_by_label("Find a model")).to_have_value("")
+    expect(page.locator("#live .card")).to_have_count(24)
+
+
 def test_few_models_need_no_looking_for(visit: Any) -> None:
     page = visit("models")
     expect(card(page, "scratch")).to_be_visible()

@@ -39,6 +39,11 @@ async function load() {
   byId('looking').hidden = !(letters || live.hasMore || pending.hasMore);
 }
 
+async function showAll() {
+  byId('letters').value = '';
+  await load();
+}
+
 async function pageOfLive(letters, after) {
   const asked = { limit: MOST_LIVE, ...(letters && { containing: letters }), ...(after && { after }) };
   const { models, next } = await json(`v1/models?${new URLSearchParams(asked)}`);
@@ -147,8 +152,7 @@ async function askForModel() {
     const body = { name, classes: byId('classes').value };
     await (token() ? ask('v1/pending-models', { method: 'POST', body }) : send('v1/pending-models', body));
     told.textContent = `${name} now waits for images.`;
-    if (!name.includes(pending.letters)) byId('letters').value = '';
-    await load();
+    await (name.includes(pending.letters) ? pending.show(pending.letters) : showAll());
     if (zip && await importZip(pathOf('pending-models', name), zip, told, new AbortController().signal)) byId('zip').value = '';
     if (!zip) byId('ask').reset();
   } catch (problem) {
