@@ -18,6 +18,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import ConfigurationError
+from chalicelib.retrain.keys import PREFIX as TRAININGS
 from chalicelib.settings import Settings
 from deploy.cloud import ClientOf, clients, code_of, is_aws, log, tolerated_on_stand_ins
 from deploy.secret import ensure_secret
@@ -95,19 +96,22 @@ def ensure_store_bucket(s3: Any, settings: Settings) -> None:
     """Make the bucket of models, datasets and results.
 
     It keeps old versions for 30 days, so that an overwritten ``model.yaml`` or a deleted model can
-    be brought back. Results go when their records do.
+    be brought back. Results go when their records do, what trainings leave after three months; of a
+    checkpoint, which each epoch of a training writes anew, no old version is kept.
     """
     bucket = settings.store_bucket
     _ensure_bucket(s3, bucket, settings.region)
     with tolerated_on_stand_ins(s3, "keep old versions of objects"):
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     for_a_week = {"Expiration": {"Days": 7}}
+    for_a_season = {"Expiration": {"Days": 90}}
     results = {"Expiration": {"Days": settings.prediction_ttl_days}}
     rules = [
         _rule("predictions-expire", "predictions/", **results, **_old_versions(1)),
         _rule("models-keep-old-versions", "models/", **_old_versions(30)),
         _rule("imports-expire", "imports/", **for_a_week, **_old_versions(1)),
         _rule("exports-expire", "exports/", **for_a_week, **_old_versions(1)),
+        _rule("trainings-expire", TRAININGS, **for_a_season, **_old_versions(1)),
         _rule("packages-expire", PACKAGES, **for_a_week, **_old_versions(1)),
     ]
     _put_lifecycle(s3, bucket, rules)

@@ -259,6 +259,11 @@ class Course:
 
     def _finish(self, job: Job) -> Job:
         """Have a job judged, unless somebody is at it."""
+        if self._kills_its_judges(job):
+            outcome = (
+                "whoever began to judge it broke off, for two days: the service's log says why"
+            )
+            return self._jobs.end(job.job_id, [State.FINISHING], State.FAILED, outcome, lost=True)
         held = None
         if job.state == State.FINISHING:
             held = self._jobs.lease(job.job_id, self._lease_seconds)
@@ -273,6 +278,12 @@ class Course:
             return self._could_not_judge(lease, error)
         logger.info("a training was judged", job_id=str(job.job_id), outcome=settled.outcome)
         return self._jobs.settled(job.job_id, settled)
+
+    def _kills_its_judges(self, job: Job) -> bool:
+        """Tell whether judging was begun in vain for so long that nobody will ever end it."""
+        now, began = self._parts.now(), job.leased_until
+        is_left = job.state == State.FINISHING and began is not None and began < now
+        return is_left and now - job.heard_at > 2 * PATIENCE
 
     def _could_not_judge(self, lease: Lease, error: SightloopError) -> Job:
         held = lease.held

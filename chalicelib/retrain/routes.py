@@ -47,9 +47,9 @@ LONGEST_LOG = 64 * 1024
 )
 def list_training_jobs(query: JobsQuery) -> JobPage:
     """Return a page of jobs, newest first."""
-    found = services().training.jobs.page(query.model, query.state, query.after, query.limit)
-    more = str(found[-1].job_id) if len(found) == query.limit else None
-    return JobPage(jobs=[JobAnswer.of(job) for job in found], next=more)
+    behind = services().training.jobs.page(query.model, query.state, query.after, query.limit + 1)
+    jobs = [JobAnswer.of(job) for job in behind[: query.limit]]
+    return JobPage(jobs=jobs, next=jobs[-1].job_id if len(behind) > query.limit else None)
 
 
 @api.route(
@@ -104,9 +104,9 @@ def train_now(model: ModelName) -> Response:
 )
 def list_training_plans(query: PlansQuery) -> PlanPage:
     """Return a page of what the planner decided last for each model, and why."""
-    found = services().training.planner.plans(query.model, query.after or "", query.limit)
-    plans = [PlanAnswer.of(plan) for plan in found]
-    more = plans[-1].model if len(plans) == query.limit else None
+    behind = services().training.planner.plans(query.model, query.after or "", query.limit + 1)
+    plans = [PlanAnswer.of(plan) for plan in behind[: query.limit]]
+    more = plans[-1].model if len(behind) > query.limit else None
     launcher = services().settings.launcher
     return PlanPage(plans=plans, next=more, every_minutes=PLANS_MINUTES, launcher=launcher)
 

@@ -92,11 +92,11 @@ class Settlement:
         held = self._records.verdict(job.model, version)
         if held and not held["promote"]:
             return _settled(version, held)
-        if self._promoter.has_served(job.model, version):
-            return self._served(job, version, held)
         for _ in range(TRIES):
+            if self._promoter.has_served(job.model, version):
+                return self._served(job, version)
             verdict = self._judge(job, version, measured)
-            if not verdict.promote or self._promote(job, version, verdict):
+            if verdict and (not verdict.promote or self._promote(job, version, verdict)):
                 return _settled(version, vars(verdict))
         raise ModelUnavailable(f"other versions of {job.model!r} were promoted all the while")
 
@@ -105,10 +105,15 @@ class Settlement:
         origin = Origin(job.job_id, job.dataset_sha256, job.dataset_revision)
         return Trained(onnx, metrics, output_key(job.job_id, "best.pt"), origin)
 
-    def _judge(self, job: Job, version: int, measured: TrainingMetrics) -> Verdict:
-        """Judge a version beside the one that serves at this moment, and write that down."""
+    def _judge(self, job: Job, version: int, measured: TrainingMetrics) -> Verdict | None:
+        """Judge a version beside the one that serves at this moment, and write that down.
+
+        None: it serves itself by now, by another judge's or an operator's will.
+        """
         file, _ = self._promoter.serving(job.model)
         serving = file.live_version if file else None
+        if serving == version:
+            return None
         if serving and (measured.live is None or measured.live.version != serving):
             measured = self._beside(job, measured, serving)
         verdict = judge(measured, self._terms, serving)
@@ -135,8 +140,9 @@ class Settlement:
         self._note_waited(job, made)
         return True
 
-    def _served(self, job: Job, version: int, held: dict[str, Any] | None) -> Settled:
+    def _served(self, job: Job, version: int) -> Settled:
         """Finish what an earlier call began, or leave what an operator did."""
+        held = self._records.verdict(job.model, version)
         file, _ = self._promoter.serving(job.model)
         if file and file.live_version == version:
             by, why = file.promoted_by or GATE, file.promoted_why or ""

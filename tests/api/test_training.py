@@ -120,9 +120,8 @@ def test_jobs_are_listed_newest_first_page_by_page(call: Caller, stack: Stack) -
 
     assert [row["model"] for row in first["jobs"] + rest["jobs"]] == ["c", "b", "a"]
     assert rest["next"] is None
-    assert [row["model"] for row in call("GET", f"{JOBS}?model=b&state=queued").json["jobs"]] == [
-        "b"
-    ]
+    only = call("GET", f"{JOBS}?model=b&state=queued&limit=1").json
+    assert ([row["model"] for row in only["jobs"]], only["next"]) == (["b"], None)
 
 
 @pytest.mark.parametrize(
@@ -261,8 +260,8 @@ def test_plans_come_in_pages_by_the_names_of_their_models(call: Caller, stack: S
         path = told["next"] and f"{PLANS}?limit=2&after={told['next']}"
 
     assert seen == [["a", "a-b"], ["a_b", "ab"], ["b"]]
-    [plan] = call("GET", f"{PLANS}?model=ab").json["plans"]
-    assert plan["reason"] == "ab waits"
+    only = call("GET", f"{PLANS}?model=ab&limit=1").json
+    assert ([plan["reason"] for plan in only["plans"]], only["next"]) == (["ab waits"], None)
     assert call("GET", f"{PLANS}?model=ab&after=b").json["plans"] == []
 
 

@@ -540,6 +540,16 @@ def test_a_model_shows_its_versions_and_how_fast_corrections_serve(opened: Any) 
     expect(page.locator("#model h2")).to_have_text("tags")
 
 
+def test_what_is_opened_again_is_one_step_back(opened: Any) -> None:
+    page = opened("?model=tags")
+    page.locator("#plan-list button").first.click()
+    expect(page.locator("#model h2")).to_have_text("cars")
+    page.locator("#plan-list button").first.click()
+    page.go_back()
+
+    expect(page.locator("#model h2")).to_have_text("tags")
+
+
 def test_two_versions_are_compared_in_figures_and_on_images(opened: Any) -> None:
     page = opened("?model=tags", operator=True)
     page.get_by_role("button", name="Compare").click()

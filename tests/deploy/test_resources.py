@@ -106,6 +106,7 @@ def test_pictures_go_when_their_records_do_and_models_stay(client: ClientOf, mad
         "models/": None,
         "imports/": {"Days": 7},
         "exports/": {"Days": 7},
+        "training/": {"Days": 90},
         "deployments/packages/": {"Days": 7},
     }
     for table in (made.settings.predictions_table, made.settings.bot_table):
@@ -114,6 +115,13 @@ def test_pictures_go_when_their_records_do_and_models_stay(client: ClientOf, mad
             "TimeToLiveStatus": "ENABLED",
             "AttributeName": "expires_at",
         }
+
+
+def test_of_checkpoints_that_were_replaced_none_is_kept(client: ClientOf, made: Stage) -> None:
+    rules = state(client, made)[made.settings.store_bucket]["lifecycle"]
+
+    [training] = [rule for rule in rules if rule["Filter"] == {"Prefix": "training/"}]
+    assert training["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
 
 
 def test_an_overwritten_model_can_be_brought_back(client: ClientOf, made: Stage) -> None:

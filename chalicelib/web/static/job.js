@@ -81,7 +81,8 @@ export function showJob(sheet, job, acts) {
   const items = parts.map(([part, told, draw]) => ({ key: `${job.job_id} ${part}`, facts: told, draw }));
   items.push({ key: `${job.job_id} log`, facts: null, draw: logOf });
   const changed = refill(sheet, items);
-  return showLog(sheet.lastElementChild.querySelector('pre'), log) || changed;
+  const none = hasEnded(job) ? 'There is none: they are kept for 90 days.' : 'Nothing was written yet.';
+  return showLog(sheet.lastElementChild.querySelector('pre'), log || none) || changed;
 }
 
 function heading(job, { may, cancel, open }) {
@@ -161,8 +162,7 @@ function logOf() {
 }
 
 /** Show the log; who reads its end goes on reading its end. */
-function showLog(pre, log) {
-  const text = log || 'Nothing was written yet.';
+function showLog(pre, text) {
   if (pre.textContent === text) return false;
   const following = pre.scrollHeight - pre.scrollTop - pre.clientHeight < NEAR_END_PX;
   pre.textContent = text;

@@ -114,7 +114,7 @@ function choose(wanted, keep = true) {
 function remember() {
   const address = new URL(window.location.href);
   address.search = new URLSearchParams(open.job ? { job: open.job } : { model: open.model });
-  window.history.pushState(null, '', address);
+  if (address.href !== window.location.href) window.history.pushState(null, '', address);
 }
 
 function fromAddress() {

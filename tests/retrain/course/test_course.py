@@ -510,6 +510,21 @@ def test_what_can_never_be_judged_has_failed(
     assert job.outcome == f"it could not be judged: {fault.detail}"
 
 
+def test_what_kills_whoever_judges_it_ends_after_two_days(
+    course: Course, away: Job, outside: Outside, jobs: TrainingJobs, complete: Callable[[Job], None]
+) -> None:
+    complete(away)
+    jobs.finishing(away.job_id)
+    assert jobs.lease(away.job_id, -1)  # and then was killed
+    outside.gate.fault = StorageUnavailable("only where it is asked")
+    outside.clock.added = timedelta(days=2, minutes=1)
+
+    job = course.look(away.job_id)
+
+    assert (job.state, job.lost) == (State.FAILED, True)
+    assert "broke off, for two days" in str(job.outcome)
+
+
 class Mortal:
     """Passes calls on, and dies before or after one of them."""
 

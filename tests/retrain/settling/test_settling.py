@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import psycopg2
 import pytest
 
+from chalicelib.catalog.promoting import Promoter
 from chalicelib.errors import InvalidModel, ObjectNotFound, StorageUnavailable
 from chalicelib.retrain.keys import output_key
 
@@ -126,6 +128,28 @@ def test_a_version_that_begins_to_serve_in_the_last_moment_is_judged_beside_too(
     assert (settled.state, settled.version) == ("rejected", 2)
     assert settled.outcome.startswith("mAP50-95 fell from 0.7000 to 0.6000")
     assert bench.live() == 3
+
+
+class Overtaken(Promoter):
+    """Is asked whether a version served just before another judge promotes it."""
+
+    meanwhile: Callable[[], object]
+
+    def has_served(self, name: str, version: int) -> bool:
+        told, meanwhile = super().has_served(name, version), self.meanwhile
+        self.meanwhile = lambda: None
+        meanwhile()
+        return told
+
+
+def test_of_two_judges_at_once_neither_has_it_compared_with_itself(bench: Any) -> None:
+    job = bench.trained((0.6, 0.5), (0.4, 0.4))
+    bench.beside.aps[2] = (0.6, 0.5)
+    bench.publisher.promoter = Overtaken(bench.store, bench.catalog, bench.database)
+    bench.publisher.promoter.meanwhile = lambda: bench.settlement.settle(job)
+
+    assert bench.settlement.settle(job).state == "promoted"
+    assert (bench.live(), bench.records()[0].verdict["promote"]) == (2, True)
 
 
 def test_an_operator_who_promotes_first_is_not_contradicted(bench: Any) -> None:
