@@ -57,7 +57,7 @@ def publisher(store: ObjectStore, database: Database) -> Publisher:
 def model(
     store: ObjectStore, publisher: Publisher, make_model: Callable[..., bytes]
 ) -> Iterator[str]:
-    """Publish a model of its own for one test."""
+    """Publish a model of its own for one test, which asks for it before the page that shows it."""
     name = f"zz-{uuid.uuid4().hex[:8]}"
     publisher.publish(name, make_model(((8, 8, 24, 20, 0.9, 0),), names=("dent",)), b"{}")
     yield name
@@ -135,7 +135,7 @@ def test_an_operator_cancels_a_training(
 
 
 def test_of_two_operators_who_roll_back_the_second_sees_what_the_first_did(
-    visit: Any, site: Any, model: str, publisher: Publisher, make_model: Callable[..., bytes]
+    model: str, visit: Any, site: Any, publisher: Publisher, make_model: Callable[..., bytes]
 ) -> None:
     for confidence in (0.8, 0.7):
         onnx = make_model(((8, 8, 24, 20, confidence, 0),), names=("dent",))
@@ -150,7 +150,7 @@ def test_of_two_operators_who_roll_back_the_second_sees_what_the_first_did(
     page.forgive("409")
 
 
-def test_why_nothing_can_be_trained_now_is_told(visit: Any, site: Any, model: str) -> None:
+def test_why_nothing_can_be_trained_now_is_told(model: str, visit: Any, site: Any) -> None:
     page = visit(f"training?model={model}#token={site.operator}")
     page.get_by_role("button", name="Train it now …").click()
     page.get_by_role("button", name="Train it", exact=True).click()
@@ -176,7 +176,7 @@ def test_a_training_that_there_is_not_is_told(visit: Any) -> None:
     page.forgive("404")
 
 
-def test_without_training_set_up_the_page_says_so(visit: Any, model: str) -> None:
+def test_without_training_set_up_the_page_says_so(model: str, visit: Any) -> None:
     page = visit("training")
 
     expect(page.locator("#idle")).to_contain_text("No training is set up here")

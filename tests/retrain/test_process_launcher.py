@@ -190,6 +190,7 @@ def test_a_training_that_is_stopped_is_not_taken_up_again(training: Make) -> Non
     job = training(epochs=2)
     job.launch()
     trainer = job.trainer()
+    job.until(lambda: bool(job.starts()))
 
     job.launcher.stop(job.external_id)
 
