@@ -93,6 +93,28 @@ def test_each_version_tells_what_it_measured(
     assert (told["class_names"], told["images"]) == (["scratch", "dent"], [])
 
 
+@pytest.fixture
+def none_serves(stack: Stack) -> Iterator[None]:
+    """Let the gate have rejected both versions."""
+    store, key = stack.services.store, "models/twins/model.yaml"
+    held = store.get(key).body
+    store.delete(key)
+    stack.services.catalog.forget("twins")
+    yield
+    store.put(key, held, "application/yaml")
+
+
+def test_versions_of_a_model_of_which_none_serves_are_compared(
+    call: Caller, as_operator: dict[str, str], add: Callable[..., str], none_serves: None
+) -> None:
+    name = add()
+
+    told = call("GET", COMPARE, **as_operator).json
+
+    assert [image["sha256"] for image in told["images"]] == [name]
+    assert told["class_names"] == ["scratch", "dent"]
+
+
 CURVES = {
     "confidence": [0, 0.5, 1],
     "precision": [0.5, 0.8, 1],
