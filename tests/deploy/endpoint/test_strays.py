@@ -23,6 +23,12 @@ Up = Callable[[Stage], int]
 Client = Callable[[str], Any]
 
 
+@pytest.fixture(autouse=True)
+def warnings_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a command that ran in this process before has had the log tell."""
+    caplog.set_level("WARNING", "deploy")
+
+
 @pytest.fixture
 def moved(up: Up, sagemaker: SageMaker) -> SageMaker:
     """A SageMaker that has the stage's endpoint under its old prefix and under its new one."""
@@ -103,7 +109,7 @@ def test_one_that_functions_were_told_to_ask_is_not_told(
 def test_who_may_not_look_deploys_all_the_same(
     up: Up, moved: SageMaker, tagging: Tagging, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "deploy")
     tagging.refuse("GetResources", "not authorized", "AccessDeniedException")
 
     up(AFTER)
