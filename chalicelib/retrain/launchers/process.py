@@ -159,6 +159,7 @@ class ProcessLauncher:
                     stdout=log,
                     stderr=log,
                     cwd=ROOT,
+                    start_new_session=True,  # from its first moment nobody's group takes it along
                     timeout=START_SECONDS,
                     check=True,
                 )
