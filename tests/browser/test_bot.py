@@ -186,7 +186,10 @@ def test_who_reads_further_up_is_not_torn_away(chat) -> None:
     for n in range(3):
         page.send("/help")
         page.answer("Hello!", nth=n)
-    page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
+    page.locator("#log").evaluate(
+        "log => new Promise((seen) => {"
+        "  log.addEventListener('scroll', seen, { once: true }); log.scrollTop = 0; })"
+    )
     page.evaluate(
         "fetch(`bot/chats/${new URLSearchParams(location.search).get('chat')}/messages`, { "
         "method: 'POST', body: (() => { const form = new FormData(); "
