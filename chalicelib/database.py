@@ -131,3 +131,8 @@ class Database:
         import psycopg2  # noqa: PLC0415
 
         return psycopg2.connect(url, connect_timeout=5, options="-c search_path=sightloop,public")
+
+
+def storable(text: str) -> str:
+    """Replace NUL, the one character that PostgreSQL refuses in text, by U+FFFD."""
+    return text.replace("\x00", "\ufffd")

@@ -21,7 +21,7 @@ from chalicelib.catalog.model import (
     version_key,
 )
 from chalicelib.catalog.proof import prove
-from chalicelib.database import Database
+from chalicelib.database import Database, storable
 from chalicelib.errors import (
     Conflict,
     InvalidModel,
@@ -345,5 +345,5 @@ def _promotion(file: ModelFile) -> Promotion | None:
         file.replaced,
         file.promoted_at,
         file.promoted_by or "the publisher",
-        (file.promoted_why or "it was published").replace("\x00", "\ufffd"),
+        storable(file.promoted_why or "it was published"),
     )

@@ -9,6 +9,8 @@ from typing import Any
 from psycopg2.extras import Json
 from pydantic_core import to_json
 
+from chalicelib.database import storable
+
 LONGEST_TEXT = 2_000
 
 
@@ -24,5 +26,5 @@ def finite(value: float | None) -> float | None:
 
 def text(told: str) -> str:
     """Return words, of 2,000 characters at most and without the one that PostgreSQL refuses."""
-    kept = told.replace("\x00", "\ufffd").strip()[:LONGEST_TEXT]
+    kept = storable(told).strip()[:LONGEST_TEXT]
     return kept or "no reason was given"
