@@ -295,7 +295,8 @@ class Detector:
         pairs = [*zip(output, prepared, strict=False)]
         detections = [self.postprocess(rows, each, head, options) for rows, each in pairs]
         references = [
-            reference and self.postprocess(rows, each, head, reference) for rows, each in pairs
+            self.postprocess(rows, each, head, reference) if reference else None
+            for rows, each in pairs
         ]
         ended = time.perf_counter()
         count = len(prepared)
