@@ -111,6 +111,11 @@ class Secrets:
         self._lock = threading.Lock()
         self._revalidator = Revalidator()
 
+    @property
+    def known(self) -> Secret | None:
+        """The secret as it was read last, ``None`` before that; nothing is asked for."""
+        return self._known
+
     def read(self) -> Secret:
         """Return the secret; where it cannot be read, as it was known last.
 
