@@ -39,23 +39,43 @@ CHANGED_MEANWHILE = frozenset(
 REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException", "InvalidAccessKeyId"})
 
 
-# What we can do without is not waited for: a detection is made here instead.
-HASTY = {"sagemaker-runtime": {"read_timeout": 6, "retries": {"total_max_attempts": 1}}}
+# API Gateway gives up on a call after 29 s: three attempts that hang, and the pauses between them,
+# take 24 s at most. Work that a queue hands out has minutes, and so has a deployment.
+IN_A_CALL = Config(
+    connect_timeout=2,
+    read_timeout=7,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    s3={"addressing_style": "virtual"},  # signs links to the region, which never redirects
+)
+IN_THE_BACKGROUND = Config(
+    connect_timeout=5,
+    read_timeout=60,
+    retries={"mode": "standard", "total_max_attempts": 4},
+)
+# A detection does not need the endpoint: it is made in this process instead.
+OPTIONAL = {
+    "sagemaker-runtime": Config(
+        connect_timeout=2, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 1}
+    )
+}
 
 
-def client(service: str, region: str) -> Any:
-    """Make a boto3 client that gives up in seconds rather than minutes.
+def client(service: str, region: str, *, background: bool = False) -> Any:
+    """Make a boto3 client whose timeouts fit the deadline of its callers.
 
     The endpoint and the credentials come from the standard variables (``AWS_ENDPOINT_URL``, …).
+
+    Parameters
+    ----------
+    service : str
+    region : str
+    background : bool, optional
+        Whether its callers have minutes and not the seconds of an HTTP call.
     """
-    config = Config(
-        connect_timeout=3,
-        read_timeout=20,
-        retries={"mode": "standard", "total_max_attempts": 4},
-        s3={"addressing_style": "virtual"},  # signs links to the region, which never redirects
-    )
-    hasty = Config(**HASTY.get(service, {}))
-    return boto3.client(service, region_name=region, config=config.merge(hasty))
+    config = IN_A_CALL.merge(OPTIONAL.get(service, Config()))
+    if background:
+        config = IN_A_CALL.merge(IN_THE_BACKGROUND)
+    return boto3.client(service, region_name=region, config=config)
 
 
 @contextmanager

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS = 20  # of one process; PostgreSQL takes a hundred of all, as it comes
 WAIT_SECONDS = 20.0
+# A server whose machine is gone is noticed within half a minute, rather than in hours.
+CONNECTING = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 25_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 
 
 class Database:
@@ -130,7 +138,7 @@ class Database:
         url = self.require()
         import psycopg2  # noqa: PLC0415
 
-        return psycopg2.connect(url, connect_timeout=5, options="-c search_path=sightloop,public")
+        return psycopg2.connect(url, options="-c search_path=sightloop,public", **CONNECTING)
 
 
 def storable(text: str) -> str:

@@ -40,7 +40,7 @@
     └── Unavailable                  503  a part we need does not answer: retry
         ├── NotReady                  a detection would not succeed yet
         ├── ModelUnavailable          the live version of one model cannot be opened
-        ├── OutOfTime                 the pictures before this one took too long
+        ├── OutOfTime                 the call, or the pictures before this one, took too long
         ├── StorageUnavailable
         ├── SecretsUnavailable
         ├── TelegramUnavailable
@@ -356,7 +356,7 @@ class ModelUnavailable(Unavailable):
 
 
 class OutOfTime(Unavailable):
-    """The pictures before it in the same call took too long: send it in another call."""
+    """The call took too long, or the pictures before this one did: send it in another call."""
 
     title = "Out of time"
 

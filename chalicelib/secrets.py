@@ -10,10 +10,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from chalicelib.aws import translated
+from chalicelib.bounded import Revalidator
 from chalicelib.errors import ConfigurationError, SecretsUnavailable, SightloopError
 from chalicelib.observability import logger
 
 RETRY_SECONDS = 5.0
+FIRST_READ_SECONDS = 10.0
 RESERVED = "sightloop"  # signs what nobody decided: a ban by the eleventh suspicious request
 OperatorName = Annotated[str, Field(pattern=r"^[^\s:]{1,64}$")]
 OperatorToken = Annotated[str, Field(min_length=16, max_length=1024)]
@@ -107,6 +109,12 @@ class Secrets:
         self._fault: SightloopError | None = None
         self._ask_at = clock()
         self._lock = threading.Lock()
+        self._revalidator = Revalidator()
+
+    @property
+    def known(self) -> Secret | None:
+        """The secret as it was read last, ``None`` before that; nothing is asked for."""
+        return self._known
 
     def read(self) -> Secret:
         """Return the secret; where it cannot be read, as it was known last.
@@ -121,15 +129,24 @@ class Secrets:
             It was never read, and does not exist, or is not what it should be.
         """
         # One thread asks; the others go on with what is known, or wait where nothing is.
-        if self._clock() >= self._ask_at and self._lock.acquire(blocking=self._known is None):
-            try:
-                if self._clock() >= self._ask_at:
-                    self._ask()
-            finally:
-                self._lock.release()
+        if self._clock() >= self._ask_at:
+            if self._known is None:
+                self._first()
+            else:
+                self._revalidator.refresh(self._name, self._ask)
         if self._known is not None:
             return self._known
         raise self._fault or SecretsUnavailable("the secret was not read")
+
+    def _first(self) -> None:
+        """Read the secret for the first time; of several callers one reads, the others wait."""
+        if not self._lock.acquire(timeout=FIRST_READ_SECONDS):
+            return
+        try:
+            if self._known is None and self._clock() >= self._ask_at:
+                self._ask()
+        finally:
+            self._lock.release()
 
     def _ask(self) -> None:
         try:

@@ -40,6 +40,9 @@ class Settings(BaseModel):
     secret_name: str = Field("sightloop-local", min_length=1, max_length=512)
     secret_ttl_seconds: float = Field(60.0, ge=0, le=3600)
 
+    call_seconds: float = Field(
+        26.0, gt=0, le=28, description="then a call is answered by 503: API Gateway waits for 29"
+    )
     max_body_bytes: int = Field(4_500_000, gt=0, description="synchronous call, after base64")
     max_upload_bytes: int = Field(50 * MEBIBYTE, gt=0)
     max_import_bytes: int = Field(5 * 1024 * MEBIBYTE, gt=0, le=5 * 1024 * MEBIBYTE)

@@ -65,7 +65,8 @@ class Services:
     ) -> None:
         self.settings = settings
         self.now = now or functools.partial(datetime.now, UTC)
-        self._clients = dict(clients or {})
+        self._given = dict(clients or {})
+        self._clients = dict(self._given)
         self._queues: dict[str, Queue] = {}
 
     def client(self, service: str) -> Any:
@@ -73,6 +74,11 @@ class Services:
         if service not in self._clients:
             self._clients[service] = aws.client(service, self.settings.region)
         return self._clients[service]
+
+    def background_store(self, bucket: str) -> ObjectStore:
+        """Return a bucket for work that has minutes: S3 may take long to join a large object."""
+        s3 = self._given.get("s3") or aws.client("s3", self.settings.region, background=True)
+        return ObjectStore(s3, bucket)
 
     @functools.cached_property
     def uploads(self) -> ObjectStore:
@@ -201,7 +207,9 @@ class Services:
         from chalicelib.labels.transfers.importer import Buckets
         from chalicelib.labels.transfers.worker import worker_over
 
-        buckets, jobs = Buckets(self.uploads, self.store), self.queue(self.settings.jobs_queue)
+        settings, store = self.settings, self.background_store
+        buckets = Buckets(store(settings.uploads_bucket), store(settings.store_bucket))
+        jobs = self.queue(settings.jobs_queue)
         names = self.pending_models.class_names
         return worker_over(self.database, buckets, self.dataset, names, jobs)
 

@@ -64,4 +64,6 @@ def deploy(project: Path, stage: str, packages: Packages) -> None:
 
 if __name__ == "__main__":
     _, stage, bucket, region = sys.argv
-    deploy(Path.cwd(), stage, Packages(ObjectStore(aws.client("s3", region), bucket)))
+    deploy(
+        Path.cwd(), stage, Packages(ObjectStore(aws.client("s3", region, background=True), bucket))
+    )

@@ -32,7 +32,7 @@ NOT_OFFERED = frozenset(
 
 def clients(region: str) -> ClientOf:
     """Return a function from a service's name to its client, each made once."""
-    return functools.cache(functools.partial(aws.client, region=region))
+    return functools.cache(functools.partial(aws.client, region=region, background=True))
 
 
 def is_aws(client: Any) -> bool:

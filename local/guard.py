@@ -7,6 +7,7 @@ SIGINT, and after a while SIGKILL. So no server outlives the stack, on Linux and
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 
 PATIENCE_SECONDS = 20
+PR_SET_PDEATHSIG = 1
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -22,7 +24,13 @@ def main(command: list[str]) -> int:
     user = None
     if command[0] == "--user":
         _, user, *command = command
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, user=user, extra_groups=_none(user))
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        user=user,
+        extra_groups=_none(user),
+        preexec_fn=_end_with_the_guard,  # noqa: PLW1509 - there are no other threads yet
+    )
     for number in IGNORED:  # after the child is made, which would inherit it
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_our_parent, args=(child,), daemon=True).start()
@@ -32,6 +40,12 @@ def main(command: list[str]) -> int:
 def _none(user: str | None) -> list[str] | None:
     """Return no groups at all for another user, and leave ours alone."""
     return None if user is None else []
+
+
+def _end_with_the_guard() -> None:
+    """Have Linux send SIGINT to this process when the guard is killed; elsewhere nobody does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _end_with_our_parent(child: subprocess.Popen[bytes]) -> None:

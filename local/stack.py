@@ -81,6 +81,7 @@ class Stack:
         self._start_endpoint(home)
         with _step("HTTP server and dispatcher"):
             trainers = Child(home, "trainers", [sys.executable, "-m", "local.trainers"])
+            trainers.wait_until(lambda: True, seconds=1)
             self._running.callback(trainers.stop)
             self._serve(home, listening)
 

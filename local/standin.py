@@ -40,7 +40,7 @@ class StandIn:
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
         }
-        self._server = Child(home, "aws", [sys.executable, "-m", "ministack"], environment)
+        self._server = Child(home, "aws", [sys.executable, "-m", "local.durable"], environment)
         self._server.wait_until(self._answers, START_SECONDS)
 
     @property

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 
+from chalicelib.bounded import Revalidator
 from chalicelib.catalog.model import (
     NAME_PATTERN,
     LiveModel,
@@ -58,14 +59,16 @@ class Catalog:
         self._ttl = ttl_seconds
         self._clock = clock
         self._known: dict[str, _Known] = {}
-        self._names: list[str] | None = None
+        self._folders: dict[str, list[str]] = {}
         self._measured: dict[tuple[str, int], VersionMetrics] = {}
         self._lock = threading.Lock()
+        self._revalidator = Revalidator()
 
     def get(self, name: str) -> ModelFile:
         """Return what is known of a model, at most ``ttl_seconds`` old.
 
-        Where S3 does not answer, or has something unreadable, what was known last is returned.
+        Where S3 does not answer in time, or has something unreadable, what was known last is
+        returned. One caller waits for S3 at most; the others are answered from what is known.
 
         Raises
         ------
@@ -77,18 +80,24 @@ class Catalog:
         if not re.fullmatch(NAME_PATTERN, name):
             raise _not_found(name)
         known = self._known.get(name)
-        if known and self._clock() - known.checked_at < self._ttl:
-            return known.file
+        if known is None:
+            return self._ask(name, None)
+        if self._clock() - known.checked_at >= self._ttl:
+            self._revalidator.refresh(f"model/{name}", lambda: self._revalidate(name, known))
+            known = self._known.get(name)
+        if known is None:
+            raise _not_found(name)
+        return known.file
+
+    def _revalidate(self, name: str, known: _Known) -> None:
+        """Ask S3 whether a model has changed; keep what is known where it does not say so."""
         try:
-            return self._ask(name, known)
+            self._ask(name, known)
         except ModelNotFound:
-            raise
+            return  # forgotten by now
         except SightloopError:
-            if known is None:
-                raise
             logger.warning("the last known version serves on", exc_info=True, model=name)
-            self._keep(name, known)
-            return known.file
+            self._keep(name, known, over=known)
 
     def require(self, name: str) -> LiveModel:
         """Return a model that serves.
@@ -105,14 +114,23 @@ class Catalog:
 
     def names(self) -> list[str]:
         """Return the names of all models, sorted; where S3 does not answer, those known last."""
+        return sorted(name for name in self._listed("models/") if re.fullmatch(NAME_PATTERN, name))
+
+    def _listed(self, folder: str) -> list[str]:
+        """Return the folders below one; where S3 does not answer in time, those known last."""
+        if folder not in self._folders:
+            self._folders[folder] = list(self._store.folders(folder))
+        else:
+            # Each caller lists anew: one may have just made the model that it looks for.
+            caller = f"{folder} {threading.get_ident()}"
+            self._revalidator.refresh(caller, lambda: self._list_again(folder))
+        return self._folders[folder]
+
+    def _list_again(self, folder: str) -> None:
         try:
-            found = self._store.folders("models/")
-            self._names = sorted(name for name in found if re.fullmatch(NAME_PATTERN, name))
+            self._folders[folder] = list(self._store.folders(folder))
         except SightloopError:
-            if self._names is None:
-                raise
             logger.warning("the store does not answer: listing what was known last", exc_info=True)
-        return list(self._names)
 
     def all(self) -> list[ModelFile]:
         """Return all models, sorted by name; a folder without a good `model.yaml` is none."""
@@ -178,9 +196,11 @@ class Catalog:
         """Return the metrics of every version of a model, by number.
 
         A version's files never change, so each is read once; one whose metrics are missing or
-        cannot be read is there without them.
+        cannot be read is there without them. Where S3 does not answer in time, the versions that
+        were known last are returned.
         """
-        return {version: self._metrics(name, version) for version in sorted(self._versions(name))}
+        folder = f"models/{name}/versions/"
+        return {n: self._metrics(name, n) for n in sorted(_numbers(self._listed(folder)))}
 
     def metrics(self, name: str, version: int) -> VersionMetrics:
         """Return what was measured of one version; nothing where that is missing."""
@@ -188,7 +208,7 @@ class Catalog:
 
     def next_version(self, name: str) -> int:
         """Return the number that a model's next version gets."""
-        return max(self._versions(name), default=0) + 1
+        return max(_numbers(self._store.folders(f"models/{name}/versions/")), default=0) + 1
 
     def weights(self, live: LiveModel) -> bytes:
         """Read the ONNX file of a version.
@@ -216,20 +236,17 @@ class Catalog:
             self.forget(name)
             raise _not_found(name) from None
         if found is None and known is not None:
-            return self._keep(name, known)
+            return self._keep(name, known, over=known)
         assert found is not None
         file = _parsed(found, key, name)
-        return self._keep(name, _Known(file, found.etag, self._clock()))
+        return self._keep(name, _Known(file, found.etag, self._clock()), over=known)
 
-    def _keep(self, name: str, known: _Known) -> ModelFile:
-        """Take this as true from now on, until it is too old."""
+    def _keep(self, name: str, known: _Known, over: _Known | None) -> ModelFile:
+        """Take this as true until it is too old, unless another answer came while S3 was slow."""
         with self._lock:
-            self._known[name] = replace(known, checked_at=self._clock())
+            if self._known.get(name) is over:
+                self._known[name] = replace(known, checked_at=self._clock())
         return known.file
-
-    def _versions(self, name: str) -> list[int]:
-        folders = self._store.folders(f"models/{name}/versions/")
-        return [int(folder) for folder in folders if folder.isdecimal() and folder.isascii()]
 
     def _metrics(self, name: str, version: int) -> VersionMetrics:
         measured = self._measured.get((name, version))
@@ -242,6 +259,11 @@ class Catalog:
                 return VersionMetrics.model_validate({})
             self._measured[name, version] = measured
         return measured
+
+
+def _numbers(folders: Iterable[str]) -> list[int]:
+    """Return the version numbers among the names of folders."""
+    return [int(folder) for folder in folders if folder.isdecimal() and folder.isascii()]
 
 
 def _parsed(found: StoredObject, key: str, name: str) -> ModelFile:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from chalicelib.bounded import Revalidator
 from chalicelib.catalog import Catalog, LiveModel, prove
 from chalicelib.errors import (
     InvalidImage,
@@ -28,6 +29,8 @@ from chalicelib.vision import (
     decode_image,
 )
 
+FIRST_LOAD_SECONDS = 20.0  # that a call waits for another that loads the same model
+REPLACE_SECONDS = 3.0  # that a call waits for a new version before the old one serves it
 RETRY_SECONDS = 10.0  # until a version that did not load is tried again
 BATCH_SECONDS = 20.0  # after which no further picture of a call is begun: API Gateway waits 29
 
@@ -126,6 +129,7 @@ class Inference:
         self._proved: dict[str, int] = {}
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._revalidator = Revalidator(REPLACE_SECONDS)
 
     def detect(self, model: str, image: bytes, options: DetectionOptions) -> Answer:
         """Detect in one picture.
@@ -192,19 +196,33 @@ class Inference:
         return warm.version
 
     def _detector(self, model: str) -> _Warm:
-        """Return the live version's detector; while a new one loads, the old one serves on."""
+        """Return the live version's detector.
+
+        While a new one loads, the old one serves on: one caller waits for it for some seconds, the
+        others not at all.
+        """
         live = self._catalog.require(model)
         warm = self._recall(model)
         if warm and (warm.version == live.version or self._failure(live)):
             return warm
-        lock = self._loading_lock(model)
-        if not lock.acquire(blocking=warm is None):
-            assert warm is not None
-            return warm
+        if warm is None:
+            return self._first(live)
+        self._revalidator.refresh(model, lambda: self._replace(live))
+        return self._recall(model) or warm
+
+    def _first(self, live: LiveModel) -> _Warm:
+        """Load a model of which no version is warm; of several callers one loads it."""
+        lock = self._loading_lock(live.file.name)
+        if not lock.acquire(timeout=FIRST_LOAD_SECONDS):
+            raise ModelUnavailable(f"the model {live.file.name!r} takes long to load: try again")
         try:
             return self._loaded(live)
         finally:
             lock.release()
+
+    def _replace(self, live: LiveModel) -> None:
+        with self._loading_lock(live.file.name):
+            self._loaded(live)
 
     def _loaded(self, live: LiveModel) -> _Warm:
         """Open a version unless another thread just did; where that fails, the old one serves."""

@@ -108,12 +108,14 @@ class JobDetail(JobAnswer):
 
     epochs_done: list[EpochAnswer] = Field(alias="history", description="in their order")
     log: str = Field(description="the last 64 KiB; empty: nothing yet")
+    log_available: bool = Field(description="false: it could not be read at the moment")
 
     @classmethod
-    def with_epochs(cls, job: Job, epochs: list[Epoch], log: str) -> Self:
-        """Show a job in full."""
-        told = [EpochAnswer.of(epoch) for epoch in epochs]
-        return cls.model_validate({**_shown(job), "history": told, "log": log})
+    def with_epochs(cls, job: Job, epochs: list[Epoch], log: str | None) -> Self:
+        """Show a job in full; without its log where that is ``None``."""
+        history = [EpochAnswer.of(epoch) for epoch in epochs]
+        shown = {"history": history, "log": log or "", "log_available": log is not None}
+        return cls.model_validate({**_shown(job), **shown})
 
 
 class JobPage(BaseModel):

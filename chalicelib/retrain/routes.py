@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chalice.app import Response
 
+from chalicelib.bounded import within
 from chalicelib.catalog.model import ModelName
 from chalicelib.errors import (
     Conflict,
@@ -13,9 +14,11 @@ from chalicelib.errors import (
     ModelNotFound,
     ModelUnavailable,
     ObjectNotFound,
+    OutOfTime,
     StorageUnavailable,
     TrainingJobNotFound,
 )
+from chalicelib.observability import logger
 from chalicelib.retrain.answers import (
     JobAnswer,
     JobDetail,
@@ -35,6 +38,7 @@ from chalicelib.wiring import services
 api = Api(__name__, tag="training")
 
 LONGEST_LOG = 64 * 1024
+LOG_SECONDS = 3.0  # a job is shown without its log rather than late
 
 
 @api.route(
@@ -57,7 +61,7 @@ def list_training_jobs(query: JobsQuery) -> JobPage:
     "/v1/training-jobs/{job_id}",
     "Show a training job",
     {200: JobDetail},
-    errors=(TrainingJobNotFound, DatabaseUnavailable, StorageUnavailable),
+    errors=(TrainingJobNotFound, DatabaseUnavailable),
 )
 def show_training_job(job_id: JobId) -> JobDetail:
     """Return one job with its losses and precision by epoch, and the end of its log."""
@@ -119,10 +123,16 @@ def _id(given: str) -> UUID:
         raise TrainingJobNotFound(f"there is no training job {given!r}") from None
 
 
-def _log(job_id: UUID) -> str:
-    """Return the end of a trainer's log; a character that the end cuts through is marked."""
+def _log(job_id: UUID) -> str | None:
+    """Return the end of a trainer's log; ``None`` where S3 does not answer in time.
+
+    A character that the end cuts through is marked.
+    """
     try:
-        body = services().store.get(log_key(job_id)).body
+        body = within(LOG_SECONDS, lambda: services().store.get(log_key(job_id)).body)
     except ObjectNotFound:
         return ""
+    except (StorageUnavailable, OutOfTime):
+        logger.warning("a job is shown without its log", exc_info=True, job_id=str(job_id))
+        return None
     return body[-LONGEST_LOG:].decode("utf-8", "replace")

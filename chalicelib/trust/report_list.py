@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from chalicelib.errors import Conflict, ObjectNotFound, SightloopError
+from chalicelib.bounded import Revalidator
+from chalicelib.errors import Conflict, ObjectNotFound, SightloopError, StorageUnavailable
 from chalicelib.observability import logger
 from chalicelib.storage import ObjectStore, StoredObject
 from chalicelib.trust.records import Ban
@@ -21,6 +22,7 @@ MEDIA_TYPE = "text/plain; charset=utf-8"
 ATTEMPTS = 50
 UNWRITABLE = "\t\n\r"  # the database lets none of these into an address
 SHOWN = 5
+FIRST_READ_SECONDS = 10.0
 
 
 class ReportListWriter:
@@ -112,11 +114,12 @@ class ReportList:
         self._known: _Known | None = None
         self._ask_at = clock()
         self._lock = threading.Lock()
+        self._revalidator = Revalidator()
 
     def banned_since(self, user_address: str) -> datetime | None:
         """Return when a user was banned, ``None`` where they are not.
 
-        Where S3 does not answer, the list that was known last counts.
+        Where S3 does not answer in time, the list that was known last counts.
 
         Raises
         ------
@@ -131,15 +134,24 @@ class ReportList:
 
     def _asked(self, known: _Known | None) -> _Known:
         """Ask S3, once for all threads: those that know a list do not wait for a newer one."""
-        if not self._lock.acquire(blocking=known is None):
-            return known or NOBODY
+        if known is None:
+            return self._first()
+        self._revalidator.refresh(KEY, self._update)
+        return self._known or known
+
+    def _first(self) -> _Known:
+        """Read the list for the first time; of several callers one reads, the others wait."""
+        if not self._lock.acquire(timeout=FIRST_READ_SECONDS):
+            raise StorageUnavailable("the report list was not read in time")
         try:
-            if self._known is None or self._clock() >= self._ask_at:
-                self._known = self._read(self._known)
-                self._ask_at = self._clock() + self._ttl
-            return self._known
+            return self._known or self._update()
         finally:
             self._lock.release()
+
+    def _update(self) -> _Known:
+        self._known = known = self._read(self._known)
+        self._ask_at = self._clock() + self._ttl
+        return known
 
     def _read(self, known: _Known | None) -> _Known:
         try:

@@ -11,10 +11,12 @@ from urllib.parse import unquote
 from chalice.app import Blueprint, CORSConfig, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from chalicelib.bounded import within
 from chalicelib.errors import (
     Banned,
     InvalidRequest,
     OperatorsOnly,
+    OutOfTime,
     PayloadTooLarge,
     SecretsUnavailable,
     SightloopError,
@@ -108,7 +110,7 @@ class Operation:
             expected += [InvalidRequest, problems.InvalidFields]
         if self.body:
             expected += [PayloadTooLarge, UnsupportedMediaType]
-        return tuple(dict.fromkeys([*expected, SightloopError]))
+        return tuple(dict.fromkeys([*expected, OutOfTime, SightloopError]))
 
 
 @dataclass
@@ -200,7 +202,7 @@ class Api:
         def serve(**path: str) -> Response:
             request = self.request
             try:
-                answer = _answer(operation, request, path)
+                answer = self._in_time(lambda: _answer(operation, request, path))
             except SightloopError as error:
                 _log(error)
                 answer = problems.response(error, request.context.get("path"))
@@ -213,6 +215,16 @@ class Api:
             return answer
 
         return serve
+
+    def _in_time(self, answer: Callable[[], Response]) -> Response:
+        """Answer before API Gateway gives up, though a service that the call needs hangs."""
+        app, request = self.blueprint.current_app, self.request
+
+        def call() -> Response:
+            app.current_request = request  # locally each thread has its own
+            return answer()
+
+        return within(services().settings.call_seconds, call)
 
 
 def _leaves(kind: type[SightloopError]) -> list[type[SightloopError]]:

@@ -45,17 +45,29 @@ def caller(request: Request) -> str:
     token = _bearer(request)
     if token is None:
         return _address(request)
-    secret = services().secrets.read()
-    name = _operator_by(token, secret)
-    return f"operator:{name}" if name else _user_by(token, secret)
+    return _named_by(token, services().secrets.read())
 
 
 def caller_for_log(request: Request) -> str:
-    """Return who calls; a caller whose token is not good is the address it came from."""
+    """Return who calls; a caller whose token is not good is the address it came from.
+
+    The secret is not read for a line of the log: where it is not known yet, a token names nobody.
+    """
     try:
-        return caller(request)
+        subject = _subject_by_gateway(request)
+        if subject is not None:
+            return _user(subject)
+        token, secret = _bearer(request), services().secrets.known
+        if token is None or secret is None:
+            return _address(request)
+        return _named_by(token, secret)
     except SightloopError:
         return _address(request)
+
+
+def _named_by(token: str, secret: Secret) -> str:
+    name = _operator_by(token, secret)
+    return f"operator:{name}" if name else _user_by(token, secret)
 
 
 def operator(request: Request) -> str:

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder to make")
     parser.add_argument("--bucket", default=loaded.store_bucket, help="of models and datasets")
     given = parser.parse_args()
-    store = ObjectStore(client("s3", loaded.region), given.bucket)
+    store = ObjectStore(client("s3", loaded.region, background=True), given.bucket)
     made = fetch(store, given.model, given.dataset, given.out)
     print(f"{made.data_yaml}: {made.train} images to train, {made.valid} to validate", end="")
     print(f", {made.left_out} left out that leak" if made.left_out else "")

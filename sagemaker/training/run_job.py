@@ -319,8 +319,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with teams.joined(team):
             loaded = settings.load()
-            store = ObjectStore(client("s3", loaded.region), loaded.store_bucket)
-            queue = Queue(client("sqs", loaded.region), loaded.training_queue)
+            store = ObjectStore(client("s3", loaded.region, background=True), loaded.store_bucket)
+            queue = Queue(client("sqs", loaded.region, background=True), loaded.training_queue)
             order = TrainingOrder.model_validate_json(store.get(order_key(given.job)).body)
             job = Job(order, store, given.work / str(given.job))
             if given.measure:

@@ -70,7 +70,7 @@ export function howFar(job) {
  * @returns {boolean} whether anything changed
  */
 export function showJob(sheet, job, acts) {
-  const { history: done, log, epoch, eta_seconds: eta, ...still } = job;
+  const { history: done, log, log_available: logAvailable, epoch, eta_seconds: eta, ...still } = job;
   const parts = [
     ['head', [job.state, job.cancel_requested, job.version, acts.may], () => heading(job, acts)],
     ['progress', [job.state, epoch, eta, job.starts, job.epochs, job.trouble], () => progress(job)],
@@ -81,7 +81,7 @@ export function showJob(sheet, job, acts) {
   const items = parts.map(([part, told, draw]) => ({ key: `${job.job_id} ${part}`, facts: told, draw }));
   items.push({ key: `${job.job_id} log`, facts: null, draw: logOf });
   const changed = refill(sheet, items);
-  const none = hasEnded(job) ? 'There is none: they are kept for 90 days.' : 'Nothing was written yet.';
+  const none = logAvailable === false ? 'The log cannot be read at the moment.' : hasEnded(job) ? 'There is none: they are kept for 90 days.' : 'Nothing was written yet.';
   return showLog(sheet.lastElementChild.querySelector('pre'), log || none) || changed;
 }
 
