@@ -14,6 +14,7 @@ from chalicelib.errors import (
     NoDatabase,
     NotReady,
     OutOfTime,
+    Overloaded,
     SightloopError,
 )
 from chalicelib.moment import Moment
@@ -30,6 +31,7 @@ TOLD = (
     NotReady,
     ModelUnavailable,
     OutOfTime,
+    Overloaded,
     NoDatabase,
 )  # ours as well, but what failed inside is no secret
 
