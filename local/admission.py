@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import threading
+from collections import deque
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,7 @@ ARENAS = 2
 
 
 class Turns:
-    """Bounds the requests that compute and those that wait for it.
+    """Bounds the requests that compute and those that wait for it; who waited longest is next.
 
     Parameters
     ----------
@@ -31,10 +32,11 @@ class Turns:
     """
 
     def __init__(self, at_once: int, most_waiting: int, wait_seconds: float = WAIT_SECONDS) -> None:
-        at_once = at_once or max(2, os.cpu_count() or 1)
-        self.wait_seconds = wait_seconds
-        self.turns = threading.BoundedSemaphore(at_once)
-        self._places = threading.BoundedSemaphore(at_once + most_waiting)
+        self._free = at_once or max(2, os.cpu_count() or 1)
+        self._places = self._free + most_waiting
+        self._wait_seconds = wait_seconds
+        self._waiting: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
 
     def place(self) -> Place:
         """Reserve a place, before the request's body is read.
@@ -44,9 +46,45 @@ class Turns:
         Overloaded
             All places are taken.
         """
-        if not self._places.acquire(blocking=False):
-            raise Overloaded("too many pictures wait already: send it again in a moment")
-        return Place(self, self._places)
+        with self._lock:
+            if not self._places:
+                raise Overloaded("too many pictures wait already: send it again in a moment")
+            self._places -= 1
+        return Place(self)
+
+    def begin(self) -> None:
+        """Wait for a turn to compute.
+
+        Raises
+        ------
+        Overloaded
+            None is free in time.
+        """
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            ready = threading.Event()
+            self._waiting.append(ready)
+        if ready.wait(self._wait_seconds):
+            return
+        with self._lock:
+            if not ready.is_set():
+                self._waiting.remove(ready)
+                raise Overloaded("the pictures before this one took too long: send it again")
+
+    def end(self) -> None:
+        """Pass the turn on."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
+
+    def give_up_place(self) -> None:
+        """Let another request have the place."""
+        with self._lock:
+            self._places += 1
 
 
 class Place:
@@ -55,13 +93,10 @@ class Place:
     Parameters
     ----------
     turns : Turns
-    places : semaphore
-        Released when the place is left.
     """
 
-    def __init__(self, turns: Turns, places: threading.BoundedSemaphore) -> None:
+    def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self._places = places
         self._has_turn = False
         self._is_left = False
 
@@ -86,18 +121,17 @@ class Place:
         Overloaded
             None is free in time.
         """
-        if not self._turns.turns.acquire(timeout=self._turns.wait_seconds):
-            raise Overloaded("the pictures before this one took too long: send it again")
+        self._turns.begin()
         self._has_turn = True
 
     def leave(self) -> None:
-        """End the turn and give the place to others; again, it changes nothing."""
+        """End the turn and give up the place; again, it changes nothing."""
         if self._has_turn:
             self._has_turn = False
-            self._turns.turns.release()
+            self._turns.end()
         if not self._is_left:
             self._is_left = True
-            self._places.release()
+            self._turns.give_up_place()
 
 
 def limit_arenas() -> None:

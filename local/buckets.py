@@ -1,9 +1,9 @@
 """The buckets for browsers: presigned links and forms, through our server's own address.
 
-The stand-in for AWS answers no browser. Its links are rewritten on their way out to
-`http://<the caller's Host>/aws/…`, so that they also work from a phone in the same network, and what
-comes to that path is passed on as it was signed. Only a presigned GET of an object and a presigned
-form for an upload are passed on, without the browser's own headers.
+The stand-in for AWS answers no browser. Its links are rewritten on their way out to `/aws/…` of the
+caller's `Host`, so that they also work from a phone in the same network, and what comes to that
+path is passed on as it was signed. Only a presigned GET of an object and a presigned form for an
+upload are passed on, without the browser's own headers.
 """
 
 from __future__ import annotations

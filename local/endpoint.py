@@ -73,7 +73,7 @@ class _Runtime(StrictHandler):
     container: str
     endpoint: str
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the base class asks for this name
         try:
             body = self.read_body(LARGEST_BODY, PayloadTooLarge("the body is too large"))
         except PayloadTooLarge as error:

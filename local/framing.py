@@ -11,7 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from http.client import HTTPMessage
+from email.message import Message
 from typing import BinaryIO
 
 from chalicelib.errors import InvalidRequest, PayloadTooLarge
@@ -106,7 +106,7 @@ def check_head(request_line: bytes, lines: list[bytes]) -> None:
         A line does not end with CR LF, continues another, or holds a control character.
     """
     if not REQUEST_LINE.fullmatch(request_line):
-        raise InvalidRequest("the request line is not METHOD SP TARGET SP HTTP/1.1 CR LF")
+        raise InvalidRequest("the request line is not method, path and version, then CR LF")
     if not lines or lines[-1] != b"\r\n":
         raise InvalidRequest("the head does not end with an empty line of CR LF")
     for line in lines[:-1]:
@@ -115,7 +115,7 @@ def check_head(request_line: bytes, lines: list[bytes]) -> None:
             raise InvalidRequest(f"the header line {shown!r} is not NAME: VALUE CR LF")
 
 
-def body_length(headers: HTTPMessage, version: str) -> int | None:
+def body_length(headers: Message, version: str) -> int | None:
     """Return how many bytes a request's body has, or ``None`` where it comes in chunks.
 
     Raises

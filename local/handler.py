@@ -42,6 +42,7 @@ class StrictHandler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    raw_requestline: bytes
     length: int | None = 0
     stream: TimedStream
     has_answered = False
@@ -54,7 +55,7 @@ class StrictHandler(BaseHTTPRequestHandler):
         super().setup()
         self.stream = TimedStream(self.connection)
         self.rfile = io.BufferedReader(self.stream)
-        self.wfile = io.BufferedWriter(self.stream)
+        self.wfile = io.BufferedWriter(cast(io.RawIOBase, self.stream))
 
     def finish(self) -> None:
         """Read what is left of a refused request, so that the answer is not lost, and close."""
@@ -186,7 +187,7 @@ class StrictHandler(BaseHTTPRequestHandler):
         if self.close_connection or self._has_unread_body():
             own["Connection"] = "close"
         for name, value in (response.headers | own).items():
-            self.send_header(name, value)
+            self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(body)
 

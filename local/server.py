@@ -103,7 +103,8 @@ class Handler(StrictHandler, ChaliceRequestHandler):
         if not self._is_heavy():
             yield
             return
-        with self.turns.place() as self._place:
+        with self.turns.place() as place:
+            self._place = place
             try:
                 yield
             finally:
