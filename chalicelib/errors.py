@@ -41,7 +41,6 @@
         ├── NotReady                  a detection would not succeed yet
         ├── ModelUnavailable          the live version of one model cannot be opened
         ├── OutOfTime                 the pictures before this one took too long
-        ├── Overloaded                too many requests wait already
         ├── StorageUnavailable
         ├── SecretsUnavailable
         ├── TelegramUnavailable
@@ -360,12 +359,6 @@ class OutOfTime(Unavailable):
     """The pictures before it in the same call took too long: send it in another call."""
 
     title = "Out of time"
-
-
-class Overloaded(Unavailable):
-    """More requests wait than can be answered soon: send it again after ``Retry-After``."""
-
-    title = "Overloaded"
 
 
 class StorageUnavailable(Unavailable):

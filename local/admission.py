@@ -10,7 +10,7 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
-from chalicelib.errors import Overloaded
+from chalicelib.web.problems import Overloaded
 
 WAIT_SECONDS = 25.0  # API Gateway waits 29
 M_ARENA_MAX = -8  # of glibc's malloc.h

@@ -34,7 +34,6 @@ from chalicelib.catalog import Catalog
 from chalicelib.errors import (
     Forbidden,
     InvalidRequest,
-    Overloaded,
     PayloadTooLarge,
     SightloopError,
 )
@@ -42,6 +41,7 @@ from chalicelib.inference import Inference
 from chalicelib.inference.endpoint import Asked
 from chalicelib.observability import bind_correlation_id, logger
 from chalicelib.web import problems
+from chalicelib.web.problems import Overloaded
 from chalicelib.wiring import Services
 from sagemaker.serving.follower import Follower
 
