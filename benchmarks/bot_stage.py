@@ -25,7 +25,7 @@ from chalicelib.wiring import Services
 from deploy import resources, telegram
 from local.dispatcher import S3_EVENTS_QUEUE
 from local.home import ROOT, Home, free_port
-from local.standin import CREDENTIALS, REGION, StandIn
+from local.standin import REGION, StandIn, credentials
 
 CLIENTS = ("s3", "sqs", "dynamodb", "secretsmanager")
 START_SECONDS = 120
@@ -136,12 +136,13 @@ class Stage:
         self._home = Home(folder)
         self._standin = StandIn(self._home)
         self.settings = Settings.model_validate({"telegram_api": telegram_url})
-        self._clients = {name: _client(name, self._standin.url) for name in CLIENTS}
+        keys = credentials(self._home)
+        self._clients = {name: _client(name, self._standin.url, keys) for name in CLIENTS}
         resources.ensure(self.settings, self._clients.__getitem__)
         self._hide(hidden_seconds)
         services = Services(self.settings, self._clients)
         services.publisher.publish("scratch", model.onnx, model.metrics)
-        self._environment = _environment(self._standin.url, telegram_url)
+        self._environment = _environment(self._standin.url, telegram_url) | keys
         port = free_port()
         self._http = Process(self._home, "http", ["serve", str(port)], self._environment)
         telegram.register(
@@ -267,13 +268,13 @@ class Depths:
                 return
 
 
-def _client(service: str, url: str) -> Any:
+def _client(service: str, url: str, keys: dict[str, str]) -> Any:
     return boto3.client(
         service,
         endpoint_url=url,
         region_name=REGION,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
         config=Config(retries={"mode": "standard", "total_max_attempts": 4}),
     )
 
@@ -284,7 +285,6 @@ def _environment(aws_url: str, telegram_url: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {
         **inherited,
-        **CREDENTIALS,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": aws_url,
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))  # run as a file, this finds its own folder only
 from chalicelib.labels.transfers.records import JobMessage, State, Transfer  # noqa: E402
 from local.home import Home  # noqa: E402
 from local.postgres import Postgres  # noqa: E402
-from local.standin import CREDENTIALS, REGION, StandIn  # noqa: E402
+from local.standin import REGION, StandIn, credentials  # noqa: E402
 
 ME = "192.0.2.1"
 LABEL = "0 0.5 0.5 0.25 0.5\n0 0.2 0.3 0.1 0.1\n"
@@ -50,9 +50,10 @@ def pack(path: Path, count: int, size: tuple[int, int]) -> None:
             archive.writestr(f"labels/{number:06}.txt", LABEL)
 
 
-def services(postgres: Postgres, standin: StandIn) -> Any:
+def services(postgres: Postgres, standin: StandIn, home: Home) -> Any:
     """Make the services over a new database and the stand-in."""
-    os.environ |= {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": standin.url}
+    os.environ |= credentials(home)
+    os.environ |= {"AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": standin.url}
     from chalicelib.settings import Settings  # noqa: PLC0415 - reads the environment
     from chalicelib.wiring import Services  # noqa: PLC0415
     from deploy import migrate, resources  # noqa: PLC0415
@@ -102,7 +103,7 @@ def main() -> None:
     home = Home(folder / "home")
     postgres, standin = Postgres(home), StandIn(home)
     try:
-        measure(services(postgres, standin), archive, given.count)
+        measure(services(postgres, standin, home), archive, given.count)
     finally:
         standin.stop()
         postgres.stop()

@@ -90,6 +90,15 @@ class Settings(BaseModel):
     cluster_uses_gpus: bool = True
     cluster_node_selector: str = Field("", description="key=value, more behind commas")
     home: str = Field(".sightloop", description="what `make run` keeps; below the checkout")
+    allowed_hosts: str = Field(
+        "", description="names by which browsers may use `make run` beside localhost, by commas"
+    )
+    detections_at_once: int = Field(
+        0, ge=0, le=256, description="of `make run`; 0: as many as there are cores, at least 2"
+    )
+    detections_waiting: int = Field(
+        32, ge=0, le=10_000, description="of `make run`; further ones are refused with 503"
+    )
     gate_margin: float = Field(0.0, ge=0, le=1, description="of mAP50-95, to be better by")
     gate_class_tolerance: float = Field(
         0.05, ge=0, le=1, description="of AP50-95, that no class may fall by more than"

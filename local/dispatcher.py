@@ -98,8 +98,11 @@ class Dispatcher:
     def _watch_buckets(self, buckets: set[str]) -> str:
         """Have the buckets tell a queue of ours what arrives in them, and return that queue."""
         queue = self._sqs.create_queue(QueueName=S3_EVENTS_QUEUE)["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{S3_EVENTS_QUEUE}"
+        policy = json.dumps(_policy_for_s3(arn))
+        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
         told = {
-            "QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{S3_EVENTS_QUEUE}",
+            "QueueArn": arn,
             "Events": ["s3:ObjectCreated:*"],
         }
         for bucket in buckets:
@@ -178,6 +181,17 @@ class Dispatcher:
     def call(self, name: str, event: dict[str, Any]) -> Any:
         """Call a function of the app by its name, as AWS would."""
         return self._app.handler_map[name](event, LambdaContext(name, 3008, 900_000))
+
+
+def _policy_for_s3(queue_arn: str) -> dict[str, Any]:
+    """Return the queue policy that lets S3 send events, which S3 checks for."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue_arn,
+    }
+    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def _watches(source: S3EventConfig, record: dict[str, Any]) -> bool:

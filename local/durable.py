@@ -1,11 +1,11 @@
-"""`python -m local.durable`: ministack, which has on disk what it acknowledges.
+"""Makes the stand-in for AWS, ministack, durable: what it acknowledges is on disk.
 
 By itself ministack writes objects of S3 as they come, and everything else when it is stopped. Here
 an answer to a request that changes something waits until the change is in a SQLite file, so that
 nothing acknowledged is lost when the process is killed:
 
 - the messages of each queue, and the items of DynamoDB, row by row: they change all the time;
-- everything else (queues, tables, buckets, secrets) as ministack saves it itself: it changes rarely.
+- everything else (queues, tables, buckets, secrets), which changes rarely, as ministack saves it.
 
 Where the disk is full the answer is 503 and the change is not acknowledged.
 """
@@ -13,7 +13,6 @@ Where the disk is full the answer is 503 and the change is not acknowledged.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -300,14 +299,12 @@ def _count_failed_objects(durable: Durable) -> None:
 ministack_app = ministack.app
 
 
-def main() -> None:
-    """Serve until the process is stopped."""
-    durable = Durable(Journal(Path(os.environ["STATE_DIR"]) / "journal.sqlite"))
+def durable_app(folder: Path) -> Durable:
+    """Return ministack's ASGI application with its journal in a folder.
+
+    Once a process: it changes ministack itself.
+    """
+    durable = Durable(Journal(folder / "journal.sqlite"))
     _count_failed_objects(durable)
     _announce_objects_at_once()
-    ministack.app = durable
-    ministack.main()
-
-
-if __name__ == "__main__":
-    main()
+    return durable

@@ -8,11 +8,12 @@ import urllib.error
 import urllib.request
 from http import HTTPStatus
 from http.client import HTTPException
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
 
+from chalicelib.errors import InvalidRequest, PayloadTooLarge
 from local.children import Child
+from local.handler import StrictHandler
 from local.home import HOST, Home
 from local.listening import Listening
 
@@ -66,23 +67,25 @@ class EndpointStandIn:
         self._server.stop()
 
 
-class _Runtime(BaseHTTPRequestHandler):
+class _Runtime(StrictHandler):
     """`POST /endpoints/<name>/invocations`, as far as clients can tell SageMaker's."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
     container: str
     endpoint: str
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def do_POST(self) -> None:  # noqa: N802 - the base class asks for this name
+        try:
+            body = self.read_body(LARGEST_BODY, PayloadTooLarge("the body is too large"))
+        except PayloadTooLarge as error:
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            self._refuse(status, "ValidationError", error.detail)
+            return
+        except InvalidRequest as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, "ValidationError", error.detail)
+            return
         name = unquote(self.path).removeprefix("/endpoints/").removesuffix("/invocations")
         if name != self.endpoint:
             self._refuse(HTTPStatus.BAD_REQUEST, "ValidationError", f"Endpoint {name} not found.")
-        elif len(body) > LARGEST_BODY:
-            message = f"the body has {len(body)} bytes"
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "ValidationError", message)
         else:
             self._pass_on(body)
 
@@ -115,9 +118,6 @@ class _Runtime(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: what went wrong is in the server's log."""
 
 
 def _answers(url: str) -> bool:

@@ -39,7 +39,9 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         try:
-            (self.path / "logs").mkdir(parents=True, exist_ok=True)
+            for private in ("logs", "aws"):  # secrets, photos, tokens: for their owner only
+                (self.path / private).mkdir(parents=True, exist_ok=True)
+                (self.path / private).chmod(0o700)
             self._lock = (self.path / "lock").open("w", encoding="utf-8")
             self._servers_lock = (self.path / "servers.lock").open("w", encoding="utf-8")
         except OSError as error:
@@ -101,8 +103,8 @@ def _taken(lock: TextIOWrapper) -> bool:
     return True
 
 
-def listen(port: int) -> socket.socket:
-    """Take a port of 127.0.0.1 at once, any where it is 0; who calls before it is served waits.
+def listen(port: int, host: str = HOST) -> socket.socket:
+    """Take a port at once, any where it is 0; who calls before it is served waits.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def listen(port: int) -> socket.socket:
         The port is in use.
     """
     try:
-        return socket.create_server((HOST, port), backlog=BACKLOG)
+        return socket.create_server((host, port), backlog=BACKLOG)
     except OSError as error:
         other = port % 60_000 + 1000
         raise LocalError(f"port {port} is in use: PORT={other} make run takes another") from error

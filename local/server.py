@@ -1,11 +1,12 @@
-"""Chalice's own HTTP server, with what it lacks: speed, limits, chunked bodies, HEAD, problems."""
+"""Chalice's own HTTP server, with what it lacks: speed, limits, strictness, HEAD, problems."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
 import socket
-import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,44 +19,110 @@ from chalice.local import (
     LocalGatewayException,
 )
 
-from chalicelib.errors import InvalidRequest, NotFound, PayloadTooLarge, SightloopError
-from chalicelib.web import problems
+from chalicelib.errors import NotFound, PayloadTooLarge, SightloopError
 from chalicelib.web.routes import link_beside
+from local.admission import Place, Turns, give_memory_back
+from local.handler import StrictHandler
 from local.listening import Listening
+from local.origins import Origins
+from local.watch import Watch
 
 if TYPE_CHECKING:
+    from local.buckets import Buckets
     from local.telegram.window import Window
 
 LARGEST_BODY = 10 * 1024 * 1024  # what API Gateway takes
 LARGEST_CHAT_BODY = 120_000_000  # an album
-IDLE_SECONDS = 75
+LIGHT_BODY = 1024 * 1024  # a larger body waits in the same queue as what computes
+COMPUTING = ("/detections", "/images")  # how paths end whose POST runs or prepares a detection
+DETECTIONS_WAITING = 32
 
 
-class Handler(ChaliceRequestHandler):
-    """One connection. Small writes go out at once: the stock server loses 40 ms a request."""
+@dataclass(frozen=True)
+class Limits:
+    """Who may call a server, and how much it does at a time.
 
-    disable_nagle_algorithm = True
-    timeout = IDLE_SECONDS
-    wbufsize = -1
-    path: str
+    Parameters
+    ----------
+    allowed_hosts : str
+        Beside localhost, behind commas; see ``Origins``.
+    turns : Turns
+        For requests that compute.
+    """
+
+    allowed_hosts: str = ""
+    turns: Turns = field(default_factory=lambda: Turns(0, DETECTIONS_WAITING))
+
+
+class Handler(StrictHandler, ChaliceRequestHandler):
+    """One connection to the app."""
+
     access_log: TextIO
+    origins: Origins
+    turns: Turns
     window: Window | None = None
+    buckets: Buckets | None = None
+    _place: Place | None = None
+
+    def check_caller(self) -> None:
+        """Refuse pages of other sites, and other names than ours.
+
+        Raises
+        ------
+        InvalidRequest, Forbidden
+        """
+        self.origins.check(self.command, self.headers)
 
     def _generic_handle(self) -> None:
         try:
-            if self.window and self.window.serves(self.path):
-                self._answer_window(self.window)
-            else:
-                super()._generic_handle()
+            with self._admitted():
+                self._route()
         except SightloopError as error:
             self.close_connection = True
-            self._send_problem(error)
+            self.send_problem(error)
         self.wfile.flush()
 
     do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = do_OPTIONS = _generic_handle  # noqa: N815
 
+    def _route(self) -> None:
+        if self.buckets and self.buckets.serves(self.path):
+            self.buckets.forward(self)
+        elif self.window and self.window.serves(self.path):
+            self._answer_window(self.window)
+        else:
+            super()._generic_handle()
+
+    @contextlib.contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Give a request that computes a place; ``_read`` waits for its turn.
+
+        Raises
+        ------
+        Overloaded
+        """
+        if not self._is_heavy():
+            yield
+            return
+        with self.turns.place() as place:
+            self._place = place
+            try:
+                yield
+            finally:
+                self._place = None
+
+    def _is_heavy(self) -> bool:
+        """Tell whether a request computes, or has a body that takes much memory."""
+        if self.buckets and self.buckets.serves(self.path):
+            return False  # streamed
+        computes = self.path.partition("?")[0].rstrip("/").endswith(COMPUTING)
+        has_large_body = self.length is None or self.length > LIGHT_BODY
+        return has_large_body or (self.command == "POST" and computes)
+
     def do_HEAD(self) -> None:  # noqa: N802 - the base class asks for this name
         """Answer as GET does, without the body."""
+        if self.buckets and self.buckets.serves(self.path):
+            self._generic_handle()
+            return
         self.command = "GET"
         self._bodiless = True
         self._generic_handle()
@@ -64,19 +131,27 @@ class Handler(ChaliceRequestHandler):
         """Let the app refuse a method that nobody serves; the rest is malformed HTTP."""
         if code == HTTPStatus.NOT_IMPLEMENTED:
             self._generic_handle()
-            return
-        self.close_connection = True
-        self.request_version = self.protocol_version  # else it may stand at 0.9, without headers
-        self.path = getattr(self, "path", "")
-        self._send_problem(InvalidRequest(message or HTTPStatus(code).phrase))
-        self.wfile.flush()
+        else:
+            super().send_error(code, message, explain)
 
     def _answer_window(self, window: Window) -> None:
         """Answer what is asked of the chat window, which takes more than API Gateway does."""
-        body = self._read_body(LARGEST_CHAT_BODY)
+        body = self._read(LARGEST_CHAT_BODY)
         kind = self.headers.get("content-type", "")
         answer = window.answer(self.command, self.path, kind, body)
         self._send_http_response(answer.status, dict(answer.headers), answer.body)
+
+    def _send_http_response(
+        self, code: int, headers: dict[str, Any], body: str | bytes | None
+    ) -> None:
+        if self._place:
+            self._place.leave()  # who reads the answer slowly keeps nobody waiting
+        if self.buckets:
+            host = self.headers["host"].strip()
+            headers = self.buckets.rewrite_headers(headers, host)
+            if body and "json" in str(headers.get("Content-Type", "")):
+                body = self.buckets.rewrite_body(body, host)
+        super()._send_http_response(code, headers, body)
 
     def _send_http_response_with_body(
         self, code: int, headers: dict[str, Any], body: str | bytes
@@ -90,64 +165,29 @@ class Handler(ChaliceRequestHandler):
 
     def _parse_payload(self) -> tuple[dict[str, str], bytes | None]:
         """Read the body, chunked or not, up to what API Gateway takes."""
-        headers = dict(self.headers)
-        if "chunked" in self.headers.get("transfer-encoding", "").lower():
-            return headers, self._read_chunks()
-        return headers, self._read_body(LARGEST_BODY) or None
+        return dict(self.headers), self._read(LARGEST_BODY) or None
 
-    def _read_body(self, largest: int) -> bytes:
-        length = self.headers.get("content-length", "0")
-        if not length.isdecimal():
-            raise InvalidRequest(f"Content-Length is {length!r}, not a number")
-        if int(length) > largest:
-            raise _too_large(largest)
-        return bytes(self.rfile.read(int(length)))
-
-    def _read_chunks(self) -> bytes:
-        body = bytearray()
-        while size := self._chunk_size():
-            if len(body) + size > LARGEST_BODY:
-                raise _too_large()
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass  # trailers
-        return bytes(body)
-
-    def _chunk_size(self) -> int:
-        line = self.rfile.readline(1024).split(b";")[0].strip()
-        try:
-            return int(line, 16)
-        except ValueError:
-            raise InvalidRequest("the chunked body is malformed") from None
+    def _read(self, most: int) -> bytes:
+        """Read the body, and wait for a turn where the request computes."""
+        body = self.read_body(most, _too_large(most))
+        if self._place:
+            self._place.wait()
+        return body
 
     def _send_error_response(self, error: LocalGatewayException) -> None:
         """Say that there is no such route, which API Gateway words as a missing token."""
         if isinstance(error, ForbiddenError):
-            self._send_problem(NotFound(f"there is nothing at {self.path!r}: see /openapi.json"))
+            self.send_problem(NotFound(f"there is nothing at {self.path!r}: see /openapi.json"))
         else:
             super()._send_error_response(error)
-
-    def _send_problem(self, error: SightloopError) -> None:
-        told = problems.response(error, self.path)
-        headers = {**told.headers, "X-Correlation-Id": str(uuid.uuid4())}
-        document = json.loads(told.body) | {"correlation_id": headers["X-Correlation-Id"]}
-        if not self.close_connection:
-            return self._send_http_response(error.status, headers, json.dumps(document))
-        headers["Connection"] = "close"
-        return self._send_http_response(error.status, headers, json.dumps(document))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Write the access log to its file."""
         self.access_log.write(f"{self.log_date_time_string()} {format % args}\n")
 
-    def version_string(self) -> str:
-        """Name ourselves in the Server header."""
-        return "sightloop"
-
 
 class Server:
-    """Serves an app on a port of 127.0.0.1, in threads of its own.
+    """Serves an app on a port of this machine, in threads of its own.
 
     Parameters
     ----------
@@ -158,6 +198,9 @@ class Server:
     access_log : text file
     window : Window, optional
         The chat with the bot, served beside the app.
+    buckets : Buckets, optional
+        Served beside the app, for browsers that cannot reach them otherwise.
+    limits : Limits, optional
     """
 
     def __init__(
@@ -167,21 +210,32 @@ class Server:
         listening: socket.socket,
         access_log: TextIO,
         window: Window | None = None,
+        buckets: Buckets | None = None,
+        limits: Limits | None = None,
     ) -> None:
         _keep_requests_apart(app)
         if window:
             link_beside(window.address, window.name)
-        own = {"access_log": access_log, "window": window}
-        handler = type("LoggingHandler", (Handler,), own)
+        limits, address = limits or Limits(), listening.getsockname()
+        own = {
+            "access_log": access_log,
+            "window": window,
+            "buckets": buckets,
+            "turns": limits.turns,
+            "origins": Origins(address[1], limits.allowed_hosts),
+        }
+        handler = type("AppHandler", (Handler,), own)
         answering = functools.partial(handler, app_object=app, config=config)
-        address = listening.getsockname()
         self._server = Listening(address, answering, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listening
+        self._server.server_port = address[1]
         self._server.begin()
+        self._trimming = Watch(give_memory_back)
 
     def stop(self) -> None:
         """Take no more requests."""
+        self._trimming.stop()
         self._server.end()
 
 
@@ -191,7 +245,7 @@ def _keep_requests_apart(app: Chalice) -> None:
         app.__class__ = type("LocalApp", (LocalChalice, type(app)), {})
 
 
-def _too_large(largest: int = LARGEST_BODY) -> PayloadTooLarge:
+def _too_large(largest: int) -> PayloadTooLarge:
     if largest == LARGEST_CHAT_BODY:
         return PayloadTooLarge(f"that is too much at once: {largest} bytes at most")
     return PayloadTooLarge(

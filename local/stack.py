@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.children import Child
-from local.home import ROOT, Home, listen
+from local.home import HOST, ROOT, Home, listen
 from local.postgres import Postgres
-from local.standin import CREDENTIALS, REGION, StandIn
+from local.standin import REGION, StandIn, credentials
 
 if TYPE_CHECKING:
     from local.telegram.standin import ChatStandIn
@@ -32,7 +32,9 @@ class Stack:
     path : Path
         The data folder.
     port : int
-        Where the page and the API are served on 127.0.0.1.
+        Where the page and the API are served.
+    host : str, optional
+        On which address: 127.0.0.1, or 0.0.0.0 for other devices in the network.
 
     Raises
     ------
@@ -40,11 +42,11 @@ class Stack:
         Something cannot start; what had started is stopped.
     """
 
-    def __init__(self, path: Path, port: int) -> None:
+    def __init__(self, path: Path, port: int, host: str = HOST) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._running = ExitStack()
         try:
-            self._start(path, listen(port))
+            self._start(path, listen(port, host))
         except BaseException:
             self._running.close()
             raise
@@ -112,23 +114,31 @@ class Stack:
 
         from chalicelib.trust.ledger import CHANNEL as BANS_CHANNEL
         from chalicelib.wiring import services
+        from local.admission import Turns
+        from local.buckets import Buckets
         from local.dispatcher import Dispatcher
         from local.listener import Listener
-        from local.server import Server
+        from local.server import Limits, Server
         from local.watch import Watch
+
+        settings = services().settings
 
         factory = CLIFactory(str(ROOT), environ=os.environ)
         config = factory.create_config_obj(chalice_stage_name="local")
         app = config.chalice_app
         access_log = self._running.enter_context(home.log("http"))
-        server = Server(app, config, listening, access_log, self._chats.window)
+        buckets = Buckets(self.aws_url, settings.uploads_bucket, settings.store_bucket)
+        turns = Turns(settings.detections_at_once, settings.detections_waiting)
+        limits = Limits(settings.allowed_hosts, turns)
+        window = self._chats.window
+        server = Server(app, config, listening, access_log, window, buckets, limits)
         self._running.callback(server.stop)
         self._dispatcher = dispatcher = Dispatcher(app, services().client)
         self._running.callback(dispatcher.stop)
         watch = Watch(services().training.desk.drive)
         self._running.callback(watch.stop)
         tell = functools.partial(dispatcher.call, "update_reported_list")
-        listener = Listener(services().settings.database_url, BANS_CHANNEL, tell)
+        listener = Listener(settings.database_url, BANS_CHANNEL, tell)
         self._running.callback(listener.stop)
 
 
@@ -151,7 +161,7 @@ def _set_environment(home: Home, database_url: str, aws_url: str, telegram_port:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
         os.environ.pop(name, None)
     os.environ |= {
-        **CREDENTIALS,
+        **credentials(home),
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ENDPOINT_URL": aws_url,
         "AWS_EC2_METADATA_DISABLED": "true",

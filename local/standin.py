@@ -12,12 +12,16 @@ from local.home import Home
 
 START_SECONDS = 60
 REGION = "eu-central-1"
-# Links are signed with these, and the server checks the signatures with its own.
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+ACCESS_KEY = "sightloop"
+
+
+def credentials(home: Home) -> dict[str, str]:
+    """Return the only credentials that the stand-in of a data folder takes, as variables."""
+    return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": home.secret("aws")}
 
 
 class StandIn:
-    """A ministack server.
+    """A ministack server behind ``local.aws``.
 
     Parameters
     ----------
@@ -29,7 +33,8 @@ class StandIn:
         kept = home.path / "aws"
         environment = {
             **os.environ,
-            **CREDENTIALS,
+            **credentials(home),
+            "AUTH": "true",  # else forms are taken whoever signed them
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_REGION": REGION,
@@ -40,7 +45,7 @@ class StandIn:
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
         }
-        self._server = Child(home, "aws", [sys.executable, "-m", "local.durable"], environment)
+        self._server = Child(home, "aws", [sys.executable, "-m", "local.aws"], environment)
         self._server.wait_until(self._answers, START_SECONDS)
 
     @property

@@ -15,6 +15,7 @@ from chalicelib.errors import (
     NotReady,
     OutOfTime,
     SightloopError,
+    Unavailable,
 )
 from chalicelib.moment import Moment
 from chalicelib.observability import correlation_id
@@ -26,10 +27,19 @@ LONGEST_PATH = 200
 EXAMPLE_ID = "3f0c2a6e-5d1b-4a57-9a55-0f3f6f0d7c11"
 OURS = "something went wrong on our side; it is logged under the correlation id"
 OURS_FOR_NOW = "a part of the service does not answer: try again in a moment"
+
+
+class Overloaded(Unavailable):
+    """More requests wait than can be answered soon: send it again after `Retry-After`."""
+
+    title = "Overloaded"
+
+
 TOLD = (
     NotReady,
     ModelUnavailable,
     OutOfTime,
+    Overloaded,
     NoDatabase,
 )  # ours as well, but what failed inside is no secret
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from python_multipart import parse_form
 
+from chalicelib.errors import PayloadTooLarge, SightloopError
+from local.handler import StrictHandler
 from local.listening import Listening
 from local.telegram.objects import Refused
 from local.telegram.world import World
@@ -18,18 +19,20 @@ LARGEST_BODY = 60_000_000
 NESTED = frozenset({"media", "reply_markup", "reply_parameters", "allowed_updates"})
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(StrictHandler):
     """One connection of a bot."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
     world: World
     token: str
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the base class asks for this name
         """Answer a call of a method, or hand out a file."""
-        given = self._given()
+        try:
+            given = self._given()
+        except SightloopError as error:
+            self.close_connection = True
+            self.send_problem(error)
+            return
         route = unquote(urlsplit(self.path).path)
         files = f"/file/bot{self.token}/files/"
         if route.startswith(files):
@@ -63,8 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _given(self) -> dict[str, Any]:
         """Return the parameters, whichever of Telegram's ways they came by."""
-        length = min(int(self.headers.get("content-length") or 0), LARGEST_BODY)
-        body = self.rfile.read(length)
+        body = self.read_body(LARGEST_BODY, PayloadTooLarge(f"{LARGEST_BODY} bytes at most"))
         kind = self.headers.get("content-type", "")
         given: dict[str, Any] = dict(parse_qsl(urlsplit(self.path).query))
         if kind.startswith("application/json"):
@@ -86,9 +88,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Write nothing: the token is in the path."""
 
 
 def _multipart(kind: str, body: bytes) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if not __package__:  # run as a script: the repository's root is not on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import uvicorn
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -31,11 +31,17 @@ from starlette.routing import Route
 
 from chalicelib import settings
 from chalicelib.catalog import Catalog
-from chalicelib.errors import PayloadTooLarge, SightloopError, Unavailable
+from chalicelib.errors import (
+    Forbidden,
+    InvalidRequest,
+    PayloadTooLarge,
+    SightloopError,
+)
 from chalicelib.inference import Inference
 from chalicelib.inference.endpoint import Asked
 from chalicelib.observability import bind_correlation_id, logger
 from chalicelib.web import problems
+from chalicelib.web.problems import Overloaded
 from chalicelib.wiring import Services
 from sagemaker.serving.follower import Follower
 
@@ -44,6 +50,8 @@ PORT = 8080
 LARGEST_BODY = 25_000_000  # bytes, the most that SageMaker passes on
 AT_ONCE = 2  # while one is in the network, the next is decoded
 MOST_WAITING = 32  # pictures: whoever asks waits some seconds only, and detects itself then
+BODY_SECONDS = 30  # for a picture to arrive; SageMaker gives up after 60 s in all
+OF_BROWSERS = ("origin", "sec-fetch-site")  # SageMaker sends neither; a web page's request does
 END_SECONDS = 25  # SageMaker kills 30 s after it asked to end
 
 
@@ -74,7 +82,7 @@ class Server:
         self._catalog = catalog
         self._follower = follower
         self._max_pixels = max_pixels
-        self._most_waiting = most_waiting
+        self._places = AT_ONCE + most_waiting
         self._turns = CapacityLimiter(AT_ONCE)
         self.app = Starlette(
             routes=[
@@ -97,12 +105,17 @@ class Server:
     async def _invocations(self, request: Request) -> Response:
         asked = Asked.from_header(request.headers.get(ATTRIBUTES, ""))
         bind_correlation_id(asked.correlation_id)
-        waiting = self._turns.statistics().tasks_waiting
-        if not self._turns.available_tokens and waiting >= self._most_waiting:
-            raise Unavailable("too many pictures wait already: more instances are wanted")
-        image = await _body(request)
-        detect = partial(self._detect, image, asked)
-        return await to_thread.run_sync(detect, limiter=self._turns)
+        if any(name in request.headers for name in OF_BROWSERS):
+            raise Forbidden("browsers may not use this server")
+        if not self._places:
+            raise Overloaded("too many pictures wait already: more instances are wanted")
+        self._places -= 1  # before the body is read: bodies take memory
+        try:
+            image = await _body(request)
+            detect = partial(self._detect, image, asked)
+            return await to_thread.run_sync(detect, limiter=self._turns)
+        finally:
+            self._places += 1
 
     def _detect(self, image: bytes, asked: Asked) -> Response:
         if asked.version not in (None, self._catalog.require(asked.model).version):
@@ -116,13 +129,15 @@ class Server:
 
 
 async def _body(request: Request) -> bytes:
-    """Read a picture, up to what SageMaker passes on."""
+    """Read a picture, up to what SageMaker passes on, before it would give up."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_BODY:
-            raise PayloadTooLarge(f"a picture may have {LARGEST_BODY} bytes here")
-    return bytes(body)
+    with move_on_after(BODY_SECONDS):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LARGEST_BODY:
+                raise PayloadTooLarge(f"a picture may have {LARGEST_BODY} bytes here")
+        return bytes(body)
+    raise InvalidRequest(f"the picture did not arrive in {BODY_SECONDS} s")
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from chalicelib.inference.options import Options
 from chalicelib.inference.service import BATCH_SECONDS
 from chalicelib.labels.submitted import MOST_BOXES
 from chalicelib.settings import Settings
-from chalicelib.web.problems import InvalidFields
+from chalicelib.web.problems import InvalidFields, Overloaded
 from chalicelib.web.routes import documented
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,10 @@ def test_every_route_is_in_the_guide_and_the_reverse() -> None:
 
 def test_every_kind_of_problem_is_in_the_table_with_its_status() -> None:
     kinds = [each for each in all_kinds() if each.__module__ == "chalicelib.errors"]
-    expected = {kind.type_uri().rpartition(":")[2]: kind.status for kind in (*kinds, InvalidFields)}
+    expected = {
+        kind.type_uri().rpartition(":")[2]: kind.status
+        for kind in (*kinds, InvalidFields, Overloaded)
+    }
     table = [row for row in rows(section("Errors")) if row[1].isdecimal()]
 
     assert {row[0].strip("`"): int(row[1]) for row in table} == expected

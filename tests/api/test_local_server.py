@@ -31,9 +31,9 @@ def port(stack: Stack) -> Iterator[int]:
 
 
 def ask(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes as they are and return what comes back until the server has said all of it."""
+    """Send bytes, with the port in place of PORT; return what comes back until the end."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(request)
+        connection.sendall(request.replace(b"PORT", str(port).encode()))
         connection.shutdown(socket.SHUT_WR)
         answered = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = answered.partition(b"\r\n\r\n")
@@ -46,7 +46,9 @@ def ask(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
 def test_a_method_that_nobody_serves_is_named_and_the_others_are_told(
     port: int, method: str
 ) -> None:
-    status, headers, body = ask(port, f"{method} /v1/models HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    status, headers, body = ask(
+        port, f"{method} /v1/models HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n".encode()
+    )
 
     assert status == 405
     assert headers["content-type"] == "application/problem+json"
@@ -59,7 +61,7 @@ def test_a_method_that_nobody_serves_is_named_and_the_others_are_told(
     [
         b"nonsense\r\n\r\n",
         b"GET /v1/models HTTP/9.9\r\n\r\n",
-        b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n",
         b"GET /v1/models HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n",
         b"GET /v1/models HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
     ],
@@ -85,7 +87,9 @@ def test_two_requests_at_once_are_not_taken_for_each_other() -> None:
     listening = listen(0)
     server = Server(meeting, Config.create(), listening, io.StringIO())
     port = int(listening.getsockname()[1])
-    requests = [f"GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for name in ("a", "b")]
+    requests = [
+        f"GET /{name} HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n".encode() for name in ("a", "b")
+    ]
     with ThreadPoolExecutor(2) as people:
         answers = list(people.map(lambda request: ask(port, request), requests))
     server.stop()
@@ -100,6 +104,7 @@ def test_who_leaves_before_the_answer_is_no_news(
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", port), timeout=30) as leaving:
             leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-            leaving.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
-    assert ask(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
+            head = f"GET /openapi.json HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n"
+            leaving.sendall(head.encode() * 3)
+    assert ask(port, b"GET / HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n")[0] == 200
     assert "Traceback" not in capfd.readouterr().err

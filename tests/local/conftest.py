@@ -20,6 +20,7 @@ import pytest
 import requests
 
 from local.home import free_port
+from local.standin import ACCESS_KEY
 from sagemaker.training.drawn_tags import draw_tag
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,13 @@ class RunningStack:
     aws_url: str
 
     def client(self, service: str) -> Any:
-        return boto3.client(service, endpoint_url=self.aws_url, region_name="eu-central-1")
+        return boto3.client(
+            service,
+            endpoint_url=self.aws_url,
+            region_name="eu-central-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=(self.home / "aws.secret").read_text(encoding="utf-8"),
+        )
 
     def get(self, path: str, **given: Any) -> requests.Response:
         return requests.get(self.url + path, timeout=SECONDS, **given)

@@ -45,7 +45,7 @@ def standin(stack: Stack) -> int:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().split(b"\0")
-            is_one = command[1:3] == [b"-m", b"ministack"]  # not the guard that watches it
+            is_one = command[1:3] == [b"-m", b"local.aws"]  # not the guard that watches it
             if is_one and told in (process / "environ").read_bytes():
                 return int(process.name)
         except OSError:

@@ -23,7 +23,7 @@ Stack = Any
 Starting = Callable[[Path], Stack]
 UPLOADS = 60
 BACK_WITHIN_SECONDS = 60
-NAMES = {"aws": b"local.durable", "postgres": b"/postgres\0", "trainers": b"local.trainers"}
+NAMES = {"aws": b"local.aws", "postgres": b"/postgres\0", "trainers": b"local.trainers"}
 
 
 def pids(parent: int) -> dict[int, bytes]:
