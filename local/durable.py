@@ -5,7 +5,7 @@ an answer to a request that changes something waits until the change is in a SQL
 nothing acknowledged is lost when the process is killed:
 
 - the messages of each queue, and the items of DynamoDB, row by row: they change all the time;
-- everything else (queues, tables, buckets, secrets) as ministack saves it itself: it changes rarely.
+- everything else (queues, tables, buckets, secrets) as ministack saves it itself: that is rare.
 
 Where the disk is full the answer is 503 and the change is not acknowledged.
 """
