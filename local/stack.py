@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.children import Child
+from local.disk import DiskSpace
 from local.home import ROOT, Home, listen
 from local.postgres import Postgres
 from local.standin import CREDENTIALS, REGION, StandIn
+from local.watch import Watch
 
 if TYPE_CHECKING:
     from local.telegram.standin import ChatStandIn
@@ -61,6 +63,8 @@ class Stack:
         self._running.callback(listening.close)
         home = Home(path)
         self._running.callback(home.close)
+        disk = Watch(DiskSpace(home.path).look)
+        self._running.callback(disk.stop)
         with _step("database"):
             postgres = Postgres(home)
             self._running.callback(postgres.stop)
@@ -115,7 +119,6 @@ class Stack:
         from local.dispatcher import Dispatcher
         from local.listener import Listener
         from local.server import Server
-        from local.watch import Watch
 
         factory = CLIFactory(str(ROOT), environ=os.environ)
         config = factory.create_config_obj(chalice_stage_name="local")
