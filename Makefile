@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 STAGE ?= dev
 export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run training test test-training lint bench drill demo deploy destroy vendor clean
+.PHONY: help run training test test-training lint bench drill demo deploy destroy vendor pin-images clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ destroy: .venv/local.stamp ## take a stage down again; what people sent stays (S
 
 vendor: .venv/local.stamp ## fetch the libraries of the pages anew, as pinned in deploy/vendor.py
 	.venv/bin/python -m deploy.vendor
+
+pin-images: .venv/local.stamp ## write the digests of the base images into the Dockerfiles
+	.venv/bin/python -m deploy.pin_images
 
 clean: ## remove what was installed and cached; the data in .sightloop stays
 	rm -rf .venv .venv-training .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

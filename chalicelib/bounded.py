@@ -77,7 +77,7 @@ class Revalidator:
         self._running: set[str] = set()
         self._lock = threading.Lock()
 
-    def refresh(self, key: str, read: Callable[[], None]) -> None:
+    def refresh(self, key: str, read: Callable[[], object]) -> None:
         """Run a refresh and wait for it a little; return at once where the same one runs already.
 
         Parameters
@@ -101,7 +101,7 @@ class Revalidator:
             self._running.add(key)
             return True
 
-    def _run(self, key: str, read: Callable[[], None]) -> None:
+    def _run(self, key: str, read: Callable[[], object]) -> None:
         try:
             read()
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.errors import DatabaseUnavailable, NoDatabase
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS = 20  # of one process; PostgreSQL takes a hundred of all, as it comes
 WAIT_SECONDS = 20.0
 # A server whose machine is gone is noticed within half a minute, rather than in hours.
-CONNECTING = {
+CONNECTING: dict[str, Any] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 25_000,
     "keepalives_idle": 10,
@@ -138,7 +138,9 @@ class Database:
         url = self.require()
         import psycopg2  # noqa: PLC0415
 
-        return psycopg2.connect(url, options="-c search_path=sightloop,public", **CONNECTING)
+        options = "-c search_path=sightloop,public"
+        made: connection = psycopg2.connect(url, options=options, **CONNECTING)
+        return made
 
 
 def storable(text: str) -> str:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.children import Child
+from local.disk import DiskSpace
 from local.home import HOST, ROOT, Home, listen
 from local.postgres import Postgres
 from local.standin import REGION, StandIn, credentials
+from local.watch import Watch
 
 if TYPE_CHECKING:
     from local.telegram.standin import ChatStandIn
@@ -63,6 +65,8 @@ class Stack:
         self._running.callback(listening.close)
         home = Home(path)
         self._running.callback(home.close)
+        disk = Watch(DiskSpace(home.path).look)
+        self._running.callback(disk.stop)
         with _step("database"):
             postgres = Postgres(home)
             self._running.callback(postgres.stop)
@@ -119,7 +123,6 @@ class Stack:
         from local.dispatcher import Dispatcher
         from local.listener import Listener
         from local.server import Limits, Server
-        from local.watch import Watch
 
         settings = services().settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SERVING = ROOT / "sagemaker/serving/Dockerfile"
 DOCKERFILES = [SERVING, ROOT / "sagemaker/training/Dockerfile"]
-BASE = re.compile(r"^FROM python:3\.12-slim-\w+$", re.M)
+BASE = re.compile(r"^FROM python:3\.12-slim-\w+(@sha256:[0-9a-f]{64})?$", re.M)
 
 of_each = pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
 
@@ -40,6 +41,15 @@ def test_an_image_holds_what_is_run_in_it(file: Path) -> None:
     assert all((ROOT / source).exists() for source, _ in copied)
     assert (folder, folder) in copied
     assert run and (ROOT / run[1]).parent == file.parent
+
+
+def test_what_serves_is_not_root_and_says_whether_it_is_well() -> None:
+    written = SERVING.read_text()
+    [command] = re.findall(r'^    CMD (\["python", "-c", ".*/ping.*"\])$', written, re.M)
+
+    assert re.findall(r"^USER (\d+)$", written, re.M) == ["10001"]
+    assert "HEALTHCHECK" in written
+    compile(json.loads(command)[2], "healthcheck", "exec")
 
 
 @of_each

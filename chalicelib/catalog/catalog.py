@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 
 from chalicelib.bounded import Revalidator
 from chalicelib.catalog.model import (
@@ -83,7 +84,7 @@ class Catalog:
         if known is None:
             return self._ask(name, None)
         if self._clock() - known.checked_at >= self._ttl:
-            self._revalidator.refresh(f"model/{name}", lambda: self._revalidate(name, known))
+            self._revalidator.refresh(f"model/{name}", partial(self._revalidate, name, known))
             known = self._known.get(name)
         if known is None:
             raise _not_found(name)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.config import Config
 
+from app import app
 from chalicelib import aws, wiring
 from chalicelib.retrain.job import Terms
 from chalicelib.settings import Settings
@@ -152,8 +153,7 @@ def provide(
 
 @pytest.fixture
 def gateway() -> Gateway:
-    from app import app
-    from tests.api.conftest import Gateway as OfApi
+    from tests.api.conftest import Gateway as OfApi  # noqa: PLC0415 - a fixture hides its name
 
     return OfApi(app)
 
