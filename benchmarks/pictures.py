@@ -20,7 +20,9 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -114,17 +116,19 @@ def cases() -> dict[str, Callable[[], bytes]]:
     made: dict[str, Callable[[], bytes]] = {}
     for size in SHAPES:
         shape = f"{size[0]}x{size[1]}"
-        made[f"PNG {shape} RGB"] = lambda size=size: png(size)
-        made[f"PNG {shape} interlaced"] = lambda size=size: png(size, interlace=1)
-        made[f"PNG {shape} 16-bit RGBA"] = lambda size=size: png(size, depth=16, colour=6)
-        made[f"PNG {shape} 16-bit grey"] = lambda size=size: png(size, depth=16, colour=0)
-        made[f"PNG {shape} 1-bit"] = lambda size=size: png(size, depth=1, colour=0)
-        made[f"PNG {shape} palette"] = lambda size=size: png(size, colour=3)
+        made[f"PNG {shape} RGB"] = partial(png, size)
+        made[f"PNG {shape} interlaced"] = partial(lambda size: png(size, interlace=1), size)
+        made[f"PNG {shape} 16-bit RGBA"] = partial(lambda size: png(size, depth=16, colour=6), size)
+        made[f"PNG {shape} 16-bit grey"] = partial(lambda size: png(size, depth=16, colour=0), size)
+        made[f"PNG {shape} 1-bit"] = partial(lambda size: png(size, depth=1, colour=0), size)
+        made[f"PNG {shape} palette"] = partial(lambda size: png(size, colour=3), size)
         if max(size) <= 65_500:
-            made[f"JPEG {shape} noise"] = lambda size=size: noise(size, "JPEG", quality=85)
-            made[f"JPEG {shape} 100 scans"] = lambda size=size: many_scans(size, 100)
-            made[f"JPEG {shape} CMYK"] = lambda size=size: noise(size, "JPEG", "CMYK")
-        made[f"BMP {shape} RLE, runs of 255"] = lambda size=size: rle_bmp(size, 255)
+            made[f"JPEG {shape} noise"] = partial(
+                lambda size: noise(size, "JPEG", quality=85), size
+            )
+            made[f"JPEG {shape} 100 scans"] = partial(lambda size: many_scans(size, 100), size)
+            made[f"JPEG {shape} CMYK"] = partial(lambda size: noise(size, "JPEG", "CMYK"), size)
+        made[f"BMP {shape} RLE, runs of 255"] = partial(lambda size: rle_bmp(size, 255), size)
     made["BMP 65535x400 RLE, runs of 1"] = lambda: rle_bmp((65_535, 400), 1)
     made["BMP 8944x2800 RLE, runs of 1"] = lambda: rle_bmp((8944, 2800), 1)
     made["JPEG 8944x8944 progressive noise"] = lambda: noise(
@@ -177,7 +181,7 @@ def boxes(size: tuple[int, int]) -> Detections:
                       (NAME,), size)  # fmt: skip
 
 
-def measure(data: bytes) -> dict[str, object]:
+def measure(data: bytes) -> dict[str, Any]:
     """Return the seconds of each stage and the peak of memory, or why the picture is refused."""
     png_file = png((64, 48))
     pictures_of(decode_image(png_file), Detections.empty((NAME,), (64, 48)))
@@ -207,12 +211,12 @@ def measure(data: bytes) -> dict[str, object]:
     kept_mb = peak_mb() - before
     if "input" in spent:
         for wish in (Blur(), SaltAndPepper(), Rotate(90)):
-            timed(type(wish).__name__, lambda wish=wish: filtered(wish, [data], MAX_PIXELS))
+            timed(type(wish).__name__, partial(filtered, wish, [data], MAX_PIXELS))
     return {"bytes": len(data), "spent": spent, "mb": kept_mb, "refused": refused,
             "bot_mb": peak_mb() - before}  # fmt: skip
 
 
-def run(name: str) -> dict[str, object]:
+def run(name: str) -> dict[str, Any]:
     """Make and measure one picture in a process of its own."""
     make = "import sys; from benchmarks import pictures; sys.stdout.buffer.write"
     root = Path(__file__).resolve().parents[1]

@@ -226,21 +226,21 @@ def _refuse_animation(chunk: _Chunk) -> None:
 
 
 def _strip_webp(data: bytes) -> StrippedFile:
-    orientation, canvas, pixels = 1, None, b""
+    orientation, canvas, pixels = 0, None, b""
     size = int.from_bytes(data[4:8], "little") + 8
     for number, (name, body) in enumerate(_riff_chunks(data[:size])):
         _check_count(number, MOST_PARTS, "parts")
         if name in WEBP_FRAMES:
             raise AnimatedImage("the image is animated: send one frame")
-        if name == b"EXIF":
+        if name == b"EXIF" and not orientation:
             orientation = exif_orientation(body)
         elif name == b"VP8X" and len(body) >= 10:
-            canvas = tuple(1 + int.from_bytes(body[at : at + 3], "little") for at in (4, 7))
+            canvas = _one_more(body[4:7]), _one_more(body[7:10])
         elif name in WEBP_PIXELS and not pixels:
             pixels = name + len(body).to_bytes(4, "little") + body + bytes(len(body) % 2)
     riff = b"RIFF" + (len(pixels) + 4).to_bytes(4, "little") + b"WEBP" + pixels
     fault = "it is shorter than it says" if size > len(data) else None
-    return StrippedFile(riff, orientation, fault, canvas)
+    return StrippedFile(riff, orientation or 1, fault, canvas)
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -250,6 +250,10 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = place + 8 + length
         yield name, data[place + 8 : end]
         place = end + length % 2
+
+
+def _one_more(field: bytes) -> int:
+    return int.from_bytes(field, "little") + 1
 
 
 def _check_count(count: int, most: int, what: str) -> None:
