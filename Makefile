@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 STAGE ?= dev
 export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run training test test-training lint bench drill demo deploy destroy vendor pin-images clean
+.PHONY: help run training test test-training fuzz lint bench drill demo deploy destroy vendor pin-images clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,9 @@ test: .venv/dev.stamp ## run the tests that need no torch
 
 test-training: .venv-training/training.stamp ## run the tests that need torch (6 GB with CUDA)
 	.venv-training/bin/python -m pytest -m training tests/training tests/vision $(ARGS)
+
+fuzz: .venv/dev.stamp ## damage 20,000 pictures of each kind and see that each is read or refused
+	.venv/bin/python benchmarks/fuzz.py $(ARGS)
 
 lint: .venv/dev.stamp ## check style and types
 	.venv/bin/ruff check .

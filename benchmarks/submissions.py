@@ -113,7 +113,7 @@ def measure(services: Services, rounds: int, seed: int, answer: str) -> dict[str
     for number in range(rounds + 1):
         data = photo(seed + number)
         look = services.inference.look("scratch", data, DetectionOptions())
-        ids.append(services.keeper.keep(look, data, "bench").prediction_id)
+        ids.append(services.keeper.keep(look, "bench").prediction_id)
     submissions = services.submissions
     submissions.submit("scratch", ids.pop(), "ann", answer)  # type: ignore[arg-type] # warm
     watch = Stopwatch()

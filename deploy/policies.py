@@ -131,14 +131,14 @@ def _work_jobs(stage: Stage) -> list[Statement]:
 def _identify(stage: Stage) -> list[Statement]:
     settings = stage.settings
     return [
-        _take(stage, settings.identify_queue),
+        _take(stage, settings.identify_queue, *PUT_OFF),
         read_objects(stage, "ReadUploads", settings.uploads_bucket, UPLOADS),
         list_keys(stage, "TellMissingUploads", settings.uploads_bucket, UPLOADS),
         read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
         list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS),
         write_objects(stage, "WriteResults", settings.store_bucket, PREDICTIONS),
         _keep_records(stage),
-        _send(stage, "Announce", settings.results_queue),
+        _send(stage, "Announce", settings.results_queue, settings.identify_queue),
         *_detect_elsewhere(stage),
     ]
 

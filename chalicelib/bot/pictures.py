@@ -12,7 +12,7 @@ from PIL import Image
 from chalicelib.bot import filters
 from chalicelib.bot.captions import Blur, Concat, Contour, Filter, Rotate, SaltAndPepper, Segment
 from chalicelib.bot.filters import Pixels
-from chalicelib.vision import decode_image
+from chalicelib.vision import decode_image, encode_jpeg
 
 QUALITY = 90
 LONGEST_SIDES = 10_000  # width and height together
@@ -42,7 +42,7 @@ def for_telegram(image: Image.Image) -> bytes:
     slender picture), and it has at most 10 MB.
     """
     fitting = _less_slender(_reduced(image, LONGEST_SIDES / sum(image.size)))
-    while len(jpeg := _jpeg(fitting)) > LARGEST_PHOTO:
+    while len(jpeg := encode_jpeg(fitting, QUALITY)) > LARGEST_PHOTO:
         fitting = _reduced(fitting, SMALLER)
     return jpeg
 
@@ -93,9 +93,3 @@ def _less_slender(image: Image.Image) -> Image.Image:
     wider = Image.new("RGB", size, "white")
     wider.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
     return wider
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()

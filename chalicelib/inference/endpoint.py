@@ -187,12 +187,12 @@ class EndpointInference(Inference):
         asked = self._asked(model, options)
         if reference_options(options):
             asked = asked.model_copy(update={"reference": True})
+        picture = decode_image(image, max_pixels=options.max_pixels)
         try:
-            answer = self._endpoint.ask(image, asked)
+            return Look(self._endpoint.ask(image, asked), picture)
         except EndpointUnavailable:
             _count()
             return super().look(model, image, options)
-        return Look(answer, decode_image(image, max_pixels=options.max_pixels))
 
     def detect_each(self, model: str, images: Sequence[bytes], options: DetectionOptions) -> Batch:
         """Detect in several pictures with one version; a bad picture spoils no other.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from chalice.app import Response
@@ -182,17 +181,17 @@ def detect(model: ModelName, query: DetectionQuery) -> Response:
         answer = services().inference.detect(model, images[0].data, options)
         return json_response(DetectionAnswer.model_validate(answer.to_json()))
     look = services().inference.look(model, images[0].data, options)
-    kept = _kept(look, images[0].data, query) if query.keep else None
+    kept = _kept(look, query) if query.keep else None
     answered = _pictured(look) if wanted == JPEG else _told(look, kept)
     if kept:
         answered.headers["Location"] = prediction_path(api.request, kept)
     return answered
 
 
-def _kept(look: Look, image: bytes, query: DetectionQuery) -> str:
+def _kept(look: Look, query: DetectionQuery) -> str:
     """Keep an answer; return the prediction's id."""
     options = Options(**query.model_dump(include=set(Options.model_fields)))
-    return services().keeper.keep(look, image, correlation_id(), options).prediction_id
+    return services().keeper.keep(look, correlation_id(), options).prediction_id
 
 
 def _told(look: Look, kept: str | None) -> Response:
@@ -237,14 +236,13 @@ def _result(name: str, answer: Answer | SightloopError) -> NamedDetections | Nam
 
 def _picture(look: Look) -> bytes:
     """Return the annotated JPEG, at the best quality that an answer can carry."""
-    from chalicelib.vision import draw  # noqa: PLC0415 - loads what no page needs
+    from chalicelib.vision import draw, encode_jpeg  # noqa: PLC0415 - loads what no page needs
 
     drawn = draw(look.picture.image, look.answer.detections)
     for quality in JPEG_QUALITIES:
-        buffer = BytesIO()
-        drawn.save(buffer, "JPEG", quality=quality)
-        if buffer.tell() <= services().settings.max_body_bytes:
-            return buffer.getvalue()
+        jpeg = encode_jpeg(drawn, quality)
+        if len(jpeg) <= services().settings.max_body_bytes:
+            return jpeg
     raise PayloadTooLarge(
         "the annotated picture is over what a synchronous answer carries: accept JSON, or send "
         "the image through POST /v1/uploads"

@@ -36,9 +36,10 @@ from chalicelib.labels.archive_directory import (
 )
 from chalicelib.labels.archive_documents import YOLO, detect, matched
 from chalicelib.labels.archive_layout import Pair, hint_in, paired
+from chalicelib.labels.fingerprint import ENOUGH, Fingerprint, fingerprint
 from chalicelib.labels.formats.label_set import ImageLabels
 from chalicelib.labels.words import Split, shown
-from chalicelib.vision import Detections, decode_image
+from chalicelib.vision import Detections, Picture, decode_image
 
 READING_FAULTS = (*DIRECTORY_FAULTS, zlib.error, RuntimeError)
 FAULTS_A_LABEL = 20
@@ -60,6 +61,8 @@ class ArchiveImage:
         The labels, in the classes of the model; ``to_yolo`` gives the label file to store.
     hint : {"train", "valid", "test"} or None
         What its folder says.
+    fingerprint : Fingerprint
+        Of the pixels that were decoded to check it.
     """
 
     name: str
@@ -67,6 +70,7 @@ class ArchiveImage:
     content: bytes
     detections: Detections
     hint: Split | None
+    fingerprint: Fingerprint
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,6 @@ class Archive:
         else:
             self._pairs = self._in_documents(judged)
         self._pairs.sort(key=lambda pair: pair.image.info.header_offset)  # a file is read forwards
-        self._sizes: dict[str, tuple[int, int]] = {}  # of the images that were decoded
         self._class_ids = np.array(
             [self.class_names.index(n) if n in self.class_names else -1 for n in self._named],
             np.int64,
@@ -271,28 +274,29 @@ class Archive:
     def _read(self, pair: Pair) -> tuple[ArchiveImage | None, list[Fault]]:
         """Return an image with its labels, or what is wrong with either."""
         faults: list[Fault] = []
-        content, size = self._picture(pair.image, faults)
+        content, picture = self._picture(pair.image, faults)
+        size = picture.size if picture else None
         if isinstance(pair.label, ImageLabels):
             detections = _told(pair, pair.label, size, faults)
         else:
             detections = self._labels(pair.label, size or (1, 1), faults)
-        if faults or detections is None:
+        if faults or detections is None or picture is None:
             return None, faults
         name, sha256 = str(pair.image.path), hashlib.sha256(content).hexdigest()
-        return ArchiveImage(name, sha256, content, detections, hint_in(pair.image.path)), []
+        hint, looks = hint_in(pair.image.path), fingerprint(picture.image)
+        return ArchiveImage(name, sha256, content, detections, hint, looks), []
 
-    def _picture(self, entry: Entry, faults: list[Fault]) -> tuple[bytes, tuple[int, int] | None]:
-        """Return the bytes of an image and, if it can be decoded, width and height."""
-        content, name = b"", str(entry.path)
+    def _picture(self, entry: Entry, faults: list[Fault]) -> tuple[bytes, Picture | None]:
+        """Return the bytes of an image and, if they can be decoded, what is seen of them."""
+        content, name, picture = b"", str(entry.path), None
         try:
             content = self._bytes(entry)
-            if name not in self._sizes:  # decoding it once is enough
-                self._sizes[name] = decode_image(content, max_pixels=self._limits.pixels).size
+            picture = decode_image(content, max_pixels=self._limits.pixels, enough=ENOUGH)
         except InvalidImage as fault:
             faults.append(Fault(shown(name), Kind.IMAGE, fault.detail))
         except READING_FAULTS as fault:
             faults.append(Fault(shown(name), Kind.CORRUPT, shown(str(fault))))
-        return content, self._sizes.get(name)
+        return content, picture
 
     def _labels(
         self, entry: Entry, size: tuple[int, int], faults: list[Fault]

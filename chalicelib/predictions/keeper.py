@@ -42,17 +42,13 @@ class Keeper:
         self._settings = settings
         self._now = now
 
-    def keep(
-        self, look: Look, data: bytes, correlation_id: str, options: Options | None = None
-    ) -> Prediction:
+    def keep(self, look: Look, correlation_id: str, options: Options | None = None) -> Prediction:
         """Keep an answer with its picture.
 
         Parameters
         ----------
         look : Look
             The answer and the decoded picture.
-        data : bytes
-            The picture's file as it came.
         correlation_id : str
         options : Options, optional
             What was asked of the detector.
@@ -63,7 +59,7 @@ class Keeper:
             A side is longer than a JPEG can have.
         """
         prediction_id, now = keys.new_prediction_id(), self._now()
-        left = leave(self._store, prediction_id, look, data)
+        left = leave(self._store, prediction_id, look)
         record = Prediction(
             prediction_id=prediction_id,
             model=look.answer.model,
@@ -89,4 +85,4 @@ class Keeper:
         InvalidImage
             As ``decode_image``; or a side is longer than a JPEG can have.
         """
-        return self.keep(unseen(model, data, self._settings.max_pixels), data, correlation_id)
+        return self.keep(unseen(model, data, self._settings.max_pixels), correlation_id)

@@ -31,7 +31,7 @@ class Leavings:
         )
 
 
-def leave(store: ObjectStore, prediction_id: str, look: Look, data: bytes) -> Leavings:
+def leave(store: ObjectStore, prediction_id: str, look: Look) -> Leavings:
     """Store a prediction's pictures, and its result where the record cannot hold that.
 
     Parameters
@@ -40,8 +40,6 @@ def leave(store: ObjectStore, prediction_id: str, look: Look, data: bytes) -> Le
     prediction_id : str
     look : Look
         The answer and the decoded picture.
-    data : bytes
-        The picture's file as it came.
 
     Raises
     ------
@@ -49,7 +47,7 @@ def leave(store: ObjectStore, prediction_id: str, look: Look, data: bytes) -> Le
         A side is longer than a JPEG can have.
     """
     answer = look.answer
-    pictures = pictures_of(data, look.picture.image, answer.detections)
+    pictures = pictures_of(look.picture, answer.detections)
     store.put(keys.image_key(prediction_id), pictures.image, "image/jpeg")
     store.put(keys.annotated_key(prediction_id), pictures.annotated, "image/jpeg")
     content = answer.to_json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -9,7 +10,8 @@ from urllib.parse import unquote_plus
 from chalice.app import BaseLambdaEvent, Blueprint, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib import settings, upkeep
-from chalicelib.observability import bind_correlation_id, flushed, logger
+from chalicelib.errors import OutOfTime, QueueUnavailable
+from chalicelib.observability import MetricUnit, bind_correlation_id, flushed, logger, metrics
 from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import PREFIX
 from chalicelib.predictions.messages import IdentifyMessage
@@ -22,6 +24,7 @@ blueprint = Blueprint(__name__)
 MOST_PUBLISHED = 5_000  # images in one run; the next goes on
 MOST_CLEARED = 5_000
 LARGEST_BATCH = 4  # a message that kills its worker holds up at most three others
+LEAST_SECONDS = 60  # left of a call, for another message to be begun: half of what a call has
 
 
 class UploadEvent(BaseLambdaEvent):
@@ -66,9 +69,55 @@ def identify(event: SQSEvent) -> Any:
 
     return process_partial_response(
         event=event.to_dict(),
-        record_handler=identify_one,
+        record_handler=_while_time_is_left(event.context),
         processor=BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False),
     )
+
+
+def _while_time_is_left(context: Any) -> Callable[[SQSRecord], None]:
+    """Return what answers one message, or gives it back where earlier ones took too long.
+
+    The first one is always begun. So a slow picture fails no other message of its batch.
+
+    Parameters
+    ----------
+    context : Lambda's context
+    """
+    begun = 0
+
+    def identify_in_time(record: SQSRecord) -> None:
+        nonlocal begun
+        if begun and context.get_remaining_time_in_millis() < LEAST_SECONDS * 1000:
+            _give_back(record)
+            return
+        begun += 1
+        identify_one(record)
+
+    return identify_in_time
+
+
+def _give_back(record: SQSRecord) -> None:
+    """Let another call receive a message at once that was not begun.
+
+    On its last receive it would be a dead letter then: it is sent anew instead.
+
+    Raises
+    ------
+    OutOfTime
+        It is to be named as failed, so that it stays on the queue.
+    """
+    queue = services().queue(services().settings.identify_queue)
+    metrics.add_metric("MessagesNotBegun", MetricUnit.Count, 1)
+    logger.info("message not begun: too little time is left", message_id=record.message_id)
+    receives = int(record.attributes.approximate_receive_count)
+    if receives >= services().settings.identify_max_receives:
+        queue.send_again(record.body)
+        return
+    try:
+        queue.postpone(record.receipt_handle, 0)
+    except QueueUnavailable as error:
+        logger.info("it comes again when the queue says", why=error.detail)
+    raise OutOfTime("too little time is left: it comes again")
 
 
 def identify_one(record: SQSRecord) -> None:

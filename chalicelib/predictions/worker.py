@@ -106,8 +106,7 @@ class Worker:
     def _detect(self, message: IdentifyMessage) -> Leavings:
         """Download, detect, and store both pictures."""
         image = self._download(message.key)
-        look = self._look(message, image)
-        return leave(self._stores.store, message.prediction_id, look, image)
+        return leave(self._stores.store, message.prediction_id, self._look(message, image))
 
     def _look(self, message: IdentifyMessage, image: bytes) -> Look:
         """Have the model look at a picture, if it has a version that can."""

@@ -122,7 +122,7 @@ class Tasks:
         looking = self._looking
         try:
             look = looking.inference.look(model, image, options.for_detector(looking.max_pixels))
-            kept = looking.keeper.keep(look, image, correlation_id, options)
+            kept = looking.keeper.keep(look, correlation_id, options)
         except InvalidImage:
             logger.exception("an image of a dataset cannot be read", sha256=candidate.image_sha256)
             return None

@@ -9,7 +9,7 @@
 from chalicelib.vision.boxes import Detections
 from chalicelib.vision.detector import Detected, DetectionOptions, Detector, Timing
 from chalicelib.vision.draw import annotate, draw
-from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image, image_size
+from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image, encode_jpeg, image_size
 from chalicelib.vision.overlap import iou_matrix
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "annotate",
     "decode_image",
     "draw",
+    "encode_jpeg",
     "image_size",
     "iou_matrix",
 ]

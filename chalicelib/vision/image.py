@@ -11,31 +11,36 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from chalicelib.errors import (
-    AnimatedImage,
     EmptyImage,
+    InvalidImage,
     NotAnImage,
     TooManyPixels,
     TruncatedImage,
 )
+from chalicelib.vision.metadata import StrippedFile, strip_metadata
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # an MPO, as some phones write, opens as a JPEG
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 80_000_000
+JPEG_LONGEST_SIDE = 65_500  # libjpeg's, of what it encodes
+LONGEST_SIDE = 65_535  # JPEG's limit; Pillow allocates memory row by row, 80,000,000 rows for 50 s
 DRAFT_FROM_PIXELS = 6_000_000  # smaller JPEGs are decoded whole: it costs little and is exact
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 KEPT_BLOCKS = 4  # of 16 MiB
 DRAFT_MARGIN = 1.5  # a reduced JPEG stays this much larger than what the network sees
-ORIENTATION = 0x0112
 
 # Everything that Pillow's decoders have been seen to raise on damaged bytes.
 DECODER_FAULTS = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
+    BufferError,
     EOFError,
     LookupError,
     MemoryError,
     OSError,
     RuntimeError,
     SyntaxError,
+    SystemError,
     TypeError,
     ValueError,
     struct.error,
@@ -64,10 +69,14 @@ class Picture:
         Mode RGB; may be reduced by a power of two where ``decode_image`` was told it may.
     size : tuple[int, int]
         Width and height in pixels of the upright original; boxes refer to these.
+    jpeg : bytes or None
+        The very bytes that were decoded, without metadata, where they are a JPEG that shows
+        ``image``: to be kept without another loss of quality.
     """
 
     image: Image.Image
     size: tuple[int, int]
+    jpeg: bytes | None = None
 
 
 def keep_memory() -> None:
@@ -85,7 +94,7 @@ def decode_image(
     """Decode JPEG, PNG, WebP or BMP bytes, turned upright by their EXIF orientation.
 
     Colour is what OpenCV's ``imread`` gives: alpha is dropped, 16-bit samples keep their high byte,
-    greyscale and palettes become RGB.
+    greyscale and palettes become RGB, colour profiles are not applied.
 
     Parameters
     ----------
@@ -98,13 +107,15 @@ def decode_image(
 
     Raises
     ------
-    EmptyImage, NotAnImage, TruncatedImage, AnimatedImage, TooManyPixels
+    EmptyImage, NotAnImage, TruncatedImage, AnimatedImage, TooManyPixels, InvalidImage
     """
-    opened = _open(data, max_pixels)
+    file, opened = _open(data, max_pixels)
+    if file.fault:
+        raise TruncatedImage(f"the image breaks off or is corrupt: {file.fault}")
     stored = opened.size
+    jpeg = _needs_no_encoding(file, opened)
     try:
-        orientation = _orientation(opened)
-        if enough and opened.format in {"JPEG", "MPO"}:
+        if enough and opened.format == "JPEG":
             _draft(opened, enough)
         rgb = _to_rgb(opened)
     except BOMBS as error:
@@ -112,15 +123,40 @@ def decode_image(
     except DECODER_FAULTS as error:
         raise TruncatedImage(f"the image breaks off or is corrupt: {error}") from error
     del opened  # two copies of a large picture are enough
-    if orientation in UPRIGHT:
-        rgb = rgb.transpose(UPRIGHT[orientation])
-    return Picture(rgb, _upright(stored, orientation))
+    if file.orientation in UPRIGHT:
+        rgb = rgb.transpose(UPRIGHT[file.orientation])
+    rgb.info.clear()
+    return Picture(rgb, _upright(stored, file.orientation), file.data if jpeg else None)
+
+
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
+    """Return a picture as a JPEG file without metadata.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Mode RGB, as ``decode_image`` returns it or made of that.
+    quality : int
+        1..95.
+
+    Raises
+    ------
+    InvalidImage
+        A side is longer than the encoder takes.
+    """
+    if max(image.size) > JPEG_LONGEST_SIDE:
+        raise InvalidImage(
+            f"a side of the image has {max(image.size)} pixels: "
+            f"more than {JPEG_LONGEST_SIDE} do not fit into a JPEG"
+        )
+    image.info.clear()  # Pillow would write a comment that it finds there
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def image_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return the width and height of the upright picture, by its header: that of ``decode_image``.
-
-    Most formats have their orientation there, too; of a PNG the pixels may have to be read for it.
 
     Parameters
     ----------
@@ -130,12 +166,12 @@ def image_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
     Raises
     ------
-    EmptyImage, NotAnImage, AnimatedImage, TooManyPixels
+    EmptyImage, NotAnImage, AnimatedImage, TooManyPixels, InvalidImage
     TruncatedImage
         Its header is corrupt; whether its pixels are is not looked at.
     """
-    opened = _open(data, max_pixels)
-    return _upright(opened.size, _orientation(opened))
+    file, opened = _open(data, max_pixels)
+    return _upright(opened.size, file.orientation)
 
 
 def _upright(stored: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -143,13 +179,14 @@ def _upright(stored: tuple[int, int], orientation: int) -> tuple[int, int]:
     return stored[::-1] if orientation in SIDEWAYS else stored
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
+def _open(data: bytes, max_pixels: int) -> tuple[StrippedFile, Image.Image]:
     """Read the header, and refuse what is not to be decoded."""
     if not data:
         raise EmptyImage("the image has no bytes: send a JPEG, PNG, WebP or BMP file")
-    opened = _identify(data, max_pixels)
-    _check(opened, max_pixels)
-    return opened
+    file = strip_metadata(data)
+    opened = _identify(file.data, max_pixels)
+    _check(opened.size, file.canvas, max_pixels)
+    return file, opened
 
 
 def _identify(data: bytes, max_pixels: int) -> Image.Image:
@@ -176,26 +213,24 @@ def _has_no_pixels(data: bytes) -> bool:
     return False
 
 
-def _check(opened: Image.Image, max_pixels: int) -> None:
-    width, height = opened.size
+def _check(size: tuple[int, int], canvas: tuple[int, int] | None, max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         raise TooManyPixels(
             f"the image has {width}x{height} pixels, over the limit of {max_pixels}: scale it down"
         )
-    try:
-        animated = opened.format != "MPO" and getattr(opened, "is_animated", False)
-    except DECODER_FAULTS as error:
-        raise TruncatedImage(f"the image breaks off or is corrupt: {error}") from error
-    if animated:
-        raise AnimatedImage("the image is animated: send one frame")
+    if max(size) > LONGEST_SIDE:
+        raise TooManyPixels(
+            f"a side of the image has {max(size)} pixels, over the limit of {LONGEST_SIDE}: "
+            "scale it down"
+        )
+    if canvas and canvas != size:
+        raise TruncatedImage(f"the image is corrupt: its headers say both {size} and {canvas}")
 
 
-def _orientation(opened: Image.Image) -> int:
-    """Return the EXIF orientation 1..8; 1 where there is none or the EXIF is broken."""
-    try:
-        return int(opened.getexif().get(ORIENTATION, 1))
-    except DECODER_FAULTS:
-        return 1
+def _needs_no_encoding(file: StrippedFile, opened: Image.Image) -> bool:
+    """Return whether the stripped file is a JPEG that shows the upright picture in its colours."""
+    return file.is_sound_jpeg and opened.mode in {"RGB", "L"} and file.orientation == 1
 
 
 def _draft(opened: Image.Image, enough: int) -> None:
@@ -214,6 +249,4 @@ def _to_rgb(opened: Image.Image) -> Image.Image:
     if opened.mode.startswith("I"):
         high_byte = np.asarray(opened) >> 8
         return Image.fromarray(high_byte.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if opened.mode == "P" and "transparency" in opened.info:
-        return opened.convert("RGBA").convert("RGB")
     return opened.convert("RGB")

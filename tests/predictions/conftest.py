@@ -238,7 +238,7 @@ def sqs_event(received: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def context() -> LambdaContext:
-    return LambdaContext("a-function", 3008)
+    return LambdaContext("a-function", 3008, max_runtime_ms=120_000)
 
 
 @pytest.fixture

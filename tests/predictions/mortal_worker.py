@@ -56,7 +56,7 @@ def work() -> int:
         for each in received
     ]
     if records:
-        answer = identify({"Records": records}, LambdaContext("identify", 3008))
+        answer = identify({"Records": records}, LambdaContext("identify", 3008, 120_000))
         failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
         for each in received:
             if each["MessageId"] not in failed:

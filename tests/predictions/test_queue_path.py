@@ -289,7 +289,7 @@ def test_an_upload_that_is_gone_is_answered(path: QueuePath) -> None:
 
 def test_a_picture_longer_than_a_jpeg_can_be_is_answered(path: QueuePath) -> None:
     buffer = io.BytesIO()
-    Image.new("L", (66_000, 10)).save(buffer, "PNG")
+    Image.new("L", (65_510, 10)).save(buffer, "PNG")
     prediction_id = path.send(buffer.getvalue())
 
     assert path.work() == []

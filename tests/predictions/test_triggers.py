@@ -55,6 +55,71 @@ def test_a_batch_that_fails_whole_is_named_whole(path: QueuePath) -> None:
     assert answer == {"batchItemFailures": failed}
 
 
+class Countdown(LambdaContext):
+    """A context in which each look at the clock finds that a picture took so many seconds."""
+
+    def __init__(self, *seconds_left: float) -> None:
+        super().__init__("identify", 3008)
+        self._seconds_left = iter(seconds_left)
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(next(self._seconds_left) * 1000)
+
+
+def batch(path: QueuePath, receives: int = 1) -> dict[str, Any]:
+    """Return an event of three uploads, all on the queue."""
+    for _ in range(3):
+        path.send()
+    received = path.receive(path.identify_queue, hidden=300)
+    assert len(received) == 3
+    for message in received:
+        message["Attributes"]["ApproximateReceiveCount"] = str(receives)
+    template = recorded("sqs_batch.json")["Records"][0]
+    records = [
+        {
+            **template,
+            "messageId": each["MessageId"],
+            "receiptHandle": each["ReceiptHandle"],
+            "body": each["Body"],
+            "attributes": each["Attributes"],
+        }
+        for each in received
+    ]
+    return {"Records": records}
+
+
+def test_what_a_slow_picture_leaves_no_time_for_is_given_back_at_once(path: QueuePath) -> None:
+    event = batch(path)
+
+    answer = identify(event, Countdown(100, 30))
+
+    [failed] = answer["batchItemFailures"]
+    assert failed["itemIdentifier"] == event["Records"][2]["messageId"]
+    assert path.inference.calls == 2
+    assert len(path.receive(path.identify_queue)) == 1, "it shows again before 300 s are over"
+
+
+def test_the_first_picture_of_a_batch_is_always_begun(path: QueuePath) -> None:
+    event = batch(path)
+
+    answer = identify(event, Countdown(3, 3))
+
+    assert len(answer["batchItemFailures"]) == 2
+    assert path.inference.calls == 1
+
+
+def test_what_was_not_begun_is_no_dead_letter_on_its_last_receive(path: QueuePath) -> None:
+    event = batch(path, receives=path.settings.identify_max_receives)
+
+    assert identify(event, Countdown(3, 3)) == {"batchItemFailures": []}
+
+    again = path.receive(path.identify_queue)
+    assert sorted(each["Body"] for each in again) == sorted(
+        each["body"] for each in event["Records"][1:]
+    )
+    assert {each["Attributes"]["ApproximateReceiveCount"] for each in again} == {"1"}
+
+
 def test_the_handlers_that_the_app_knows_are_those_that_aws_calls() -> None:
     app = Chalice("sightloop", configure_logs=False)
     app.register_blueprint(blueprint)

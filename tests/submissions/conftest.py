@@ -145,7 +145,7 @@ class Desk:
         self._pictures += 1
         data = image or noise(self._pictures)
         look = self.services.inference.look(model, data, DetectionOptions())
-        return self.services.keeper.keep(look, data, "a-call").prediction_id
+        return self.services.keeper.keep(look, "a-call").prediction_id
 
     def submit(
         self,

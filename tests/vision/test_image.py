@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from io import BytesIO
 
@@ -286,12 +287,73 @@ def test_a_bomb_of_zeros_is_refused_before_it_unfolds() -> None:
         decode_image(data)
 
 
-def test_a_bomb_in_a_text_chunk_is_refused(encode) -> None:
+@pytest.mark.parametrize("name", [b"zTXt", b"iCCP"])
+def test_a_bomb_in_metadata_is_never_unpacked(name: bytes, encode) -> None:
     data = encode(Image.new("RGB", (9, 9)))
-    text = png_chunk(b"zTXt", b"Comment\x00\x00" + zlib.compress(bytes(200_000_000), 9))
+    bomb = png_chunk(name, b"Comment\x00\x00" + zlib.compress(bytes(200_000_000), 9))
+
+    tracemalloc.start()
+    picture = decode_image(data[:33] + bomb + data[33:])
+
+    assert picture.size == (9, 9)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_exif_whose_entries_all_point_at_megabytes_costs_nothing(photo, encode) -> None:
+    entries = b"".join(struct.pack("<HHII", tag, 7, 2_000_000, 8) for tag in range(60_000))
+    exif = b"II*\x00\x08\x00\x00\x00" + struct.pack("<H", 60_000) + entries + bytes(2_000_000)
+    data = encode(photo(48, 32))
+
+    assert decode_image(data[:33] + png_chunk(b"eXIf", exif) + data[33:]).size == (48, 32)
+
+
+@pytest.mark.parametrize("size", [(1, 79_999_999), (65_536, 1), (1, 65_536)])
+def test_a_side_over_the_limit_is_refused_by_the_header(size: tuple[int, int]) -> None:
+    for read in (decode_image, image_size):
+        with pytest.raises(TooManyPixels, match="over the limit of 65535: scale it down"):
+            read(png_of(*size))
+
+
+@pytest.mark.parametrize("size", [(65_535, 1), (1, 65_535)])
+def test_a_slender_picture_within_the_limit_is_read(size: tuple[int, int], encode) -> None:
+    assert decode_image(encode(Image.new("RGB", size))).size == size
+
+
+@pytest.mark.parametrize("name", [b"IHDR", b"IDAT", b"IEND"])
+def test_a_png_with_a_wrong_checksum_is_refused(name: bytes, photo, encode) -> None:
+    data = bytearray(encode(photo(48, 32)))
+    at = data.index(name) - 4
+    data[at + 8 + int.from_bytes(data[at : at + 4])] ^= 0xFF
 
     with pytest.raises(InvalidImage):
-        decode_image(data[:33] + text + data[33:])
+        decode_image(bytes(data))
+
+
+def test_a_png_whose_pixels_cannot_be_unpacked_is_refused() -> None:
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", bytes(200)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+    with pytest.raises(TruncatedImage):
+        decode_image(data)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused(encode) -> None:
+    data = encode(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+
+    with pytest.raises(InvalidImage, match="more than 100 scans"):
+        decode_image(data[:-2] + data[last:-2] * 1000 + data[-2:])
+
+
+def test_a_webp_whose_headers_contradict_is_refused(photo, encode) -> None:
+    data = bytearray(encode(photo(48, 32).convert("RGBA"), "WEBP", exif=Image.Exif().tobytes()))
+    assert data[12:16] == b"VP8X"
+    data[24:27] = (999).to_bytes(3, "little")
+
+    with pytest.raises(TruncatedImage, match="headers"):
+        decode_image(bytes(data))
 
 
 def test_a_large_jpeg_is_decoded_reduced_where_that_is_enough(photo, encode) -> None:

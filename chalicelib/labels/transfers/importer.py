@@ -19,7 +19,6 @@ from chalicelib.errors import Conflict, InvalidArchive, ObjectNotFound
 from chalicelib.labels.archive import Archive, ArchiveImage
 from chalicelib.labels.archive_directory import Fault, Kind, Limits
 from chalicelib.labels.dataset import Added, Dataset, NewLabel
-from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.labels.split import shot_in
 from chalicelib.labels.transfers.checked import Checked, CheckedImages, extension_of
 from chalicelib.labels.transfers.ranged import RangedObject
@@ -255,8 +254,7 @@ class Importer:
 
 def _checked(image: ArchiveImage) -> Checked:
     extension = extension_of(image.content)
-    looks = fingerprint_of(image.content)
-    return Checked(image.name, image.sha256, extension, looks, image.detections)
+    return Checked(image.name, image.sha256, extension, image.fingerprint, image.detections)
 
 
 def _staged_image(import_id: str, image: Checked) -> str:
