@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.errors import Conflict
 from chalicelib.predictions import PredictionReader
 from chalicelib.trust import Cause, Judgement, judge
@@ -101,7 +102,13 @@ class Judged:
             told["reasons"] = [*told["reasons"], reason_of(self.distrust)]
         return {
             "answer": answer,
-            "image": {"width": width, "height": height, "sha256": image.sha256, "key": image.key},
+            "image": {
+                "width": width,
+                "height": height,
+                "sha256": image.sha256,
+                "key": image.key,
+                "visibility": self.case.visibility,
+            },
             "predicted": self.case.predicted.to_json(),
             "submitted": submitted.to_json(),
             "precision_of_version": self.case.precision.version,
@@ -167,6 +174,8 @@ class Case:
         That predicted; 0: none, the model has none yet.
     predicted : Detections
     precision : Precision
+    visibility : Visibility
+        Of the model when the photo was sent.
     """
 
     model: str
@@ -174,9 +183,16 @@ class Case:
     version: int
     predicted: Detections
     precision: Precision
+    visibility: Visibility = Visibility.PRIVATE
 
     @classmethod
-    def of(cls, models: Models, model: str, result: dict[str, Any]) -> Self:
+    def of(
+        cls,
+        models: Models,
+        model: str,
+        result: dict[str, Any],
+        visibility: Visibility = Visibility.PRIVATE,
+    ) -> Self:
         """Read a prediction's result.
 
         Raises
@@ -192,7 +208,7 @@ class Case:
         version = result["version"]
         known = Precision(None, None) if version == UNSEEN else models.precision(model, version)
         predicted = Detections.from_json(found, names, size)
-        return cls(model, result["prediction_id"], version, predicted, known)
+        return cls(model, result["prediction_id"], version, predicted, known, visibility)
 
     def judge(self, submitted: Detections) -> Judged:
         """Compare an answer with the prediction.

@@ -16,12 +16,15 @@ from typing import Literal, Protocol
 
 from psycopg2.extensions import cursor
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.database import Database
 from chalicelib.errors import Banned, Conflict, InvalidSubmission, SightloopError
 from chalicelib.labels.case import Case, ImageOf, Judged, Models, Submitted, image_of, reason_of
 from chalicelib.labels.dataset import Dataset, NewLabel
+from chalicelib.labels.deleted import refuse_deleted_in
 from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.labels.quarantine import Quarantine, quarantine_key
+from chalicelib.labels.releases import release_in
 from chalicelib.labels.submitted import GivenBox, Verb, checked
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import PredictionReader, State
@@ -93,7 +96,7 @@ class Submissions:
     def __init__(self, database: Database, parts: Parts) -> None:
         self._database = database
         self._parts = parts
-        self._quarantine = Quarantine(database, parts.store, parts.rejected_days)
+        self.quarantine = Quarantine(database, parts.store, parts.rejected_days)
 
     def submit(
         self,
@@ -173,11 +176,13 @@ class Submissions:
         """
         signature(by, why)
         held = self._parts.ledger.get(request_id)
+        if held.state == "deleted":
+            raise Conflict(f"submission {request_id} was deleted: there is nothing to decide")
         if held.updated_at != seen:
             raise Conflict(f"submission {request_id} was sent anew after {seen}: look at it again")
         made = self._label_again(held) if state == "accepted" else None
         with self._database.transaction() as rows:
-            if made and not self._quarantine.holds_in(rows, made.source_key):
+            if made and not self.quarantine.holds_in(rows, made.source_key):
                 raise _gone(request_id)
             recorded = self._parts.ledger.review_in(rows, request_id, seen, state, by, why)
             if state == "rejected":
@@ -186,6 +191,13 @@ class Submissions:
                 samples = self._put_in(rows, recorded, made)
         self._publish(samples)
         return recorded
+
+    def release(self, request_id: int, by: str) -> None:
+        """Release the image of an accepted submission as a control image; safe to repeat."""
+        with self._database.transaction() as rows:
+            label = self._parts.dataset.labels_of(rows, [request_id]).get(request_id)
+            if label and label.withdrawn_why is None:
+                release_in(rows, {label.sample_id: by})
 
     def places_of(self, request_ids: Sequence[int]) -> dict[int, str]:
         """Return where the images of these are now, of those that are or were in a dataset."""
@@ -233,7 +245,7 @@ class Submissions:
 
     def clear_quarantine(self, most: int) -> int:
         """Delete up to so many images of submissions that nobody looks at any more."""
-        return self._quarantine.clear(most)
+        return self.quarantine.clear(most)
 
     def _case(self, model: str, prediction_id: str) -> Case:
         """Return what an answer is compared with."""
@@ -246,7 +258,7 @@ class Submissions:
             raise Conflict("the prediction failed: there are no boxes to correct")
         if prediction.state is not State.DONE or view.result is None:
             raise Conflict("the prediction has no boxes yet: try again when its state is done")
-        return Case.of(self._parts.models, model, view.result)
+        return Case.of(self._parts.models, model, view.result, prediction.visibility)
 
     def _judged(self, case: Case, user: str, submitted: Detections) -> Judged:
         judged = case.judge(submitted)
@@ -271,9 +283,10 @@ class Submissions:
         ledger, dataset = self._parts.ledger, self._parts.dataset
         user = request.user_address
         with self._database.transaction() as rows:
+            refuse_deleted_in(rows, request.prediction_id)
             self._refuse(user, ledger.banned_since_in(rows, user))
             if waiting:
-                self._quarantine.keep_in(rows, waiting.sha256, waiting.content)
+                self.quarantine.keep_in(rows, waiting.sha256, waiting.content)
             doubted = ledger.doubt_in(rows, user, reason_of(distrust)) if distrust else []
             outcome = ledger.record_in(rows, request)
             if label is not None:
@@ -352,6 +365,7 @@ def _label_of(
         origin="submission",
         user_address=request.user_address,
         request_id=None,
+        visibility=Visibility.parse(request.detail.get("image", {}).get("visibility")),
     )
 
 

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.inference import Look
 from chalicelib.inference.options import Options
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import keys
 from chalicelib.predictions.leavings import leave
 from chalicelib.predictions.model import Prediction, epoch, utc_now
+from chalicelib.predictions.senders import Senders
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.predictions.unseen import unseen
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
+
+
+@dataclass(frozen=True)
+class TaskTerms:
+    """Under which terms somebody else's photo is kept as a task.
+
+    Attributes
+    ----------
+    audience : Audience
+        Kind of the caller who gets it.
+    visibility : Visibility
+        Under which the photo was sent.
+    is_released : bool
+        An operator released it as a control image.
+    """
+
+    audience: Audience
+    visibility: Visibility
+    is_released: bool = False
 
 
 class Keeper:
@@ -28,6 +50,8 @@ class Keeper:
     table : PredictionTable
     settings : Settings
     now : callable, optional
+    visibility_of : callable, optional
+        From a model's name to its visibility, which the sender of a photo is promised.
     """
 
     def __init__(
@@ -36,14 +60,24 @@ class Keeper:
         table: PredictionTable,
         settings: Settings,
         now: Callable[[], datetime] = utc_now,
+        visibility_of: Callable[[str], Visibility] = lambda model: Visibility.PRIVATE,
     ) -> None:
         self._store = store
         self._table = table
         self._settings = settings
         self._now = now
+        self._visibility_of = visibility_of
+        self._senders = Senders(store)
 
     def keep(
-        self, look: Look, data: bytes, correlation_id: str, options: Options | None = None
+        self,
+        look: Look,
+        data: bytes,
+        correlation_id: str,
+        options: Options | None = None,
+        *,
+        sender: str = "",
+        task: TaskTerms | None = None,
     ) -> Prediction:
         """Keep an answer with its picture.
 
@@ -56,6 +90,10 @@ class Keeper:
         correlation_id : str
         options : Options, optional
             What was asked of the detector.
+        sender : str, optional
+            Who sent it, as ``caller`` names them; empty where nobody is to be known.
+        task : TaskTerms, optional
+            Of somebody else's photo that is handed out as a task.
 
         Raises
         ------
@@ -63,10 +101,16 @@ class Keeper:
             A side is longer than a JPEG can have.
         """
         prediction_id, now = keys.new_prediction_id(), self._now()
+        model = look.answer.model
+        promise = task.visibility if task else self._visibility_of(model)
+        self._senders.note(sender, prediction_id)
         left = leave(self._store, prediction_id, look, data)
         record = Prediction(
             prediction_id=prediction_id,
-            model=look.answer.model,
+            model=model,
+            visibility=promise,
+            task_for=task.audience if task else None,
+            is_released=bool(task and task.is_released),
             key="",
             file_name="",
             options=options or Options(),
@@ -81,7 +125,9 @@ class Keeper:
         logger.info("prediction kept", prediction_id=prediction_id, model=kept.model)
         return kept
 
-    def keep_unseen(self, model: str, data: bytes, correlation_id: str) -> Prediction:
+    def keep_unseen(
+        self, model: str, data: bytes, correlation_id: str, sender: str = ""
+    ) -> Prediction:
         """Keep a picture for a model that cannot look at it yet: version 0, nothing detected.
 
         Raises
@@ -89,4 +135,5 @@ class Keeper:
         InvalidImage
             As ``decode_image``; or a side is longer than a JPEG can have.
         """
-        return self.keep(unseen(model, data, self._settings.max_pixels), data, correlation_id)
+        look = unseen(model, data, self._settings.max_pixels)
+        return self.keep(look, data, correlation_id, sender=sender)

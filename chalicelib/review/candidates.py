@@ -6,8 +6,9 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.labels.keys import parked_key
-from chalicelib.labels.pool import LabelledImage, Pool
+from chalicelib.labels.pool import LabelledImage, Pool, Shown
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import Opinions
 from chalicelib.trust.task_book import TaskBook
@@ -30,12 +31,18 @@ class Candidate:
         Of a control: the boxes that are right, in pixels.
     label_id : int | None
         Of a control: the label that holds them.
+    visibility : Visibility
+        Under which the photo was sent.
+    is_released : bool
+        An operator released it as a control image.
     """
 
     image_sha256: str
     keys: tuple[str, ...]
     settled: ClassedBoxes | None = None
     label_id: int | None = None
+    visibility: Visibility = Visibility.PRIVATE
+    is_released: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,26 +73,47 @@ class Candidates:
         self._book = book
         self._chance = chance
 
-    def for_user(self, user_address: str, model: str) -> Choice:
-        """Return what a user can be asked about, both kinds at the same cost."""
-        images = self._new_to(user_address, model)
+    def for_user(self, user_address: str, model: str, setting: Visibility) -> Choice:
+        """Return what a user can be asked about, both kinds at the same cost.
+
+        Others' photos are offered only under the promises they were sent under; beyond these, to
+        callers with a token, control images that an operator released.
+
+        Parameters
+        ----------
+        setting : Visibility
+            Of the model.
+        """
+        shown = Shown.to(Audience.of(user_address), setting)
+        images = self._new_to(user_address, model, shown)
         settled = self._settled(model, images)
         waiting = [
-            Candidate(image.image_sha256, (image.key,))
-            for image in self._opinions.waiting(user_address, model, WAITING)
+            Candidate(
+                image.image_sha256, (image.key,), visibility=Visibility.parse(image.visibility)
+            )
+            for image in self._opinions.waiting(user_address, model, WAITING, shown.promises)
         ]
         taken = {image.image_sha256 for image in waiting}
         controls = [_control(image) for image in images if image.label_id in settled]
-        alone = self._alone(model, [image for image in images if image.label_id not in settled])
+        unsettled = [
+            image
+            for image in images
+            if image.label_id not in settled
+            and Visibility.parse(image.visibility) in shown.promises
+        ]
+        alone = self._alone(model, unsettled)
         return Choice(
             self._shuffled(each for each in controls if each.image_sha256 not in taken),
             self._shuffled(waiting) or self._shuffled(alone),
         )
 
-    def _new_to(self, user_address: str, model: str) -> list[LabelledImage]:
+    def _new_to(self, user_address: str, model: str, shown: Shown) -> list[LabelledImage]:
         """Return labelled images, from a random place, that a user knows nothing of."""
         reviewed = self._opinions.reviewed(model, REVIEWED)
-        found = [*self._pool.some(model, SAMPLED), *self._pool.of_images(model, reviewed)]
+        found = [
+            *self._pool.some(model, shown, SAMPLED),
+            *self._pool.of_images(model, shown, reviewed),
+        ]
         images = {
             image.image_sha256: image for image in found if image.user_address != user_address
         }
@@ -109,7 +137,9 @@ class Candidates:
         """Return those whose label is one person's word that nobody confirmed yet."""
         enough = self._opinions.asked_enough(model, [image.image_sha256 for image in images])
         return [
-            Candidate(image.image_sha256, _keys(image))
+            Candidate(
+                image.image_sha256, _keys(image), visibility=Visibility.parse(image.visibility)
+            )
             for image in images
             if image.labels == 1 and image.image_sha256 not in enough
         ]
@@ -122,7 +152,14 @@ class Candidates:
 
 def _control(image: LabelledImage) -> Candidate:
     settled = ClassedBoxes.from_centres(*image.centres)
-    return Candidate(image.image_sha256, _keys(image), settled, image.label_id)
+    return Candidate(
+        image.image_sha256,
+        _keys(image),
+        settled,
+        image.label_id,
+        Visibility.parse(image.visibility),
+        image.is_released,
+    )
 
 
 def _keys(image: LabelledImage) -> tuple[str, ...]:

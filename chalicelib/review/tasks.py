@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chalicelib.catalog import Catalog
-from chalicelib.errors import InvalidImage, NoTask, ObjectNotFound
+from chalicelib.catalog.visibility import Audience, Visibility
+from chalicelib.errors import InvalidImage, NoTask, ObjectNotFound, PredictionNotFound, Unauthorized
 from chalicelib.inference import Inference
 from chalicelib.inference.options import Options
 from chalicelib.observability import MetricUnit, logger, metrics
-from chalicelib.predictions.keeper import Keeper
+from chalicelib.predictions import PredictionReader
+from chalicelib.predictions.keeper import Keeper, TaskTerms
 from chalicelib.review.candidates import Candidate, Candidates, Choice
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.ledger import Ledger
@@ -40,6 +42,7 @@ class Looking:
     store: ObjectStore
     keeper: Keeper
     max_pixels: int
+    predictions: PredictionReader
 
 
 class Tasks:
@@ -80,17 +83,33 @@ class Tasks:
         ModelNotFound
         NoTask
             Nothing needs another look.
+        Unauthorized
+            The model's photos are shown to callers with a token only.
         """
-        self._catalog.require(model)
+        setting = self._catalog.require(model).file.visibility
+        if setting is not Visibility.PUBLIC and Audience.of(user_address) is Audience.ANYBODY:
+            raise Unauthorized(
+                f"photos of the model {model!r} are not shown to strangers: send a token"
+            )
         waiting = self._book.open_tasks(user_address, model, MOST_OPEN)
-        if len(waiting) >= MOST_OPEN:
-            return Given(waiting[0], model, again=True)
-        choice = self._candidates.for_user(user_address, model)
+        if len(waiting) >= MOST_OPEN and (still_shown := self._still_shown(waiting)):
+            return Given(still_shown, model, again=True)
+        choice = self._candidates.for_user(user_address, model, setting)
         for candidate in self._in_turn(user_address, choice)[:MOST_TRIED]:
             given = self._give(user_address, model, candidate, correlation_id)
             if given:
                 return given
         raise NoTask(NOTHING)
+
+    def _still_shown(self, waiting: Sequence[str]) -> str | None:
+        """Return the oldest task whose photo may be shown still, and is there."""
+        for prediction_id in waiting:
+            try:
+                self._looking.predictions.read(prediction_id)
+            except PredictionNotFound:
+                continue
+            return prediction_id
+        return None
 
     def _in_turn(self, user_address: str, choice: Choice) -> Sequence[Candidate]:
         """Return candidates in the order in which they are tried.
@@ -122,7 +141,10 @@ class Tasks:
         looking = self._looking
         try:
             look = looking.inference.look(model, image, options.for_detector(looking.max_pixels))
-            kept = looking.keeper.keep(look, image, correlation_id, options)
+            terms = TaskTerms(
+                Audience.of(user_address), candidate.visibility, candidate.is_released
+            )
+            kept = looking.keeper.keep(look, image, correlation_id, options, task=terms)
         except InvalidImage:
             logger.exception("an image of a dataset cannot be read", sha256=candidate.image_sha256)
             return None
