@@ -45,6 +45,16 @@ COMMENT ON COLUMN sightloop.labels.withdrawn_why IS
     'doubted: its author is distrusted, an operator decides; banned: comes back when the ban is lifted; '
     'replaced: sent anew; rejected: by an operator; deleted: its image or submission was, for good';
 
+-- As in 0008, but what was deleted is blanked.
+CREATE OR REPLACE TRIGGER refuse_edit BEFORE UPDATE OF yolo, boxes, origin, sample_id
+    ON sightloop.labels FOR EACH ROW
+    WHEN ((NEW.yolo, NEW.boxes, NEW.origin, NEW.sample_id)
+          IS DISTINCT FROM (OLD.yolo, OLD.boxes, OLD.origin, OLD.sample_id)
+          AND NOT ((NEW.yolo, NEW.boxes, NEW.origin, NEW.sample_id)
+                   IS NOT DISTINCT FROM ('', 0, OLD.origin, OLD.sample_id)
+                   AND NEW.withdrawn_why IS NOT DISTINCT FROM 'deleted'))
+    EXECUTE FUNCTION sightloop.refuse_change('a label is history, add another');
+
 -- Take what a sample says of its picture out of all rows of datasets; its labels are withdrawn before, and
 -- the dataset is locked. The row stays for the history of versions, under a name that means nothing.
 CREATE OR REPLACE FUNCTION sightloop.blank_sample(id bigint, new_name text)

@@ -7,7 +7,7 @@ that whoever is killed is followed by the next call or by ``finish``, which the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -90,7 +90,10 @@ class DeletedAll:
 
 @dataclass(frozen=True)
 class Parts:
-    """What deletions work with; database and image files are None where none is attached."""
+    """What deletions work with; database and image files are None where none is attached.
+
+    ``publish`` makes the files of samples anew that lost a label.
+    """
 
     table: PredictionTable
     eraser: Eraser
@@ -98,6 +101,7 @@ class Parts:
     orders: Orders
     database: Database | None
     image_files: ImageFiles | None
+    publish: Callable[[Sequence[int]], object] = lambda samples: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
 
@@ -132,9 +136,10 @@ class Deletions:
             self._parts.eraser.erase(prediction_id, model)
             return Deletion(prediction_id, model, self._parts.now(), is_erased=True, versions=[])
         with database.transaction() as rows:
-            copies = delete_in(rows, prediction_id, model)
+            removed = delete_in(rows, prediction_id, model)
         self._erase(prediction_id)
-        self._erase_each(copies[:COPIES_AT_ONCE])
+        self._parts.publish(removed.samples)
+        self._erase_each(removed.copies[:COPIES_AT_ONCE])
         [shown] = self._shown(SHOWN_ONE, id=prediction_id)
         return shown
 

@@ -26,6 +26,7 @@ def assemble(services: Services) -> Deletions:
             orders=Orders(services.store),
             database=services.database if has_database else None,
             image_files=_image_files(services) if has_database else None,
+            publish=services.submissions.publish if has_database else lambda samples: None,
             now=services.now,
         )
     )

@@ -109,8 +109,24 @@ def known_model_in(rows: cursor, prediction_id: str) -> str | None:
     return str(row[0]) if row else None
 
 
-def delete_in(rows: cursor, prediction_id: str, model: str) -> list[str]:
-    """Delete a prediction's content from all rows; return the predictions that went with it.
+@dataclass(frozen=True)
+class Removed:
+    """What else a deletion concerns.
+
+    Attributes
+    ----------
+    copies : list[str]
+        Predictions that went with it: tasks that others were given of its photo.
+    samples : list[int]
+        Images that stay in their datasets and lost a label: their files are to be made anew.
+    """
+
+    copies: list[str]
+    samples: list[int]
+
+
+def delete_in(rows: cursor, prediction_id: str, model: str) -> Removed:
+    """Delete a prediction's content from all rows.
 
     A task is a copy of somebody else's photo: with it go the answers to it and nothing else. With
     a photo go the copies that others were given as tasks, and what they answered, unless somebody
@@ -127,21 +143,26 @@ def delete_in(rows: cursor, prediction_id: str, model: str) -> list[str]:
     copies: list[str] = []
     erased: list[ErasedImage] = []
     label_ids: list[int] = []
-    for image in [] if _is_task(rows, prediction_id) else _own_images(rows, prediction_id):
-        copies += _lock_copies(rows, image)
     images = [] if _is_task(rows, prediction_id) else _own_images(rows, prediction_id)
+    for image in images:
+        copies += _lock_copies(rows, image)
     rows.execute(STRIP, ([prediction_id, *copies],))
     request_ids = [request_id for (request_id,) in rows.fetchall()]
     for image in images:
+        rows.execute(LOCK_DATASET, (image["model"],))
+        if _has_other_senders(rows, image, prediction_id):  # somebody was quicker
+            continue
         gone, labels = _remove_image(rows, image)
         erased.append(gone)
         label_ids += labels
-    label_ids += _withdraw_labels(rows, request_ids)
+    labels_of_requests, samples = _withdraw_labels(rows, request_ids)
+    label_ids += labels_of_requests
     found = json.dumps([asdict(each) for each in erased])
     rows.execute(NOTE, (prediction_id, model, sorted(set(label_ids)), found))
     for copy in copies:
         rows.execute(NOTE, (copy, model, [], "[]"))
-    return copies
+    left = {each.sample_id for each in erased}
+    return Removed(copies, [sample_id for sample_id in samples if sample_id not in left])
 
 
 def _is_task(rows: cursor, prediction_id: str) -> bool:
@@ -154,13 +175,13 @@ def _own_images(rows: cursor, prediction_id: str) -> list[dict[str, str]]:
     """Return the images, by model and sha256, that nobody else sent."""
     rows.execute(OWN_IMAGES, {"id": prediction_id})
     images = [{"model": model, "sha256": sha256} for model, sha256 in rows.fetchall()]
-    own = []
-    for image in images:
-        rows.execute(HAS_OTHER_SENDERS, {**image, "id": prediction_id})
-        [(has_others,)] = rows.fetchall()
-        if not has_others:
-            own.append(image)
-    return own
+    return [each for each in images if not _has_other_senders(rows, each, prediction_id)]
+
+
+def _has_other_senders(rows: cursor, image: dict[str, str], prediction_id: str) -> bool:
+    rows.execute(HAS_OTHER_SENDERS, {**image, "id": prediction_id})
+    [(has_others,)] = rows.fetchall()
+    return bool(has_others)
 
 
 def _lock_copies(rows: cursor, image: dict[str, str]) -> list[str]:
@@ -172,8 +193,7 @@ def _lock_copies(rows: cursor, image: dict[str, str]) -> list[str]:
 
 
 def _remove_image(rows: cursor, image: dict[str, str]) -> tuple[ErasedImage, list[int]]:
-    """Take an image out of its dataset; return where its files are, and its labels."""
-    rows.execute(LOCK_DATASET, (image["model"],))
+    """Take an image out of its locked dataset; return where its files are, and its labels."""
     rows.execute(NEW_NAME)
     [(name,)] = rows.fetchall()
     for statement in (BLANK_TASKS, BLANK_AGREEMENTS):
@@ -202,15 +222,16 @@ def _dataset_keys(image: dict[str, str], extension: str, side: str) -> tuple[str
     )
 
 
-def _withdraw_labels(rows: cursor, request_ids: Sequence[int]) -> list[int]:
-    """Withdraw and blank the labels that came of requests, of images that stay."""
+def _withdraw_labels(rows: cursor, request_ids: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Withdraw and blank the labels that came of requests; return them and their samples."""
     rows.execute(LABELS_OF_REQUESTS, (list(request_ids),))
     found: list[tuple[Any, ...]] = rows.fetchall()
     for model in sorted({model for *_, model in found}):
         rows.execute(LOCK_DATASET, (model,))
     labels = [label_id for label_id, *_ in found]
-    _withdraw(rows, labels, {sample_id for _, sample_id, _ in found})
-    return labels
+    samples = {sample_id for _, sample_id, _ in found}
+    _withdraw(rows, labels, samples)
+    return labels, sorted(samples)
 
 
 def _withdraw(rows: cursor, labels: Sequence[int], samples: set[int]) -> None:

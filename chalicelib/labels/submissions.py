@@ -144,7 +144,7 @@ class Submissions:
             self._parts.dataset.look(model, [label])
         waiting = image if judged.waits else None
         outcome, samples = self._record(request, label, waiting, judged.distrust)
-        self._publish(samples)
+        self.publish(samples)
         return _told(Submitted.of(outcome, request, judged))
 
     def review(
@@ -189,7 +189,7 @@ class Submissions:
                 samples = self._parts.dataset.withdraw(rows, [request_id], "rejected")
             else:
                 samples = self._put_in(rows, recorded, made)
-        self._publish(samples)
+        self.publish(samples)
         return recorded
 
     def release(self, request_id: int, by: str) -> None:
@@ -221,7 +221,7 @@ class Submissions:
                 samples = dataset.restore(rows, withdrawn, ("banned",))
         logger.info("labels follow the bans", user=user, banned=banned, images=len(samples))
         if publish:
-            self._publish(samples)
+            self.publish(samples)
 
     def settle(self, *, publish: bool = True) -> int:
         """Settle all users whose labels are not as the bans want them; return how many."""
@@ -340,7 +340,7 @@ class Submissions:
         self._parts.dataset.look(held.model, [made])
         return replace(made, request_id=held.request_id)
 
-    def _publish(self, samples: Sequence[int]) -> None:
+    def publish(self, samples: Sequence[int]) -> None:
         """Make files at once, as far as possible: what fails is left to ``reconcile``."""
         try:
             self._parts.dataset.publish_samples(samples[:PUBLISHED_AT_ONCE])

@@ -65,14 +65,17 @@ class Eraser:
         if record.key:  # before its name is forgotten
             self._uploads.delete(record.key)
         self._table.update(unknown, lambda found: found.deleted(now, RECORD_STAYS))
-        self.erase_files(prediction_id)
+        erase_files(self._store, prediction_id)
+        if record.sender_key:
+            self._store.erase(record.sender_key)
+            self._table.update(unknown, _without_sender)
         if record.state is not State.DELETED:
             metrics.add_metric("PredictionsDeleted", MetricUnit.Count, 1)
             logger.info("prediction deleted", prediction_id=prediction_id, model=model)
 
-    def erase_files(self, prediction_id: str) -> None:
-        """Erase a prediction's files in the store bucket, with their older versions."""
-        erase_files(self._store, prediction_id)
+
+def _without_sender(record: Prediction) -> Prediction:
+    return record.model_copy(update={"sender_key": ""})
 
 
 def erase_files(store: ObjectStore, prediction_id: str) -> None:

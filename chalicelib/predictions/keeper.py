@@ -103,12 +103,13 @@ class Keeper:
         prediction_id, now = keys.new_prediction_id(), self._now()
         model = look.answer.model
         promise = task.visibility if task else self._visibility_of(model)
-        self._senders.note(sender, prediction_id)
+        sender_key = self._senders.note(sender, prediction_id)
         left = leave(self._store, prediction_id, look, data)
         record = Prediction(
             prediction_id=prediction_id,
             model=model,
             visibility=promise,
+            sender_key=sender_key,
             task_for=task.audience if task else None,
             is_released=bool(task and task.is_released),
             key="",

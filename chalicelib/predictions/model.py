@@ -83,6 +83,9 @@ class Prediction(BaseModel):
     visibility: Visibility = Field(
         default=Visibility.PRIVATE, description="of the model when the photo was sent"
     )
+    sender_key: str = Field(
+        default="", description="in the store: by which a caller with a token finds all of theirs"
+    )
     task_for: Audience | None = Field(
         default=None, description="kind of caller that got somebody else's photo as a task"
     )
@@ -153,6 +156,7 @@ class Prediction(BaseModel):
             key="",
             file_name="",
             correlation_id="",
+            sender_key=self.sender_key,
             state=State.DELETED,
             created_at=self.created_at,
             updated_at=self.updated_at if self.state is State.DELETED else now,

@@ -109,8 +109,6 @@ class UploadDesk:
         ticket = UploadTicket(
             prediction, self._form(prediction), self._settings.max_upload_bytes, form_expires
         )
-        if self._senders:
-            self._senders.note(upload.sender, prediction.prediction_id)
         self._table.create(prediction)
         metrics.add_metric("UploadsOffered", MetricUnit.Count, 1)
         logger.info("upload offered", prediction_id=prediction.prediction_id, model=upload.model)
@@ -119,6 +117,7 @@ class UploadDesk:
     def _waiting(self, upload: Upload, correlation_id: str, form_expires: datetime) -> Prediction:
         prediction_id = keys.new_prediction_id()
         now = self._now()
+        note = self._senders.note if self._senders else lambda sender, prediction_id: ""
         return Prediction(
             prediction_id=prediction_id,
             model=upload.model,
@@ -128,6 +127,7 @@ class UploadDesk:
             options=upload.options,
             unseen=upload.unseen,
             visibility=self._visibility_of(upload.model),
+            sender_key=note(upload.sender, prediction_id),
             correlation_id=correlation_id,
             created_at=now,
             updated_at=now,

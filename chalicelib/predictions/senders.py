@@ -28,8 +28,13 @@ class Senders:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def note(self, sender: str, prediction_id: str) -> None:
+    def note(self, sender: str, prediction_id: str) -> str:
         """Remember that a caller sent a photo; nothing is kept of one without a token.
+
+        Returns
+        -------
+        str
+            The key of what is kept in the store; empty where nothing is.
 
         Parameters
         ----------
@@ -40,8 +45,11 @@ class Senders:
         ------
         StorageUnavailable
         """
-        if Audience.of(sender) is not Audience.ANYBODY:
-            self._store.put(_folder(sender) + prediction_id, b"", "text/plain")
+        if Audience.of(sender) is Audience.ANYBODY:
+            return ""
+        key = _folder(sender) + prediction_id
+        self._store.put(key, b"", "text/plain")
+        return key
 
     def sent_by(self, sender: str, until: datetime) -> Iterator[str]:
         """Yield the ids of a caller's predictions up to a moment, in no particular order."""

@@ -25,6 +25,11 @@ Stack = Any
 Headers = dict[str, str]
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+GOOD = [
+    {"class_id": class_id, "class_name": name, "AP50": 0.9}
+    for class_id, name in enumerate(("scratch", "dent"))
+]
+METRICS = json.dumps({"per_class": GOOD}).encode()
 numbers = itertools.count(1_000)
 TABLES = ("samples", "labels", "requests", "tasks", "agreements", "deletions", "cluster_names")
 
@@ -45,7 +50,7 @@ def photo() -> bytes:
 def model(stack: Stack, make_model: Callable[..., bytes]) -> Iterator[str]:
     """A public model of its own."""
     name = f"m{uuid.uuid4().hex[:12]}"
-    stack.publish(make_model(), name)
+    stack.publish(make_model(), name, METRICS)
     yield name
     with stack.services.database.transaction() as rows:
         rows.execute(
@@ -120,9 +125,10 @@ def assert_consistent(stack: Stack, model: str) -> None:
     counted = "SELECT coalesce(sum(n), 0) FROM dataset_counts WHERE model = %s AND fact = %s"
     labelled = "SELECT count(*) FROM samples WHERE model = %s AND label_id IS NOT NULL"
     assert sql(stack, counted, model, "images") == sql(stack, labelled, model)
-    members = """SELECT c.cluster_id FROM clusters c WHERE c.model = %s AND c.train + c.valid <> (
-                     SELECT count(*) FROM cluster_names k JOIN samples s
-                     ON s.model = k.model AND s.sha256 = k.name WHERE k.cluster_id = c.cluster_id)"""
+    members = """SELECT c.cluster_id FROM clusters c WHERE c.model = %s AND c.train + c.valid <>
+                 (SELECT count(*) FROM cluster_names k
+                  JOIN samples s ON s.model = k.model AND s.sha256 = k.name
+                  WHERE k.cluster_id = c.cluster_id)"""
     assert sql(stack, members, model) == []
     assert sql(stack, "SELECT sample_id FROM samples WHERE NOT published") == []
 
@@ -228,11 +234,10 @@ def test_deleting_yours_leaves_what_somebody_else_sent(
 
     sha256 = hashlib.sha256(image).hexdigest()
     assert gateway("GET", f"/v1/predictions/{his}").status == 200
-    [(label_user,)] = sql(
-        stack,
-        "SELECT l.user_address FROM samples s JOIN labels l USING (label_id) WHERE s.sha256 = %s",
-        sha256,
+    of_image = (
+        "SELECT l.user_address FROM samples s JOIN labels l USING (label_id) WHERE sha256 = %s"
     )
+    [(label_user,)] = sql(stack, of_image, sha256)
     assert label_user.startswith("user:")
     assert any(f"models/{model}/images" in key for key in stored(stack, sha256))
     assert delete(gateway, his).status == 200
@@ -428,4 +433,4 @@ def test_an_order_to_delete_all_is_carried_out_by_the_schedule(
     for prediction_id, image in zip(sent, images, strict=True):
         assert_gone(stack, prediction_id, image)
         assert annotated_key(prediction_id) not in objects(stack)
-    assert [key for key in objects(stack) if key.startswith(("deletions/", "senders/"))] == []
+    assert [key for key in objects(stack) if key.startswith("deletions/")] == []
