@@ -265,8 +265,6 @@ class ObjectStore:
                         self._s3.delete_object(
                             Bucket=self.bucket, Key=key, VersionId=each["VersionId"]
                         )
-        if self.has(key):  # a stand-in that knows no versions
-            self.delete(key)
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names one level below a prefix that ends with ``/``."""
