@@ -106,14 +106,8 @@ class PendingModels:
         DatabaseUnavailable, StorageUnavailable
         """
         self._refuse_what_serves(name)
-        file = ModelFile.model_validate(
-            {
-                "name": name,
-                "names": class_names,
-                "nc": len(class_names),
-                "visibility": visibility,
-            }
-        )
+        fields = {"name": name, "names": class_names, "nc": len(class_names)}
+        file = ModelFile.model_validate({**fields, "visibility": visibility})
         with self._database.transaction() as rows:
             rows.execute(ONE_AT_A_TIME, (user,))
             if held := _held(rows, name):

@@ -63,8 +63,8 @@ def materialise(manifest: Manifest, fetch: Fetch, folder: Path) -> Materialised:
     ObjectNotFound
         More than one image in twenty is gone: that is no deletion, but a fault.
     """
-    counts = {"train": 0, "valid": 0, "left out": 0, "gone": 0}
-    gone: ObjectNotFound | None = None
+    counts = {"train": 0, "valid": 0, "left out": 0}
+    gone: list[ObjectNotFound] = []
     (folder / "data.yaml").unlink(missing_ok=True)
     for side, kind in itertools.product(("train", "valid"), ("images", "labels")):
         (folder / kind / side).mkdir(parents=True, exist_ok=True)
@@ -73,21 +73,17 @@ def materialise(manifest: Manifest, fetch: Fetch, folder: Path) -> Materialised:
         for some in itertools.batched(manifest, AT_ONCE):
             used = [entry for entry in some if not entry.leaking]
             done = list(pool.map(lambda entry: _try(entry, fetch, folder), used))
-            for entry, outcome in zip(used, done, strict=True):
-                if isinstance(outcome, ObjectNotFound):
-                    gone = outcome
-                    counts["gone"] += 1
-                else:
-                    named.update(outcome)
+            gone += [each for each in done if isinstance(each, ObjectNotFound)]
+            for entry, files in zip(used, done, strict=True):
+                if not isinstance(files, ObjectNotFound):
+                    named.update(files)
                     counts[entry.side] += 1
             counts["left out"] += len(some) - len(used)
-    if gone and counts["gone"] > MOST_GONE * (counts["gone"] + counts["train"] + counts["valid"]):
-        raise gone
-    counts["left out"] += counts["gone"]
+    if len(gone) > MOST_GONE * (len(gone) + counts["train"] + counts["valid"]):
+        raise gone[-1]
+    counts["left out"] += len(gone)
     _refuse_others(folder, named)
-    return Materialised(
-        _describe(manifest, folder), counts["train"], counts["valid"], counts["left out"]
-    )
+    return Materialised(_describe(manifest, folder), *counts.values())
 
 
 def from_store(store: ObjectStore, model: str) -> Fetch:

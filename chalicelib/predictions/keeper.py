@@ -100,31 +100,42 @@ class Keeper:
         InvalidImage
             A side is longer than a JPEG can have.
         """
-        prediction_id, now = keys.new_prediction_id(), self._now()
+        prediction_id = keys.new_prediction_id()
         model = look.answer.model
-        promise = task.visibility if task else self._visibility_of(model)
         sender_key = self._senders.note(sender, prediction_id)
         left = leave(self._store, prediction_id, look, data)
-        record = Prediction(
+        record = self._record(prediction_id, model, task, sender_key, correlation_id)
+        record = record.model_copy(update={"options": options or Options()})
+        kept = self._table.create(left.done(self._now)(record))
+        metrics.add_metric("PredictionsKept", MetricUnit.Count, 1)
+        logger.info("prediction kept", prediction_id=prediction_id, model=kept.model)
+        return kept
+
+    def _record(
+        self,
+        prediction_id: str,
+        model: str,
+        task: TaskTerms | None,
+        sender_key: str,
+        correlation_id: str,
+    ) -> Prediction:
+        """Return the record of a photo, without its answer."""
+        now = self._now()
+        return Prediction(
             prediction_id=prediction_id,
             model=model,
-            visibility=promise,
+            visibility=task.visibility if task else self._visibility_of(model),
             sender_key=sender_key,
             task_for=task.audience if task else None,
             is_released=bool(task and task.is_released),
             key="",
             file_name="",
-            options=options or Options(),
             correlation_id=correlation_id,
             created_at=now,
             updated_at=now,
             uploaded_at=now,
             expires_at=epoch(now + timedelta(days=self._settings.prediction_ttl_days)),
         )
-        kept = self._table.create(left.done(self._now)(record))
-        metrics.add_metric("PredictionsKept", MetricUnit.Count, 1)
-        logger.info("prediction kept", prediction_id=prediction_id, model=kept.model)
-        return kept
 
     def keep_unseen(
         self, model: str, data: bytes, correlation_id: str, sender: str = ""

@@ -174,16 +174,12 @@ class Api:
         """
 
         def declare(handler: Handler) -> Handler:
+            contract = (summary, self.tag, answers, query, body, errors)
             operation = Operation(
                 handler,
                 method,
                 path,
-                summary,
-                self.tag,
-                answers,
-                query,
-                body,
-                errors,
+                *contract,
                 documented,
                 operators_only,
                 open_to_banned,
