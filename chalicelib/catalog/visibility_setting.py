@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from chalicelib.catalog.catalog import Catalog
-from chalicelib.catalog.model import ModelFile, model_key, pending_key
+from chalicelib.catalog.model import NAME_PATTERN, ModelFile, model_key, pending_key
 from chalicelib.catalog.visibility import Visibility
 from chalicelib.errors import Conflict, ModelNotFound, ObjectNotFound
 from chalicelib.observability import logger
@@ -117,6 +118,8 @@ class VisibilitySetting:
 
     def _read(self, model: str) -> tuple[str, ModelFile, str]:
         """Return the key, content and ETag of the file that holds the setting."""
+        if not re.fullmatch(NAME_PATTERN, model):
+            raise _not_found(model)
         self._catalog.forget(model)
         for key in (model_key(model), pending_key(model)):
             try:
@@ -124,7 +127,7 @@ class VisibilitySetting:
             except ObjectNotFound:
                 continue
             return key, ModelFile.parse(found.body, key), found.etag
-        raise ModelNotFound(f"there is no model {model!r}, nor was one requested")
+        raise _not_found(model)
 
     def _record(self, file: ModelFile) -> None:
         database = self._database()
@@ -150,6 +153,10 @@ class VisibilitySetting:
             rows.execute(PENDING, (model,))
             row = rows.fetchone()
         return Visibility.parse(row[0]) if row else Visibility.PRIVATE
+
+
+def _not_found(model: str) -> ModelNotFound:
+    return ModelNotFound(f"there is no model {model!r}, nor was one requested")
 
 
 def _change_of(file: ModelFile) -> VisibilityChange:

@@ -16,7 +16,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.deletion.orders import Order, Orders
-from chalicelib.deletion.rows import ErasedImage, delete_in, known_model_in
+from chalicelib.deletion.rows import (
+    ErasedImage,
+    blank_tasks_in,
+    delete_in,
+    known_model_in,
+    orphaned_tasks_in,
+)
 from chalicelib.errors import DatabaseUnavailable, PredictionNotFound, StorageUnavailable
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import PredictionTable
@@ -165,7 +171,12 @@ class Deletions:
         with self._parts.database.transaction() as rows:
             rows.execute(UNFINISHED, (most,))
             unfinished = [prediction_id for (prediction_id,) in rows.fetchall()]
-        done += self._erase_each(unfinished)
+            orphans = orphaned_tasks_in(rows, most)
+        for prediction_id in orphans:
+            self.delete(prediction_id)
+        with self._parts.database.transaction() as rows:
+            blank_tasks_in(rows, orphans)
+        done += self._erase_each(unfinished) + len(orphans)
         metrics.add_metric("DeletionsReconciled", MetricUnit.Count, done)
         return done
 

@@ -75,6 +75,21 @@ BLANK_AGREEMENTS = """
 UPDATE agreements SET image_sha256 = %(name)s
 WHERE image_sha256 = %(sha256)s AND model = %(model)s
 """
+# Handed out in the moment in which the photo was deleted: of an image that is nowhere any more.
+ORPHANS = """
+SELECT t.prediction_id::text FROM tasks t
+WHERE t.created_at > now() - interval '2 days'
+  AND NOT EXISTS (SELECT FROM samples s WHERE s.model = t.model AND s.sha256 = t.image_sha256)
+  AND NOT EXISTS (SELECT FROM requests r
+                  WHERE r.image_sha256 = t.image_sha256 AND r.model = t.model)
+  AND NOT EXISTS (SELECT FROM deletions d WHERE d.prediction_id = t.prediction_id)
+LIMIT %s
+"""
+BLANK_TASK = f"""
+UPDATE tasks SET image_sha256 = ({NEW_NAME}), boxes = CASE WHEN kind = 'control'
+    THEN '{{"xyxy": [], "class_id": []}}'::jsonb END
+WHERE prediction_id = ANY(%s::uuid[])
+"""
 NOTE = """
 INSERT INTO deletions AS d (prediction_id, model, label_ids, images) VALUES (%s, %s, %s, %s::jsonb)
 ON CONFLICT (prediction_id) DO UPDATE SET
@@ -123,6 +138,17 @@ class Removed:
 
     copies: list[str]
     samples: list[int]
+
+
+def orphaned_tasks_in(rows: cursor, most: int) -> list[str]:
+    """Return tasks whose photo was deleted while they were handed out."""
+    rows.execute(ORPHANS, (most,))
+    return [prediction_id for (prediction_id,) in rows.fetchall()]
+
+
+def blank_tasks_in(rows: cursor, prediction_ids: Sequence[str]) -> None:
+    """Take the image's hash and boxes out of tasks."""
+    rows.execute(BLANK_TASK, (list(prediction_ids),))
 
 
 def delete_in(rows: cursor, prediction_id: str, model: str) -> Removed:

@@ -147,7 +147,7 @@ class Review:
             decision.submission_id, decision.seen, state, operator, decision.why
         )
         if decision.release:
-            self._decider.release(decision.submission_id, operator)
+            self._decider.release(decision.submission_id, f"operator:{operator}")
         return decided
 
     def _decide(self, decision: Decision, operator: str) -> Decided:

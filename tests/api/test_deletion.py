@@ -284,6 +284,29 @@ def test_copies_that_others_were_given_go_with_the_photo(
     assert_gone(stack, hers, image)
 
 
+def test_a_task_that_is_handed_out_meanwhile_is_deleted_by_the_schedule(
+    gateway: Gateway, stack: Stack, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photo()
+    hers = contribute(gateway, model, somebody(stack), image)
+    book = stack.services.reviewing.tasks._book
+    hand_out = book.hand_out
+
+    def deleted_meanwhile(task: Any) -> bool:
+        assert stack.services.deletions.delete(hers)
+        return bool(hand_out(task))
+
+    monkeypatch.setattr(book, "hand_out", deleted_meanwhile)
+    task = gateway("POST", f"/v1/models/{model}/tasks", **somebody(stack)).json["prediction_id"]
+    assert stored(stack, hashlib.sha256(image).hexdigest())
+
+    assert stack.services.deletions.finish(100) == 1
+
+    assert_gone(stack, task, image)
+    assert gateway("GET", f"/v1/predictions/{task}").status == 404
+    assert stack.services.deletions.finish(100) == 0
+
+
 def test_the_same_photo_can_be_sent_again(gateway: Gateway, stack: Stack, model: str) -> None:
     image, ann = photo(), somebody(stack)
     delete(gateway, contribute(gateway, model, ann, image))

@@ -117,7 +117,8 @@ def test_a_model_is_private_until_an_operator_says_otherwise(
     assert (told.json["visibility"], told.json["changed_by"]) == ("members", "operator:operator")
     assert gateway("GET", f"/v1/models/{model}").json["visibility"] == "members"
     assert put(gateway, model, by("operator"), visibility="open").status == 400
-    assert put(gateway, "none", by("operator"), visibility="public").status == 404
+    for name in ("none", "..", "x" * 2000):
+        assert put(gateway, name, by("operator"), visibility="public").status == 404
 
 
 def test_of_two_operators_who_change_it_at_once_one_is_told(
@@ -258,7 +259,7 @@ def test_an_operator_releases_a_control_image_of_a_private_model_on_review(
     assert accept(gateway, by, release=True).status == 200
 
     [image] = images_of(gateway, model, by)
-    assert (image["visibility"], image["released_by"]) == ("private", "operator")
+    assert (image["visibility"], image["released_by"]) == ("private", "operator:operator")
     assert ask(gateway, model, by("anybody")).status == 401
     assert ask(gateway, model, by("member")).status == 201
     with stack.services.database.transaction() as rows:
