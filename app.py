@@ -6,6 +6,8 @@ from chalicelib.bot import routes as bot
 from chalicelib.bot import triggers as bot_triggers
 from chalicelib.catalog import routes as catalog
 from chalicelib.catalog.versions import routes as versions
+from chalicelib.catalog.visibilities import routes as visibilities
+from chalicelib.deletion import routes as deletion
 from chalicelib.inference import routes as inference
 from chalicelib.labels import routes as labels
 from chalicelib.labels.datasets import routes as datasets
@@ -28,8 +30,10 @@ app.register_middleware(middleware.surround_http, "http")
 for api in (
     catalog.api,
     versions.api,
+    visibilities.api,
     inference.api,
     predictions.api,
+    deletion.api,
     labels.api,
     datasets.api,
     retrain.api,

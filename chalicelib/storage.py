@@ -253,6 +253,19 @@ class ObjectStore:
         with translated(StorageUnavailable, f"deleting {key}"):
             self._s3.delete_object(Bucket=self.bucket, Key=key)
 
+    def erase(self, key: str) -> None:
+        """Remove an object with all its older versions; one that is gone already is no error."""
+        with translated(StorageUnavailable, f"erasing {key}"):
+            listed = self._s3.get_paginator("list_object_versions").paginate(
+                Bucket=self.bucket, Prefix=key
+            )
+            for page in listed:
+                for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+                    if each["Key"] == key:
+                        self._s3.delete_object(
+                            Bucket=self.bucket, Key=key, VersionId=each["VersionId"]
+                        )
+
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names one level below a prefix that ends with ``/``."""
         for page in self._pages(prefix, delimiter="/"):
@@ -279,8 +292,15 @@ class ObjectStore:
             )
 
     def presigned_get(self, key: str, expires_seconds: int, file_name: str | None = None) -> str:
-        """Return a link that reads one object for a while, without credentials."""
-        params = {"Bucket": self.bucket, "Key": key}
+        """Return a link that reads one object for a while, without credentials.
+
+        Nothing on the way may keep what it reads: the object may be deleted meanwhile.
+        """
+        params = {
+            "Bucket": self.bucket,
+            "Key": key,
+            "ResponseCacheControl": "private, no-store",
+        }
         if file_name:
             params["ResponseContentDisposition"] = f'inline; filename="{file_name}"'
         with translated(StorageUnavailable, f"signing {key}"):

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from chalicelib.bot.parts import BotParts
     from chalicelib.catalog import Catalog, Publisher
     from chalicelib.catalog.pending import PendingModels
+    from chalicelib.catalog.visibility_setting import VisibilitySetting
     from chalicelib.database import Database
+    from chalicelib.deletion.desk import Deletions
     from chalicelib.inference import Answer, Inference
     from chalicelib.labels.dataset import Dataset
     from chalicelib.labels.datasets.facts import DatasetFacts
@@ -164,6 +166,14 @@ class Services:
         return PendingModels(self.database, self.store, self.catalog)
 
     @functools.cached_property
+    def visibility(self) -> VisibilitySetting:
+        """Who may be shown the photos of each model."""
+        from chalicelib.catalog.visibility_setting import VisibilitySetting
+
+        database = lambda: self.database if self.has_database() else None  # noqa: E731
+        return VisibilitySetting(self.store, self.catalog, database, self.now)
+
+    @functools.cached_property
     def dataset_sizes(self) -> DatasetSizes:
         """How many images each dataset has."""
         from chalicelib.labels.sizes import DatasetSizes
@@ -240,7 +250,7 @@ class Services:
         """Predictions, for those who know their ids."""
         from chalicelib.predictions import PredictionReader
 
-        return PredictionReader(self.predictions_table, self.store)
+        return PredictionReader(self.predictions_table, self.store, self.visibility.of)
 
     @functools.cached_property
     def intake(self) -> Intake:
@@ -259,9 +269,16 @@ class Services:
     def upload_desk(self) -> UploadDesk:
         """Who hands out upload forms."""
         from chalicelib.predictions import UploadDesk
+        from chalicelib.predictions.senders import Senders
 
         return UploadDesk(
-            self.uploads, self.predictions_table, self.catalog, self.settings, self.now
+            self.uploads,
+            self.predictions_table,
+            self.catalog,
+            self.settings,
+            self.now,
+            self.visibility.of,
+            Senders(self.store),
         )
 
     @functools.cached_property
@@ -269,7 +286,8 @@ class Services:
         """Who keeps what a call was told."""
         from chalicelib.predictions.keeper import Keeper
 
-        return Keeper(self.store, self.predictions_table, self.settings, self.now)
+        given = self.store, self.predictions_table, self.settings, self.now
+        return Keeper(*given, self.visibility.of)
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -351,6 +369,13 @@ class Services:
         from chalicelib.review.parts import Reviewing
 
         return Reviewing(self)
+
+    @functools.cached_property
+    def deletions(self) -> Deletions:
+        """Who deletes what people sent."""
+        from chalicelib.deletion.parts import assemble
+
+        return assemble(self)
 
     @property
     def bot(self) -> BotParts:

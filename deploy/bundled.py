@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.errors import ModelNotFound
 from chalicelib.wiring import Services
 from deploy.cloud import log
@@ -26,5 +27,7 @@ def register(services: Services, folder: Path) -> None:
             log.info("model %s serves version %d", name, live.version)
         except ModelNotFound:
             metrics = (weights.parent / "metrics.json").read_bytes()
-            made = services.publisher.publish(name, weights.read_bytes(), metrics)
+            onnx = weights.read_bytes()
+            # They are for trying the service out, which needs photos that anybody may label.
+            made = services.publisher.publish(name, onnx, metrics, Visibility.PUBLIC)
             log.info("registered model %s, version %s", name, made.live_version)

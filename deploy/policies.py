@@ -15,6 +15,7 @@ from deploy.roles import (
     Statement,
     allow,
     document,
+    erase_objects,
     list_keys,
     read_objects,
     write_objects,
@@ -41,6 +42,8 @@ NETWORK_ACTIONS = (
     "ec2:AssignPrivateIpAddresses",
     "ec2:UnassignPrivateIpAddresses",
 )
+SENDERS = "senders/*"
+DELETIONS = "deletions/*"
 UPLOADS = "uploads/*"
 IMPORTS = "imports/*"  # in both buckets
 EXPORTS = "exports/*"
@@ -81,6 +84,8 @@ def _api_handler(stage: Stage) -> list[Statement]:
         ),
         write_objects(stage, "Quarantine", settings.store_bucket, QUARANTINE),
         *_keep_datasets(stage),
+        write_objects(stage, "RememberSenders", settings.store_bucket, SENDERS, DELETIONS),
+        *_delete_what_people_sent(stage),
         write_objects(stage, "SignUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
         write_objects(stage, "AskForModels", settings.store_bucket, REQUESTS),
         write_objects(stage, "Promote", settings.store_bucket, "models/*/model.yaml"),
@@ -98,7 +103,11 @@ def _api_handler(stage: Stage) -> list[Statement]:
 
 
 def _on_upload(stage: Stage) -> list[Statement]:
-    return [_keep_records(stage), _send(stage, "SendToWorkers", stage.settings.identify_queue)]
+    return [
+        _keep_records(stage),
+        _send(stage, "SendToWorkers", stage.settings.identify_queue),
+        _remove_uploads(stage),
+    ]
 
 
 def _on_import(stage: Stage) -> list[Statement]:
@@ -137,6 +146,7 @@ def _identify(stage: Stage) -> list[Statement]:
         read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
         list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS),
         write_objects(stage, "WriteResults", settings.store_bucket, PREDICTIONS),
+        *erase_objects(stage, "EraseResults", settings.store_bucket, PREDICTIONS),
         _keep_records(stage),
         _send(stage, "Announce", settings.results_queue, settings.identify_queue),
         *_detect_elsewhere(stage),
@@ -186,11 +196,7 @@ def _reconcile(stage: Stage) -> list[Statement]:
         _keep_records(stage, "dynamodb:BatchGetItem"),
         _send(stage, "SendAgain", settings.identify_queue, settings.results_queue),
         _send(stage, "SendJobs", settings.jobs_queue),
-        allow(
-            "ClearQuarantine",
-            ["s3:DeleteObject"],
-            [stage.bucket_arn(settings.store_bucket, QUARANTINE)],
-        ),
+        *_delete_what_people_sent(stage),
         allow(
             "LookAtDeadLetters",
             ["sqs:GetQueueUrl", "sqs:ReceiveMessage"],
@@ -268,6 +274,22 @@ def _keep_datasets(stage: Stage) -> list[Statement]:
             [stage.bucket_arn(store, keys) for keys in (*DATASET_FILES, PARKED)],
         ),
     ]
+
+
+def _delete_what_people_sent(stage: Stage) -> list[Statement]:
+    """Let a function delete photos with all that came of them, and find what was left undone."""
+    store, folders = stage.settings.store_bucket, (PREDICTIONS, QUARANTINE, PARKED, *DATASET_FILES)
+    return [
+        *erase_objects(stage, "EraseSent", store, *folders, SENDERS, DELETIONS),
+        read_objects(stage, "ReadDeletions", store, DELETIONS),
+        list_keys(stage, "ListSent", store, SENDERS, DELETIONS),
+        _remove_uploads(stage),
+    ]
+
+
+def _remove_uploads(stage: Stage) -> Statement:
+    uploads = stage.bucket_arn(stage.settings.uploads_bucket, UPLOADS)
+    return allow("RemoveUploads", ["s3:DeleteObject"], [uploads])
 
 
 def _follow_bans(stage: Stage) -> list[Statement]:

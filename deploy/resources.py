@@ -96,8 +96,9 @@ def ensure_store_bucket(s3: Any, settings: Settings) -> None:
     """Make the bucket of models, datasets and results.
 
     It keeps old versions for 30 days, so that an overwritten ``model.yaml`` or a deleted model can
-    be brought back. Results go when their records do, what trainings leave after three months; of a
-    checkpoint, which each epoch of a training writes anew, no old version is kept.
+    be brought back; of photos outside of datasets for a day. Deleting a photo erases them at once.
+    Results go when their records do, what trainings leave after three months; of a checkpoint,
+    which each epoch of a training writes anew, no old version is kept.
     """
     bucket = settings.store_bucket
     _ensure_bucket(s3, bucket, settings.region)
@@ -108,6 +109,11 @@ def ensure_store_bucket(s3: Any, settings: Settings) -> None:
     results = {"Expiration": {"Days": settings.prediction_ttl_days}}
     rules = [
         _rule("predictions-expire", "predictions/", **results, **_old_versions(1)),
+        _rule("senders-expire", "senders/", **results, **_old_versions(1)),
+        _rule("deletions-keep-no-versions", "deletions/", **_old_versions(1)),
+        _rule("quarantine-keeps-no-versions", "quarantine/", **_old_versions(1)),
+        _rule("parked-keeps-no-versions", "parked/", **_old_versions(1)),
+        _rule("pending-keep-old-versions", "pending_models/", **_old_versions(30)),
         _rule("models-keep-old-versions", "models/", **_old_versions(30)),
         _rule("imports-expire", "imports/", **for_a_week, **_old_versions(1)),
         _rule("exports-expire", "exports/", **for_a_week, **_old_versions(1)),

@@ -129,6 +129,14 @@ def list_keys(stage: Stage, sid: str, bucket: str, *keys: str) -> Statement:
     return {**listing, "Condition": {"StringLikeIfExists": {"s3:prefix": [*keys]}}}
 
 
+def erase_objects(stage: Stage, sid: str, bucket: str, *keys: str) -> list[Statement]:
+    """Let somebody remove objects with all their older versions, which have to be listed."""
+    listing = allow(f"{sid}List", ["s3:ListBucketVersions"], [stage.bucket_arn(bucket)])
+    condition = {"StringLikeIfExists": {"s3:prefix": [*keys]}}
+    arns = [stage.bucket_arn(bucket, each) for each in keys]
+    return [allow(sid, ["s3:DeleteObjectVersion"], arns), {**listing, "Condition": condition}]
+
+
 def run_on_sagemaker(stage: Stage, kind: str, group: str, repository: str) -> list[Statement]:
     """Return what SageMaker does in a container's name: fetch its image, keep logs and metrics.
 

@@ -215,7 +215,8 @@ class Conversation:
         if said and said[0].strip(".,!?") in GREETINGS:
             return words.welcome(*self._an_example())
         if said == [MODELS]:
-            return words.models([(file.name, file.names) for file in self._catalog.live()])
+            live = self._catalog.live()
+            return words.models([(file.name, file.names, file.visibility) for file in live])
         if asked.wish or not asked.message.text:
             return words.not_a_picture(serves=self._jobs.can_detect)
         return words.how_to_begin(serves=self._jobs.can_detect)

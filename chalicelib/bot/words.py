@@ -8,6 +8,7 @@ from typing import Any
 
 from chalicelib.bot.captions import USAGE, Concat, Count, Misunderstood, Predict
 from chalicelib.catalog import ModelFile
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.errors import PayloadTooLarge, SightloopError
 
 PROCESSING = "Processing, please wait…"
@@ -22,6 +23,11 @@ NO_MODEL = "No model serves yet: I can only filter photos for now."
 EXPIRED = "What I found on this photo is not kept any more: please send it again."
 WHAT_SHALL_I_DO = "What shall I do with it? Reply to the photo, or send it again, with one of:"
 
+SEEN_BY: Mapping[Visibility, str] = {
+    Visibility.PRIVATE: "photos are seen by operators only",
+    Visibility.MEMBERS: "photos are seen by people with a token",
+    Visibility.PUBLIC: "anybody can see photos",
+}
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "find what is on it": ("predict", "predict {model}"),
     "count it": ("count", "count {thing}"),
@@ -60,7 +66,8 @@ def welcome(model: str, thing: str) -> str:
     )
     learns = (
         "Write “models” for what I can find, /help for this. If my boxes are wrong, tell me with "
-        "the buttons below them: I learn from it."
+        "the buttons below them: I learn from it. Photos that I look for things on are kept; "
+        "“models” tells who can see them."
     )
     return (
         "Hello! Send me a photo with a caption, and I do what it says:\n\n"
@@ -102,11 +109,13 @@ def banned(since: str, appeal: str) -> str:
     return f"You have been shut out since {since}. To have that looked at again: {appeal}."
 
 
-def models(known: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """List models with their classes."""
+def models(known: Sequence[tuple[str, Sequence[str], Visibility]]) -> str:
+    """List models with their classes, and who may see the photos that are sent to them."""
     if not known:
         return NO_MODEL
-    lines = [f"• {name}: {_some(classes)}" for name, classes in known]
+    lines = [
+        f"• {name}: {_some(classes)} ({SEEN_BY[visibility]})" for name, classes, visibility in known
+    ]
     return "\n".join(["Write one of these behind “predict”:", *lines])
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.errors import InvalidModel
 from chalicelib.moment import Moment
 
@@ -43,6 +44,11 @@ class ModelFile(BaseModel):
     served_before: tuple[int, ...] = Field(
         default=(), description="versions to fall back on, the last one first to be taken back"
     )
+    visibility: Visibility = Field(
+        default=Visibility.PRIVATE, description="who may be shown the photos of its contributors"
+    )
+    visibility_changed_at: Moment | None = None
+    visibility_changed_by: str | None = None
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
@@ -51,6 +57,13 @@ class ModelFile(BaseModel):
         if len(self.validation_APs) > self.nc:
             raise ValueError(f"validation_APs has {len(self.validation_APs)} of {self.nc} classes")
         return self
+
+    def with_visibility_of(self, other: ModelFile | None) -> ModelFile:
+        """Return this file with another's visibility, and who set it when; None: unchanged."""
+        if other is None:
+            return self
+        fields = {"visibility", "visibility_changed_at", "visibility_changed_by"}
+        return self.model_copy(update={name: getattr(other, name) for name in fields})
 
     @classmethod
     def parse(cls, text: bytes, origin: str) -> Self:

@@ -15,6 +15,7 @@ from typing import Any
 
 from chalicelib.catalog.catalog import Catalog
 from chalicelib.catalog.model import NAME_PATTERN, ModelFile, pending_key
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, InvalidLabel, ModelNotFound
 from chalicelib.storage import ObjectStore
@@ -23,13 +24,13 @@ MOST_CLASSES = 1_000
 LONGEST_CLASS = 100
 MOST_A_USER = 20
 
-COLUMNS = "name, class_names, created_at, requested_by"
+COLUMNS = "name, class_names, created_at, requested_by, visibility"
 FIND = f"SELECT {COLUMNS}, live_version FROM models WHERE name = %s"
 LIST = f"SELECT {COLUMNS} FROM models WHERE live_version IS NULL ORDER BY name"
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('pending models of ' || %s, 0))"
 COUNT = "SELECT 1 FROM models WHERE requested_by = %s AND live_version IS NULL OFFSET %s - 1"
 INSERT = """
-INSERT INTO models (name, class_names, requested_by) VALUES (%s, %s, %s)
+INSERT INTO models (name, class_names, requested_by, visibility) VALUES (%s, %s, %s, %s)
 ON CONFLICT (name) DO NOTHING RETURNING created_at
 """
 
@@ -46,12 +47,15 @@ class PendingModel:
     requested_at : datetime
     requested_by : str or None
         Not for others to see.
+    visibility : Visibility
+        Who may be shown the photos of its contributors.
     """
 
     name: str
     class_names: tuple[str, ...]
     requested_at: datetime
     requested_by: str | None
+    visibility: Visibility = Visibility.PRIVATE
 
 
 class PendingModels:
@@ -70,7 +74,13 @@ class PendingModels:
         self._store = store
         self._catalog = catalog
 
-    def ask(self, name: str, class_names: Sequence[str], user: str) -> tuple[PendingModel, bool]:
+    def ask(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        user: str,
+        visibility: Visibility = Visibility.PRIVATE,
+    ) -> tuple[PendingModel, bool]:
         """Ask for a model; the same request of the same user again changes nothing.
 
         Parameters
@@ -80,6 +90,9 @@ class PendingModels:
         class_names : Sequence[str]
             As ``cleaned`` returns them.
         user : str
+        visibility : Visibility, optional
+            Who may be shown its photos. Of a request that is there already it is not compared:
+            operators may have changed it.
 
         Returns
         -------
@@ -93,9 +106,8 @@ class PendingModels:
         DatabaseUnavailable, StorageUnavailable
         """
         self._refuse_what_serves(name)
-        file = ModelFile.model_validate(
-            {"name": name, "names": class_names, "nc": len(class_names)}
-        )
+        fields = {"name": name, "names": class_names, "nc": len(class_names)}
+        file = ModelFile.model_validate({**fields, "visibility": visibility})
         with self._database.transaction() as rows:
             rows.execute(ONE_AT_A_TIME, (user,))
             if held := _held(rows, name):
@@ -103,11 +115,11 @@ class PendingModels:
             rows.execute(COUNT, (user, MOST_A_USER))
             if rows.fetchone():
                 raise Conflict(f"{MOST_A_USER} models that you asked for wait: fill one first")
-            rows.execute(INSERT, (name, list(file.names), user))
+            rows.execute(INSERT, (name, list(file.names), user, visibility))
             if (made := rows.fetchone()) is None:  # somebody else was quicker
                 raise _taken(name)
             self._store.put(pending_key(name), file.to_yaml(), "application/yaml")
-        return PendingModel(name, file.names, made[0], user), True
+        return PendingModel(name, file.names, made[0], user, visibility), True
 
     def all(self) -> list[PendingModel]:
         """Return all models that have no version yet, by name.
@@ -217,8 +229,10 @@ def _same(held: tuple[Any, ...], file: ModelFile, user: str) -> PendingModel:
 
 
 def _model(row: Sequence[Any]) -> PendingModel:
-    name, class_names, created_at, requested_by = row
-    return PendingModel(name, tuple(class_names), created_at, requested_by)
+    name, class_names, created_at, requested_by, visibility = row
+    return PendingModel(
+        name, tuple(class_names), created_at, requested_by, Visibility.parse(visibility)
+    )
 
 
 def _taken(name: str) -> Conflict:

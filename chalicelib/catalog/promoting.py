@@ -240,6 +240,20 @@ class Promoter:
         except InvalidModel:
             return None, found.etag
 
+    def pending(self, name: str) -> ModelFile | None:
+        """Return what a model was requested as; None where none is pending under the name.
+
+        Raises
+        ------
+        InvalidModel
+            The file cannot be read.
+        """
+        try:
+            found = self._store.get(pending_key(name))
+        except ObjectNotFound:
+            return None
+        return ModelFile.parse(found.body, pending_key(name))
+
     def follow(self, name: str) -> None:
         """Let this process and the rows know of what serves, and who waits for a first version.
 
@@ -280,6 +294,7 @@ class Promoter:
         """Write `model.yaml`, unless somebody else did meanwhile: then nothing is returned."""
         if held:
             self.note_serving(made.name)
+        made = made.with_visibility_of(held or self.pending(made.name))
         try:
             key = model_key(made.name)
             self._store.put_over(key, made.to_yaml(), "application/yaml", etag=etag)

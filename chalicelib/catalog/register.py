@@ -14,12 +14,12 @@ from chalicelib.catalog.model import (
     ModelFile,
     VersionMetrics,
     model_key,
-    pending_key,
     version_key,
 )
 from chalicelib.catalog.promoting import MOST_TO_FALL_BACK_ON, Promoter
 from chalicelib.catalog.proof import prove
 from chalicelib.catalog.version_records import Origin, VersionRecords
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.database import Database
 from chalicelib.errors import (
     Conflict,
@@ -81,7 +81,13 @@ class Publisher:
         self._now = now
         self.promoter = Promoter(store, catalog, database, now, went_live)
 
-    def publish(self, name: str, onnx: bytes, metrics: bytes) -> ModelFile:
+    def publish(
+        self,
+        name: str,
+        onnx: bytes,
+        metrics: bytes,
+        visibility: Visibility = Visibility.PRIVATE,
+    ) -> ModelFile:
         """Make weights the version of a model that serves.
 
         Publishing what serves already changes nothing in the store, so it may be repeated.
@@ -93,6 +99,8 @@ class Publisher:
             As ultralytics exports it.
         metrics : bytes
             `metrics.json`, as the training entry point writes it.
+        visibility : Visibility, optional
+            Of a model that neither serves nor is pending; the others keep theirs.
 
         Raises
         ------
@@ -113,7 +121,9 @@ class Publisher:
         if served:
             self._record(served, sha256, measured)
             return served
-        described = _described(name, detector.class_names, measured, self._now())
+        described = _described(name, detector.class_names, measured, self._now()).model_copy(
+            update={"visibility": visibility}
+        )
         made = self._put_files(described, onnx, metrics, sha256)
         serves = self._promote(made)
         if serves.live_version != made.live_version:
@@ -171,11 +181,10 @@ class Publisher:
             raise ModelUnavailable(
                 f"what is stored of the model {name!r} cannot be read: publish a version anew"
             )
-        try:
-            asked = self._store.get(pending_key(name))
-        except ObjectNotFound:
-            raise ModelNotFound(f"there is no model {name!r}, nor was one asked for") from None
-        return ModelFile.parse(asked.body, pending_key(name))
+        pending = self.promoter.pending(name)
+        if pending is None:
+            raise ModelNotFound(f"there is no model {name!r}, nor was one asked for")
+        return pending
 
     def _put_trained(self, name: str, version: int, made: Trained, sha256: str) -> bool:
         """Write a version's files, `metrics.json` last; refuse where the number is another's."""
@@ -193,11 +202,8 @@ class Publisher:
 
     def _refuse_others_than_asked(self, name: str, class_names: tuple[str, ...]) -> None:
         """Refuse other classes than a model was asked for with: its labels are by class id."""
-        try:
-            asked = self._store.get(pending_key(name))
-        except ObjectNotFound:
-            return
-        _refuse_others(ModelFile.parse(asked.body, pending_key(name)), class_names)
+        if pending := self.promoter.pending(name):
+            _refuse_others(pending, class_names)
 
     def _put_files(self, made: ModelFile, onnx: bytes, metrics: bytes, sha256: str) -> ModelFile:
         """Take the next number, which whoever writes the weights first has, and write the rest."""
@@ -221,6 +227,7 @@ class Publisher:
                 return held
             before = (*held.served_before, held.live_version)[-MOST_TO_FALL_BACK_ON:]
             made = made.model_copy(update={"replaced": before[-1], "served_before": before})
+        made = made.with_visibility_of(held or self.promoter.pending(made.name))
         try:
             key = model_key(made.name)
             self._store.put_over(key, made.to_yaml(), "application/yaml", etag=etag)

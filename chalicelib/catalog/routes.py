@@ -10,6 +10,7 @@ from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from chalicelib.catalog.model import ModelFile, ModelName, VersionMetrics
+from chalicelib.catalog.visibility import SHOWN_TO, Visibility
 from chalicelib.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -80,6 +81,7 @@ class ModelSummary(BaseModel):
     promoted_at: Moment | None = Field(
         description="since when the live version serves", examples=["2026-11-21T08:00:00Z"]
     )
+    visibility: Visibility = Field(description=SHOWN_TO, examples=["private"])
     dataset: DatasetSize | None = Field(
         default=None,
         description="as it is now; null: no database is attached, or it does not answer",
@@ -235,6 +237,7 @@ class PendingRequest(BaseModel):
         description="what it is to find: a list, or a text with one a line; trimmed, all different",
         examples=[["small dent", "large dent"]],
     )
+    visibility: Visibility = Field(Visibility.PRIVATE, description=SHOWN_TO)
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -265,6 +268,7 @@ class PendingAnswer(BaseModel):
     name: str = Field(examples=["dents"])
     class_names: list[str] = Field(description="by class id", examples=[["small dent"]])
     requested_at: Moment
+    visibility: Visibility = Field(description=SHOWN_TO, examples=["private"])
     training_set_size: int = Field(description="labelled images for training", examples=[61])
     validation_set_size: int = Field(description="those to measure on", examples=[14])
     min_training_set_size: int = Field(description="to be trained it needs so many", examples=[80])
@@ -292,7 +296,8 @@ class PendingList(BaseModel):
 )
 def ask_for_model(body: PendingRequest) -> Response:
     """Give a new model its name and classes; then it wants images, one at a time or a ZIP."""
-    made, is_new = services().pending_models.ask(body.name, body.classes, caller(api.request))
+    asker = caller(api.request)
+    made, is_new = services().pending_models.ask(body.name, body.classes, asker, body.visibility)
     told = _pending(made, services().dataset_sizes.of(made.name))
     answer = json_response(told, 201 if is_new else 200)
     answer.headers["Location"] = told.links.self
@@ -333,6 +338,7 @@ def _pending(model: PendingModel, sizes: Sizes) -> PendingAnswer:
         name=model.name,
         class_names=list(model.class_names),
         requested_at=model.requested_at,
+        visibility=model.visibility,
         training_set_size=sizes.training,
         validation_set_size=sizes.validation,
         min_training_set_size=least[0],

@@ -33,6 +33,7 @@ from chalicelib.web.api import (
     prediction_path,
     raw_body,
 )
+from chalicelib.web.identity import caller
 from chalicelib.web.negotiation import choose
 from chalicelib.wiring import services
 
@@ -191,7 +192,9 @@ def detect(model: ModelName, query: DetectionQuery) -> Response:
 def _kept(look: Look, query: DetectionQuery) -> str:
     """Keep an answer; return the prediction's id."""
     options = Options(**query.model_dump(include=set(Options.model_fields)))
-    return services().keeper.keep(look, correlation_id(), options).prediction_id
+    sender = caller(api.request)
+    kept = services().keeper.keep(look, correlation_id(), options, sender=sender)
+    return kept.prediction_id
 
 
 def _told(look: Look, kept: str | None) -> Response:

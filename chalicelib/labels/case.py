@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.labels.reference import UNSEEN, Reference
 from chalicelib.predictions import PredictionReader
 from chalicelib.trust import Cause as Found
@@ -150,7 +151,13 @@ class Judged:
             recorded["reasons"] = [*recorded["reasons"], self._reason(decision.cause)]
         return {
             "answer": answer,
-            "image": {"width": width, "height": height, "sha256": image.sha256, "key": image.key},
+            "image": {
+                "width": width,
+                "height": height,
+                "sha256": image.sha256,
+                "key": image.key,
+                "visibility": self.case.visibility,
+            },
             **self.case.boxes(),
             "submitted": submitted.to_json(),
             "precision_of_version": self.case.precision.version,
@@ -234,6 +241,8 @@ class Case:
         What an answer is judged against.
     precision : Precision
         Of the reference's version.
+    visibility : Visibility
+        Of the model when the photo was sent.
     """
 
     model: str
@@ -242,10 +251,16 @@ class Case:
     shown: Detections
     reference: Reference
     precision: Precision
+    visibility: Visibility = Visibility.PRIVATE
 
     @classmethod
     def of(
-        cls, models: Models, result: dict[str, Any], shown: Detections, reference: Reference
+        cls,
+        models: Models,
+        result: dict[str, Any],
+        shown: Detections,
+        reference: Reference,
+        visibility: Visibility = Visibility.PRIVATE,
     ) -> Self:
         """Return the case of a prediction, by its result and its reference.
 
@@ -255,7 +270,10 @@ class Case:
         """
         model, version = result["model"], reference.version
         known = Precision(None, None) if version == UNSEEN else models.precision(model, version)
-        return cls(model, result["prediction_id"], result["version"], shown, reference, known)
+        predicted_by = result["version"]
+        return cls(
+            model, result["prediction_id"], predicted_by, shown, reference, known, visibility
+        )
 
     @property
     def predicted(self) -> Detections:

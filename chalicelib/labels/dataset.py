@@ -13,18 +13,20 @@ from typing import Any, Literal
 from psycopg2.extensions import cursor
 from psycopg2.extras import execute_values
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.database import Database
 from chalicelib.labels.fingerprint import Fingerprint
 from chalicelib.labels.keys import parked_key
 from chalicelib.labels.placing import Placing
 from chalicelib.labels.projection import Projection
+from chalicelib.labels.releases import narrow_in, release_in
 from chalicelib.labels.split import Arrival, Decision, Reason, Side
 from chalicelib.storage import ObjectStore
 from chalicelib.vision import Detections
 
-Withdrawal = Literal["doubted", "banned", "replaced", "rejected"]
+Withdrawal = Literal["doubted", "banned", "replaced", "rejected", "deleted"]
 # What was withdrawn may be so for a graver reason, too.
-RANKS = ("doubted", "banned", "rejected", "replaced")
+RANKS = ("doubted", "banned", "rejected", "replaced", "deleted")
 CONTENT_TYPES = {
     "jpg": "image/jpeg",
     "png": "image/png",
@@ -34,7 +36,8 @@ CONTENT_TYPES = {
 ROWS_AT_ONCE = 1000
 
 ADD_SAMPLES = """
-INSERT INTO samples (model, sha256, extension, width, height, side, bits, groups, joins, source_key)
+INSERT INTO samples (model, sha256, extension, width, height, side, bits, groups, joins, source_key,
+                     visibility)
 VALUES %s ON CONFLICT ON CONSTRAINT samples_once_a_model DO NOTHING
 """
 REGROUP = """
@@ -130,6 +133,10 @@ class NewLabel:
     import_id : str, optional
     side : {"train", "valid"}, optional
         What an importer wishes. The split decides; an image has but one side.
+    visibility : Visibility
+        Of the model when the image was sent: no wider audience is shown it.
+    released_by : str, optional
+        The operator who releases it as a control image.
     """
 
     sha256: str
@@ -144,6 +151,8 @@ class NewLabel:
     request_id: int | None = None
     import_id: str | None = None
     side: Side | None = None
+    visibility: Visibility = Visibility.PRIVATE
+    released_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -213,10 +222,14 @@ class Dataset:
         self._placing.pack(rows, model, fresh)
         rows.execute(FIND, (model, [each.sha256 for each in labels]))
         sample_of: dict[str, int] = dict(rows.fetchall())
+        narrow_in(rows, {sample_of[each.sha256]: each.visibility for each in labels})
+        release_in(
+            rows, {sample_of[each.sha256]: each.released_by for each in labels if each.released_by}
+        )
         rows.execute(REPLACE, ([each.request_id for each in labels if each.request_id],))
         changed = {sample_id for (sample_id,) in rows.fetchall()}
         label_ids = _store_labels(rows, labels, sample_of)
-        _relabel(rows, changed | set(sample_of.values()))
+        relabel_in(rows, changed | set(sample_of.values()))
         return [
             Added(sample_of[label.sha256], label_id, decision.member.side, decision.reason)
             for label, label_id, decision in zip(labels, label_ids, decisions, strict=True)
@@ -311,7 +324,7 @@ class Dataset:
             self._placing.lock(rows, model)
         rows.execute(statement, given)
         changed = {sample_id for (sample_id,) in rows.fetchall()}
-        _relabel(rows, changed)
+        relabel_in(rows, changed)
         return sorted(changed)
 
 
@@ -349,6 +362,7 @@ def _sample(model: str, label: NewLabel, decision: Decision) -> tuple[Any, ...]:
         list(member.groups),
         list(member.joins),
         label.source_key,
+        label.visibility.value,
     )
 
 
@@ -369,8 +383,8 @@ def _store_labels(rows: cursor, labels: Sequence[NewLabel], sample_of: dict[str,
     return [label_id for (label_id,) in added]
 
 
-def _relabel(rows: cursor, samples: set[int]) -> None:
-    """Give images the newest of their labels that is in force."""
+def relabel_in(rows: cursor, samples: set[int]) -> None:
+    """Give images the newest of their labels that is in force, in the caller's transaction."""
     given = {"samples": sorted(samples)}
     rows.execute(IN_ORDER, given)
     rows.execute(RELABEL, given)

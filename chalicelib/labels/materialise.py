@@ -19,12 +19,13 @@ from chalicelib.storage import ObjectStore
 
 WORKERS = 8
 AT_ONCE = 256
+MOST_GONE = 0.05  # share of the images
 Fetch = Callable[[Entry], bytes]
 
 
 @dataclass(frozen=True)
 class Materialised:
-    """What lies in the folder now: images by side, and leaking ones that were left out."""
+    """What lies in the folder now: images by side, and leaking or deleted ones left out."""
 
     data_yaml: Path
     train: int
@@ -34,6 +35,9 @@ class Materialised:
 
 def materialise(manifest: Manifest, fetch: Fetch, folder: Path) -> Materialised:
     """Make a YOLO dataset of a dataset version; validation images that leak are left out.
+
+    So are images that were deleted since: a sender may delete a photo at any time, and stops no
+    training by that.
 
     Files that are there already and are right are kept, so that one who was interrupted goes on.
     ``data.yaml`` is written last: a folder that has one is whole.
@@ -56,8 +60,11 @@ def materialise(manifest: Manifest, fetch: Fetch, folder: Path) -> Materialised:
     ------
     InvalidManifest
         An image is not the one that was named, or the folder holds what is not of this version.
+    ObjectNotFound
+        More than one image in twenty is gone: that is no deletion, but a fault.
     """
     counts = {"train": 0, "valid": 0, "left out": 0}
+    gone: list[ObjectNotFound] = []
     (folder / "data.yaml").unlink(missing_ok=True)
     for side, kind in itertools.product(("train", "valid"), ("images", "labels")):
         (folder / kind / side).mkdir(parents=True, exist_ok=True)
@@ -65,15 +72,18 @@ def materialise(manifest: Manifest, fetch: Fetch, folder: Path) -> Materialised:
     with ThreadPoolExecutor(WORKERS) as pool:
         for some in itertools.batched(manifest, AT_ONCE):
             used = [entry for entry in some if not entry.leaking]
-            for files in pool.map(lambda entry: _put(entry, fetch, folder), used):
-                named.update(files)
-            for entry in used:
-                counts[entry.side] += 1
+            done = list(pool.map(lambda entry: _try(entry, fetch, folder), used))
+            gone += [each for each in done if isinstance(each, ObjectNotFound)]
+            for entry, files in zip(used, done, strict=True):
+                if not isinstance(files, ObjectNotFound):
+                    named.update(files)
+                    counts[entry.side] += 1
             counts["left out"] += len(some) - len(used)
+    if len(gone) > MOST_GONE * (len(gone) + counts["train"] + counts["valid"]):
+        raise gone[-1]
+    counts["left out"] += len(gone)
     _refuse_others(folder, named)
-    return Materialised(
-        _describe(manifest, folder), counts["train"], counts["valid"], counts["left out"]
-    )
+    return Materialised(_describe(manifest, folder), *counts.values())
 
 
 def from_store(store: ObjectStore, model: str) -> Fetch:
@@ -98,6 +108,13 @@ def from_store(store: ObjectStore, model: str) -> Fetch:
         raise ObjectNotFound(f"the image is gone: neither {' nor '.join(keys)} is there")
 
     return fetch
+
+
+def _try(entry: Entry, fetch: Fetch, folder: Path) -> tuple[str, str] | ObjectNotFound:
+    try:
+        return _put(entry, fetch, folder)
+    except ObjectNotFound as error:
+        return error
 
 
 def _put(entry: Entry, fetch: Fetch, folder: Path) -> tuple[str, str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.database import Database
 
 COLUMNS = """
 s.sample_id, s.model, s.sha256, s.extension, s.side, s.published, s.source_key, s.width, s.height,
-l.label_id, l.yolo, l.origin, l.user_address, l.request_id,
+l.label_id, l.yolo, l.origin, l.user_address, l.request_id, s.visibility,
+s.released_at IS NOT NULL,
 (SELECT count(*) FROM labels o WHERE o.sample_id = s.sample_id AND o.withdrawn_at IS NULL)
 """
 FROM = "FROM samples s JOIN labels l ON l.label_id = s.label_id"
@@ -23,9 +25,12 @@ SELECT v.side, (SELECT min(sample_id) + floor(random() * (max(sample_id) - min(s
                 WHERE model = %(model)s AND side = v.side AND label_id IS NOT NULL)::bigint AS place
 FROM (VALUES ('train'), ('valid')) v (side)
 """
+SHOWN = """
+(s.visibility = ANY(%(promises)s) OR (%(released)s AND s.released_at IS NOT NULL))
+"""
 PART = f"""
 (SELECT {COLUMNS} {FROM}
-WHERE s.model = %(model)s AND s.side = '{{side}}' AND s.label_id IS NOT NULL
+WHERE s.model = %(model)s AND s.side = '{{side}}' AND s.label_id IS NOT NULL AND {SHOWN}
   AND s.sample_id {{beyond}} (SELECT place FROM places WHERE side = '{{side}}')
 ORDER BY s.sample_id LIMIT %(limit)s)
 """
@@ -33,7 +38,7 @@ SOME = f"WITH places AS MATERIALIZED ({PLACES})" + " UNION ALL ".join(
     PART.format(side=side, beyond=beyond) for side in ("train", "valid") for beyond in (">=", "<")
 )
 OF_IMAGES = f"""
-SELECT {COLUMNS} {FROM} WHERE s.model = %(model)s AND s.sha256 = ANY(%(images)s)
+SELECT {COLUMNS} {FROM} WHERE s.model = %(model)s AND s.sha256 = ANY(%(images)s) AND {SHOWN}
 """
 USED = """
 SELECT v.model, v.revision, count(*) FILTER (WHERE s.side = 'train'),
@@ -46,6 +51,31 @@ JOIN unnest(%(models)s::text[], %(revisions)s::bigint[]) v (model, revision)
 WHERE l.user_address = %(user_address)s
 GROUP BY v.model, v.revision
 """
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which images somebody may be shown.
+
+    Attributes
+    ----------
+    promises : frozenset[Visibility]
+        Under which the images were sent.
+    released : bool
+        Beyond these, images that an operator released.
+    """
+
+    promises: frozenset[Visibility]
+    released: bool
+
+    @classmethod
+    def to(cls, audience: Audience, setting: Visibility) -> Self:
+        """Return what a caller may be shown of a model with this visibility."""
+        return cls(audience.promises(setting), audience is not Audience.ANYBODY)
+
+    def to_sql(self) -> dict[str, object]:
+        """Return it as statements take it."""
+        return {"promises": [each.value for each in self.promises], "released": self.released}
 
 
 @dataclass(frozen=True)
@@ -70,6 +100,10 @@ class LabelledImage:
     user_address : str | None
     request_id : int | None
         The submission that the label came by.
+    visibility : str
+        The narrowest promise under which anybody sent the image.
+    is_released : bool
+        An operator released it as a control image.
     labels : int
         How many labels the image has that were not withdrawn.
     """
@@ -88,6 +122,8 @@ class LabelledImage:
     origin: str
     user_address: str | None
     request_id: int | None
+    visibility: str
+    is_released: bool
     labels: int
 
     @property
@@ -97,7 +133,7 @@ class LabelledImage:
         Examples
         --------
         >>> image = LabelledImage(1, "scratch", "", "jpg", "train", True, "", 100, 50, 1,
-        ...                       "2 0.5 0.5 0.2 0.4", "import", None, None, 1)
+        ...                       "2 0.5 0.5 0.2 0.4", "import", None, None, "public", False, 1)
         >>> [part.tolist() for part in image.centres]
         [[[50.0, 25.0, 20.0, 20.0]], [2]]
         """
@@ -128,13 +164,13 @@ class Pool:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def some(self, model: str, limit: int) -> list[LabelledImage]:
+    def some(self, model: str, shown: Shown, limit: int) -> list[LabelledImage]:
         """Return images from a random place of each side on, twice ``limit`` of each at most."""
-        return self._images(SOME, model=model, limit=limit)
+        return self._images(SOME, model=model, limit=limit, **shown.to_sql())
 
-    def of_images(self, model: str, images: Iterable[str]) -> list[LabelledImage]:
+    def of_images(self, model: str, shown: Shown, images: Iterable[str]) -> list[LabelledImage]:
         """Return those of some images, by sha256, that have a label."""
-        return self._images(OF_IMAGES, model=model, images=list(images))
+        return self._images(OF_IMAGES, model=model, images=list(images), **shown.to_sql())
 
     def used_in(self, user_address: str, revisions: Sequence[tuple[str, int]]) -> list[UsedLabels]:
         """Return in which of some revisions (model and number) a user's labels were."""

@@ -35,6 +35,7 @@ DUE = """
 SELECT sample_id FROM samples WHERE NOT published
 ORDER BY tried_at NULLS FIRST, sample_id LIMIT %(limit)s
 """
+WAIT = "SELECT pg_advisory_xact_lock(%(space)s, (%(sample)s %% 2147483647)::integer)"
 CLAIM = """
 SELECT sample_id FROM unnest(%(samples)s::bigint[]) AS asked (sample_id)
 WHERE pg_try_advisory_xact_lock(%(space)s, (sample_id %% 2147483647)::integer)
@@ -201,6 +202,11 @@ class Projection:
         self._store.delete(due.source_key)
         if due.source_key.startswith(PENDING):
             self._store.delete(due.label(f"{PENDING}{due.model}"))
+
+
+def lock_files_in(rows: cursor, sample_id: int) -> None:
+    """Wait for whoever makes a sample's files; nobody does until the transaction ends."""
+    rows.execute(WAIT, {"space": LOCK_SPACE, "sample": sample_id})
 
 
 def _claim(rows: cursor, sample_ids: Sequence[int]) -> list[_Due]:

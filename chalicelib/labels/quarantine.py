@@ -103,6 +103,19 @@ class Quarantine:
             metrics.add_metric("QuarantineCleared", MetricUnit.Count, cleared)
         return cleared
 
+    def is_key(self, key: str) -> bool:
+        """Tell whether an image waits, or would wait, under a key."""
+        return KEY.fullmatch(key) is not None
+
+    def erase(self, sha256: str) -> bool:
+        """Erase one image with its older versions, unless a submission wants it; tell whether.
+
+        Raises
+        ------
+        DatabaseUnavailable, StorageUnavailable
+        """
+        return self._delete(sha256)
+
     def _waiting(self) -> Iterable[str]:
         for key in self._store.keys(PREFIX):
             if named := KEY.fullmatch(key):
@@ -125,6 +138,6 @@ class Quarantine:
             lock_image(rows, sha256)
             if not self._unwanted(rows, [sha256]):
                 return False
-            self._store.delete(quarantine_key(sha256))
+            self._store.erase(quarantine_key(sha256))
         logger.info("an image left the quarantine", sha256=sha256)
         return True

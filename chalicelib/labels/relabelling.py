@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, SightloopError
 from chalicelib.labels.dataset import Dataset, NewLabel
@@ -69,7 +70,8 @@ class Relabelling:
         except SightloopError as error:
             raise gone(request_id) from error
         sha256 = hashlib.sha256(content).hexdigest()
-        made = label_of(recorded.user_address, content, sha256, image["key"], boxes)
+        promise = Visibility.parse(image.get("visibility"))
+        made = label_of(recorded.user_address, content, sha256, image["key"], boxes, promise)
         self._dataset.look(recorded.model, [made])
         return replace(made, request_id=request_id)
 
@@ -98,7 +100,14 @@ def gone(request_id: int) -> Conflict:
     return Conflict(f"the image of submission {request_id} is gone")
 
 
-def label_of(user: str, content: bytes, sha256: str, key: str, boxes: Detections) -> NewLabel:
+def label_of(
+    user: str,
+    content: bytes,
+    sha256: str,
+    key: str,
+    boxes: Detections,
+    visibility: Visibility,
+) -> NewLabel:
     """Return the label that a user's submission stands for."""
     return NewLabel(
         sha256=sha256,
@@ -110,4 +119,5 @@ def label_of(user: str, content: bytes, sha256: str, key: str, boxes: Detections
         origin="operator" if user.startswith(OPERATOR) else "submission",
         user_address=user,
         request_id=None,
+        visibility=visibility,
     )

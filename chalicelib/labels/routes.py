@@ -197,7 +197,8 @@ def bring_image(model: ModelName) -> Response:
     if media_type(api.request) not in RAW_TYPES:
         raise UnsupportedMediaType(f"send the image itself, as one of {', '.join(RAW_TYPES)}")
     services().pending_models.get(model)
-    kept = services().keeper.keep_unseen(model, raw_body(api.request), correlation_id())
+    image, sender = raw_body(api.request), caller(api.request)
+    kept = services().keeper.keep_unseen(model, image, correlation_id(), sender)
     answer = json_response(BroughtImage(prediction_id=kept.prediction_id, model=model), 201)
     answer.headers["Location"] = prediction_path(api.request, kept.prediction_id)
     return answer

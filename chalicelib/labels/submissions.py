@@ -20,10 +20,12 @@ from chalicelib.database import Database
 from chalicelib.errors import Banned, Conflict, InvalidSubmission
 from chalicelib.labels.case import Case, ImageOf, Judged, Models, Submitted, image_of, reason_of
 from chalicelib.labels.dataset import Dataset, NewLabel
+from chalicelib.labels.deleted import refuse_deleted_in
 from chalicelib.labels.present import Present, present_in
 from chalicelib.labels.quarantine import Quarantine, quarantine_key
 from chalicelib.labels.reference import References, boxes_of
 from chalicelib.labels.relabelling import Relabelling, gone, label_of
+from chalicelib.labels.releases import release_in
 from chalicelib.labels.settling import Settling
 from chalicelib.labels.submitted import GivenBox, Verb, checked
 from chalicelib.observability import MetricUnit, logger, metrics
@@ -126,8 +128,8 @@ class Submissions:
     def __init__(self, database: Database, parts: Parts) -> None:
         self._database = database
         self._parts = parts
-        self._quarantine = Quarantine(database, parts.store, parts.rejected_days)
-        self._relabelling = Relabelling(database, parts.store, parts.models, parts.dataset)
+        self.quarantine = Quarantine(database, parts.store, parts.rejected_days)
+        self.relabelling = Relabelling(database, parts.store, parts.models, parts.dataset)
 
     def submit(
         self,
@@ -161,11 +163,12 @@ class Submissions:
         judged = self._judged(case, user, submitted)
         label = None
         if not judged.is_control and judged.decide(None).is_accepted:
-            label = label_of(user, image.content, image.sha256, image.key, submitted)
+            promise = case.visibility
+            label = label_of(user, image.content, image.sha256, image.key, submitted, promise)
             self._parts.dataset.look(model, [label])
         filed = _Answer(user, answer, judged, submitted, image, label)
         request, outcome, decision, samples = self._record(filed)
-        self._relabelling.publish(samples)
+        self.relabelling.publish(samples)
         if self._parts.settling:
             self._parts.settling.follow(model, image.sha256, user)
             outcome = self._parts.ledger.refreshed(outcome, request)
@@ -200,21 +203,30 @@ class Submissions:
         """
         signature(by, why)
         held = self._parts.ledger.get(request_id)
+        if held.state == "deleted":
+            raise Conflict(f"submission {request_id} was deleted: there is nothing to decide")
         if held.updated_at != seen:
             raise Conflict(f"submission {request_id} was sent anew after {seen}: look at it again")
-        made = self._relabelling.label_again(held) if state == "accepted" else None
+        made = self.relabelling.label_again(held) if state == "accepted" else None
         with self._database.transaction() as rows:
             lock_image(rows, held.detail.get("image", {}).get("sha256", ""))
-            if made and not self._quarantine.holds_in(rows, made.source_key):
+            if made and not self.quarantine.holds_in(rows, made.source_key):
                 raise gone(request_id)
             recorded = self._parts.ledger.review_in(rows, request_id, seen, state, by, why)
             if state == "rejected":
                 samples = self._parts.dataset.withdraw(rows, [request_id], "rejected")
             else:
-                samples = self._relabelling.put_in(rows, recorded, made)
-        self._relabelling.publish(samples)
+                samples = self.relabelling.put_in(rows, recorded, made)
+        self.relabelling.publish(samples)
         self._follow(recorded)
         return recorded
+
+    def release(self, request_id: int, by: str) -> None:
+        """Release the image of an accepted submission as a control image; safe to repeat."""
+        with self._database.transaction() as rows:
+            label = self._parts.dataset.labels_of(rows, [request_id]).get(request_id)
+            if label and label.withdrawn_why is None:
+                release_in(rows, {label.sample_id: by})
 
     def places_of(self, request_ids: Sequence[int]) -> dict[int, str]:
         """Return where the images of these are now, of those that are or were in a dataset."""
@@ -238,7 +250,7 @@ class Submissions:
                 samples = dataset.restore(rows, withdrawn, ("banned",))
         logger.info("labels follow the bans", user=user, banned=banned, images=len(samples))
         if publish:
-            self._relabelling.publish(samples)
+            self.relabelling.publish(samples)
 
     def settle(self, *, publish: bool = True) -> int:
         """Settle all users whose labels are not as the bans want them; return how many."""
@@ -264,7 +276,7 @@ class Submissions:
 
     def clear_quarantine(self, most: int) -> int:
         """Delete up to so many images of submissions that nobody looks at any more."""
-        return self._quarantine.clear(most)
+        return self.quarantine.clear(most)
 
     def _shown(self, model: str, prediction_id: str) -> tuple[PredictionView, Detections]:
         """Return a prediction and the boxes that its caller saw."""
@@ -287,7 +299,8 @@ class Submissions:
         models = self._parts.models
         live = models.live_version(view.prediction.model)
         reference = self._parts.references.of(view, shown, live, image.content)
-        return Case.of(models, view.result, shown, reference)
+        visibility = view.prediction.visibility
+        return Case.of(models, view.result, shown, reference, visibility)
 
     def _judged(self, case: Case, user: str, submitted: Detections) -> Judged:
         judged = case.judge(submitted)
@@ -313,12 +326,13 @@ class Submissions:
         ledger, user = self._parts.ledger, filed.user
         who = filed.judged.who
         with self._database.transaction() as rows:
+            refuse_deleted_in(rows, filed.judged.case.prediction_id)
             self._refuse(user, ledger.banned_since_in(rows, user))
             lock_image(rows, filed.image.sha256)
             present = None if who.is_control else present_in(rows, filed.model, filed.image.sha256)
             decision = filed.judged.decide(self._label_facts(rows, filed, present))
             if not decision.is_accepted:
-                self._quarantine.keep_in(rows, filed.image.sha256, filed.image.content)
+                self.quarantine.keep_in(rows, filed.image.sha256, filed.image.content)
             doubted = self._doubt(rows, user, who)
             request = filed.request(decision, audit=self._is_audited(rows, user, who, decision))
             outcome = ledger.record_in(rows, request)

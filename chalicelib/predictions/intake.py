@@ -64,6 +64,10 @@ class Intake:
             metrics.add_metric("UploadsIgnored", MetricUnit.Count, 1)
             return None
         prediction = self._prediction_for(file, parsed)
+        if prediction.state is State.DELETED:
+            self._uploads.delete(file.key)
+            logger.info("upload of a deleted prediction erased", key=file.key)
+            return prediction
         bind_correlation_id(prediction.correlation_id)
         if prediction.state is not State.WAITING:
             logger.info("upload known already", prediction_id=prediction.prediction_id)
@@ -89,7 +93,7 @@ class Intake:
             held = self._table.find(prediction_id) or self._table.create(
                 self._dropped(prediction_id, file, parsed)
             )
-            if held.key == file.key:
+            if held.key == file.key or held.state is State.DELETED:
                 break
         return held
 

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.errors import SightloopError
 from chalicelib.inference.options import Options
 from chalicelib.moment import Moment
@@ -20,6 +21,7 @@ class State(StrEnum):
     QUEUED = "queued"
     FAILED = "failed"
     DONE = "done"
+    DELETED = "deleted"
 
 
 class Problem(BaseModel):
@@ -82,11 +84,21 @@ class Prediction(BaseModel):
     )
     problem: Problem | None = None
     announced: bool = Field(default=False, description="the results message is on its queue")
+    visibility: Visibility = Field(
+        default=Visibility.PRIVATE, description="of the model when the photo was sent"
+    )
+    sender_key: str = Field(
+        default="", description="in the store: by which a caller with a token finds all of theirs"
+    )
+    task_for: Audience | None = Field(
+        default=None, description="kind of caller that got somebody else's photo as a task"
+    )
+    is_released: bool = Field(default=False, description="an operator released the task's photo")
 
     @property
     def is_settled(self) -> bool:
         """Whether there is nothing left to do but announce it."""
-        return self.state is State.DONE or (
+        return self.state in (State.DONE, State.DELETED) or (
             self.state is State.FAILED and self.problem is not None and not self.problem.retry
         )
 
@@ -133,6 +145,27 @@ class Prediction(BaseModel):
         if self.is_settled or (self.state is State.FAILED and problem.retry):
             return self
         return self._with(now, state=State.FAILED, problem=problem, announced=False)
+
+    def deleted(self, now: datetime, keep: timedelta) -> Prediction:
+        """Return the record that stays: it stops late events and messages, and holds nothing else.
+
+        Parameters
+        ----------
+        keep : timedelta
+            For how long at least, so that it outlives every event about its upload.
+        """
+        return Prediction(
+            prediction_id=self.prediction_id,
+            model=self.model,
+            key="",
+            file_name="",
+            correlation_id="",
+            sender_key=self.sender_key,
+            state=State.DELETED,
+            created_at=self.created_at,
+            updated_at=self.updated_at if self.state is State.DELETED else now,
+            expires_at=max(self.expires_at, epoch(now + keep)),
+        )
 
     def told(self, now: datetime) -> Prediction:
         """Note that the results message is on its queue."""

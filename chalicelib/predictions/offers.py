@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.errors import UnsupportedMediaType
 from chalicelib.inference.options import Options
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import keys
 from chalicelib.predictions.model import Prediction, epoch, utc_now
+from chalicelib.predictions.senders import Senders
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore, PresignedPost
@@ -25,13 +27,17 @@ WAITS_LONGER_THAN_ITS_FORM = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that somebody wants to upload; ``unseen``: for a model that has no version yet."""
+    """A file that somebody wants to upload; ``unseen``: for a model that has no version yet.
+
+    ``sender`` is who uploads, as ``caller`` names them; empty where nobody is to be known.
+    """
 
     model: str
     file_name: str
     content_type: str
     options: Options = field(default_factory=Options)
     unseen: bool = False
+    sender: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,10 @@ class UploadDesk:
     catalog : Catalog
     settings : Settings
     now : callable, optional
+    visibility_of : callable, optional
+        From a model's name to its visibility, which the sender of a photo is promised.
+    senders : Senders, optional
+        Who remembers what callers with a token sent.
     """
 
     def __init__(
@@ -64,12 +74,16 @@ class UploadDesk:
         catalog: Catalog,
         settings: Settings,
         now: Callable[[], datetime] = utc_now,
+        visibility_of: Callable[[str], Visibility] = lambda model: Visibility.PRIVATE,
+        senders: Senders | None = None,
     ) -> None:
         self._uploads = uploads
         self._table = table
         self._catalog = catalog
         self._settings = settings
         self._now = now
+        self._visibility_of = visibility_of
+        self._senders = senders
 
     def offer(self, upload: Upload, correlation_id: str) -> UploadTicket:
         """Make a prediction that waits for its file, and the form to send that file with.
@@ -103,6 +117,7 @@ class UploadDesk:
     def _waiting(self, upload: Upload, correlation_id: str, form_expires: datetime) -> Prediction:
         prediction_id = keys.new_prediction_id()
         now = self._now()
+        note = self._senders.note if self._senders else lambda sender, prediction_id: ""
         return Prediction(
             prediction_id=prediction_id,
             model=upload.model,
@@ -111,6 +126,8 @@ class UploadDesk:
             content_type=upload.content_type,
             options=upload.options,
             unseen=upload.unseen,
+            visibility=self._visibility_of(upload.model),
+            sender_key=note(upload.sender, prediction_id),
             correlation_id=correlation_id,
             created_at=now,
             updated_at=now,

@@ -23,6 +23,7 @@ from chalicelib.predictions.model import Problem, State
 from chalicelib.predictions.offers import Upload, UploadTicket
 from chalicelib.predictions.reader import PredictionView
 from chalicelib.web.api import Api, Media, json_response, prediction_path
+from chalicelib.web.identity import caller
 from chalicelib.wiring import services
 
 api = Api(__name__, tag="predictions")
@@ -143,7 +144,8 @@ OFFERED: dict[int, Any] = {
 def offer_upload(body: UploadRequest) -> Response:
     """Make a prediction and a form to send its image with, for images too large for one call."""
     options = Options(**body.options.model_dump())
-    upload = Upload(body.model, body.file_name, body.content_type, options)
+    sender = caller(api.request)
+    upload = Upload(body.model, body.file_name, body.content_type, options, sender=sender)
     return _offered(services().upload_desk.offer(upload, correlation_id()))
 
 
@@ -158,7 +160,8 @@ def offer_upload(body: UploadRequest) -> Response:
 def offer_pending_upload(model: ModelName, body: UploadedFile) -> Response:
     """Make a prediction and a form to send its image with; once it is there, it can be labelled."""
     services().pending_models.get(model)
-    upload = Upload(model, body.file_name, body.content_type, unseen=True)
+    sender = caller(api.request)
+    upload = Upload(model, body.file_name, body.content_type, unseen=True, sender=sender)
     return _offered(services().upload_desk.offer(upload, correlation_id()))
 
 

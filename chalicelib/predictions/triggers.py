@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 blueprint = Blueprint(__name__)
 MOST_PUBLISHED = 5_000  # images in one run; the next goes on
 MOST_CLEARED = 5_000
+MOST_DELETED = 500
 LARGEST_BATCH = 4  # a message that kills its worker holds up at most three others
 LEAST_SECONDS = 60  # left of a call, for another message to be begun: half of what a call has
 
@@ -145,6 +146,7 @@ def reconcile(event: CloudWatchEvent) -> dict[str, int]:
             "bans": _reconcile_bans,
             "transfers": _reconcile_transfers,
             "quarantine": _clear_quarantine,
+            "deletions": _finish_deletions,
         }
     )
     logger.info("reconciled", extra=done)
@@ -165,6 +167,10 @@ def _clear_quarantine() -> dict[str, int]:
     if not services().has_database():
         return {}
     return {"cleared": services().submissions.clear_quarantine(MOST_CLEARED)}
+
+
+def _finish_deletions() -> dict[str, int]:
+    return {"deletions": services().deletions.finish(MOST_DELETED)}
 
 
 def _reconcile_bans() -> dict[str, int]:

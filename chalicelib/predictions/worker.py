@@ -10,9 +10,10 @@ from chalicelib.errors import MalformedMessage, PayloadTooLarge, SightloopError
 from chalicelib.inference import Inference, Look
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.predictions.announce import Announcer
+from chalicelib.predictions.eraser import erase_files
 from chalicelib.predictions.leavings import Leavings, leave
 from chalicelib.predictions.messages import IdentifyMessage, prediction_named_in
-from chalicelib.predictions.model import Prediction, Problem, epoch, utc_now
+from chalicelib.predictions.model import Prediction, Problem, State, epoch, utc_now
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.predictions.unseen import unseen
 from chalicelib.settings import Settings
@@ -72,10 +73,16 @@ class Worker:
         """
         bind_correlation_id(message.correlation_id)
         held = self._table.find(message.prediction_id) or self._record_of(message)
+        if held.state is State.DELETED:
+            erase_files(self._stores.store, held.prediction_id)  # of a worker that was killed
+            return held
         if held.is_settled:
             logger.info("answered already", prediction_id=held.prediction_id)
             return self._announcer.announce(held)
         answered = self._table.update(held, self._answer(message))
+        if answered.state is State.DELETED:
+            erase_files(self._stores.store, held.prediction_id)
+            return answered
         self._measure(answered, message)
         return self._announcer.announce(answered)
 

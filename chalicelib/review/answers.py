@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from chalicelib.errors import SightloopError
 from chalicelib.inference.routes import Box, ImageSize
@@ -176,7 +176,7 @@ class SubmissionAnswer(BaseModel):
     version: int
     score: float
     suspicious: bool
-    state: Literal["accepted", "quarantined", "rejected"]
+    state: Literal["accepted", "quarantined", "rejected", "deleted"]
     control: bool = Field(description="it answers a control task, and is no label")
     predicted_boxes: int
     submitted_boxes: int
@@ -255,10 +255,21 @@ class ReviewBody(BaseModel):
         description="the submission's `updated_at`, as you looked at it",
         examples=["2026-11-21T08:00:00.123456Z"],
     )
+    release: bool = Field(
+        False,
+        description="with accept: the photo may be a control image for callers with a token, "
+        "even where the model is private",
+    )
+
+    @model_validator(mode="after")
+    def _releases_what_is_accepted(self) -> Self:
+        if self.release and self.decision != "accept":
+            raise ValueError("only an accepted submission can be released")
+        return self
 
     def about(self, submission_id: int) -> Decision:
         """Return the decision."""
-        return Decision(submission_id, self.decision, self.why, self.seen)
+        return Decision(submission_id, self.decision, self.why, self.seen, self.release)
 
 
 class NamedReview(ReviewBody):

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.labels.keys import parked_key
-from chalicelib.labels.pool import LabelledImage, Pool
+from chalicelib.labels.pool import LabelledImage, Pool, Shown
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import Opinions
 from chalicelib.trust.policy import is_member
@@ -32,12 +33,18 @@ class Candidate:
         Of a control: the boxes that are right, in pixels.
     label_id : int | None
         Of a control: the label that holds them.
+    visibility : Visibility
+        Under which the photo was sent.
+    is_released : bool
+        An operator released it as a control image.
     """
 
     image_sha256: str
     keys: tuple[str, ...]
     settled: ClassedBoxes | None = None
     label_id: int | None = None
+    visibility: Visibility = Visibility.PRIVATE
+    is_released: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,39 +75,59 @@ class Candidates:
         self._book = book
         self._chance = chance
 
-    def for_user(self, user_address: str, model: str) -> Choice:
-        """Return what a user can be asked about, both kinds at the same cost."""
-        images = self._new_to(user_address, model)
+    def for_user(self, user_address: str, model: str, setting: Visibility) -> Choice:
+        """Return what a user can be asked about, both kinds at the same cost.
+
+        Others' photos are offered only under the promises they were sent under; beyond these, to
+        callers with a token, control images that an operator released.
+
+        Parameters
+        ----------
+        setting : Visibility
+            Of the model.
+        """
+        shown = Shown.to(Audience.of(user_address), setting)
+        images = self._new_to(user_address, model, shown)
         settled = self._settled(model, images)
-        waiting = self._waiting(user_address, model)
+        waiting = self._waiting(user_address, model, shown)
         taken = {image.image_sha256 for image in waiting}
         controls = [_control(image) for image in images if image.label_id in settled]
-        alone = self._alone(model, [image for image in images if image.label_id not in settled])
+        unsettled = [
+            image
+            for image in images
+            if image.label_id not in settled
+            and Visibility.parse(image.visibility) in shown.promises
+        ]
+        alone = self._alone(model, unsettled)
         return Choice(
             self._shuffled(each for each in controls if each.image_sha256 not in taken),
             waiting or self._shuffled(alone),
         )
 
-    def _waiting(self, user_address: str, model: str) -> list[Candidate]:
+    def _waiting(self, user_address: str, model: str, shown: Shown) -> list[Candidate]:
         """Return images that wait: members' first, and of each sender one before any has two.
 
         So nobody crowds out the others by sending many, nor by many addresses.
         """
-        images = list(self._opinions.waiting(user_address, model, WAITING))
+        images = list(self._opinions.waiting(user_address, model, WAITING, shown.promises))
         self._chance.shuffle(images)
         turn: Counter[str] = Counter()
         ordered: dict[str, tuple[bool, int, Candidate]] = {}
         for image in images:
             turn[image.user_address] += 1
-            candidate = Candidate(image.image_sha256, (image.key,))
+            promise = Visibility.parse(image.visibility)
+            candidate = Candidate(image.image_sha256, (image.key,), visibility=promise)
             place = (not is_member(image.user_address), turn[image.user_address], candidate)
             ordered.setdefault(image.image_sha256, place)
         return [each for *_, each in sorted(ordered.values(), key=lambda place: place[:2])]
 
-    def _new_to(self, user_address: str, model: str) -> list[LabelledImage]:
+    def _new_to(self, user_address: str, model: str, shown: Shown) -> list[LabelledImage]:
         """Return labelled images, from a random place, that a user knows nothing of."""
         reviewed = self._opinions.reviewed(model, REVIEWED)
-        found = [*self._pool.some(model, SAMPLED), *self._pool.of_images(model, reviewed)]
+        found = [
+            *self._pool.some(model, shown, SAMPLED),
+            *self._pool.of_images(model, shown, reviewed),
+        ]
         images = {
             image.image_sha256: image for image in found if image.user_address != user_address
         }
@@ -121,7 +148,9 @@ class Candidates:
         """Return those whose label is one person's word that nobody confirmed yet."""
         enough = self._opinions.asked_enough(model, [image.image_sha256 for image in images])
         return [
-            Candidate(image.image_sha256, _keys(image))
+            Candidate(
+                image.image_sha256, _keys(image), visibility=Visibility.parse(image.visibility)
+            )
             for image in images
             if image.labels == 1 and image.image_sha256 not in enough
         ]
@@ -134,7 +163,14 @@ class Candidates:
 
 def _control(image: LabelledImage) -> Candidate:
     settled = ClassedBoxes.from_centres(*image.centres)
-    return Candidate(image.image_sha256, _keys(image), settled, image.label_id)
+    return Candidate(
+        image.image_sha256,
+        _keys(image),
+        settled,
+        image.label_id,
+        Visibility.parse(image.visibility),
+        image.is_released,
+    )
 
 
 def _keys(image: LabelledImage) -> tuple[str, ...]:

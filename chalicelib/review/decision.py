@@ -11,9 +11,13 @@ Verdict = Literal["accept", "reject"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What an operator decides about one submission, as of when they looked at it."""
+    """What an operator decides about one submission, as of when they looked at it.
+
+    ``release``: its photo, once accepted, may be a control image for callers with a token.
+    """
 
     submission_id: int
     decision: Verdict
     why: str
     seen: datetime
+    release: bool = False

@@ -13,6 +13,7 @@ from chalicelib.trust.task_book import TaskBook
 if TYPE_CHECKING:
     from chalicelib.review.people import People
     from chalicelib.review.queue import Review
+    from chalicelib.review.releases import ImageReleases
     from chalicelib.review.tasks import Tasks
     from chalicelib.wiring import Services
 
@@ -50,6 +51,15 @@ class Reviewing:
         return People(database, known, self._book, self._all.ledger, pool)
 
     @functools.cached_property
+    def releases(self) -> ImageReleases:
+        """Which images operators released as control images."""
+        from chalicelib.labels.releases import Releases  # noqa: PLC0415 - operators alone need it
+        from chalicelib.review.releases import ImageReleases  # noqa: PLC0415
+
+        releases = Releases(self._all.database)
+        return ImageReleases(releases, self._book, self._all.predictions_table)
+
+    @functools.cached_property
     def queue(self) -> Review:
         """The queue of what waits for an operator."""
         from chalicelib.review.queue import Review  # noqa: PLC0415 - whoever submits does without
@@ -68,7 +78,13 @@ class Reviewing:
         every, chance = self._all, SystemRandom()
         pool = Pool(every.database)
         candidates = Candidates(pool, self._opinions, self._book, chance)
-        looking = Looking(every.inference, every.store, every.keeper, every.settings.max_pixels)
+        looking = Looking(
+            every.inference,
+            every.store,
+            every.keeper,
+            every.settings.max_pixels,
+            every.predictions,
+        )
         rank_of = lambda user: self.assessor.known(user)[1]  # noqa: E731 - a line of wiring
         given = every.catalog, every.ledger, self._book, candidates, looking, chance
         return Tasks(*given, rank_of)

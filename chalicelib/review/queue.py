@@ -37,6 +37,9 @@ class Decider(Protocol):
     ) -> Recorded:
         """Decide about a submission as it was when the operator looked at it."""
 
+    def release(self, request_id: int, by: str) -> None:
+        """Release the image of an accepted submission as a control image."""
+
     def places_of(self, request_ids: Sequence[int]) -> dict[int, str]:
         """Return where the images of these are now, of those that are or were in a dataset."""
 
@@ -139,9 +142,13 @@ class Review:
         InvalidRequest
             It does not say why.
         """
-        return self._decider.review(
-            decision.submission_id, decision.seen, STATE[decision.decision], operator, decision.why
+        state = STATE[decision.decision]
+        decided = self._decider.review(
+            decision.submission_id, decision.seen, state, operator, decision.why
         )
+        if decision.release:
+            self._decider.release(decision.submission_id, f"operator:{operator}")
+        return decided
 
     def _decide(self, decision: Decision, operator: str) -> Decided:
         try:

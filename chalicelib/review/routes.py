@@ -16,6 +16,7 @@ from chalicelib.errors import (
     NoTask,
     NotFound,
     StorageUnavailable,
+    Unauthorized,
 )
 from chalicelib.observability import correlation_id
 from chalicelib.review.answers import (
@@ -63,6 +64,7 @@ class TaskAnswer(BaseModel):
     errors=(
         ModelNotFound,
         NoTask,
+        Unauthorized,
         ModelUnavailable,
         StorageUnavailable,
         DatabaseUnavailable,
@@ -71,8 +73,9 @@ class TaskAnswer(BaseModel):
 def ask_for_task(model: ModelName) -> Response:
     """Return an image with the boxes that the model finds on it, to be corrected or confirmed.
 
-    Nobody is given an image twice, nor one that they sent an answer about. Who leaves twenty of
-    them unanswered is given the oldest of these again.
+    Offered are photos that the model's visibility lets a caller like you see and, with a token,
+    control images that an operator released. Nobody is given an image twice, nor one that they
+    sent an answer about. Who leaves twenty of them unanswered is given the oldest of these again.
     """
     given = services().reviewing.tasks.next(caller(api.request), model, correlation_id())
     answer = TaskAnswer(prediction_id=given.prediction_id, model=given.model)

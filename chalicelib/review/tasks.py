@@ -7,17 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.catalog import Catalog
+from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.errors import (
     InvalidImage,
     ModelNotFound,
     ModelUnavailable,
     NoTask,
     ObjectNotFound,
+    PredictionNotFound,
+    Unauthorized,
 )
 from chalicelib.inference import Inference
 from chalicelib.inference.options import Options
 from chalicelib.observability import MetricUnit, logger, metrics
-from chalicelib.predictions.keeper import Keeper
+from chalicelib.predictions import PredictionReader
+from chalicelib.predictions.keeper import Keeper, TaskTerms
 from chalicelib.review.candidates import Candidate, Candidates, Choice
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.ledger import Ledger
@@ -53,6 +57,7 @@ class Looking:
     store: ObjectStore
     keeper: Keeper
     max_pixels: int
+    predictions: PredictionReader
 
 
 class Tasks:
@@ -97,12 +102,18 @@ class Tasks:
         ModelNotFound
         NoTask
             Nothing needs another look.
+        Unauthorized
+            The model's photos are shown to callers with a token only.
         """
-        self._catalog.require(model)
+        setting = self._catalog.require(model).file.visibility
+        if setting is not Visibility.PUBLIC and Audience.of(user_address) is Audience.ANYBODY:
+            raise Unauthorized(
+                f"photos of the model {model!r} are not shown to strangers: send a token"
+            )
         waiting = self._book.open_tasks(user_address, model, MOST_OPEN)
-        if len(waiting) >= MOST_OPEN:
-            return Given(waiting[0], model, again=True)
-        choice = self._candidates.for_user(user_address, model)
+        if len(waiting) >= MOST_OPEN and (still_shown := self._still_shown(waiting)):
+            return Given(still_shown, model, again=True)
+        choice = self._candidates.for_user(user_address, model, setting)
         for candidate in self._in_turn(user_address, choice)[:MOST_TRIED]:
             given = self._give(user_address, model, candidate, correlation_id)
             if given:
@@ -119,14 +130,25 @@ class Tasks:
         if not is_member(user_address) or rank >= Rank.KNOWN:
             return None
         waiting = self._book.open_tasks(user_address, model, MOST_UNANSWERED)
-        if waiting and (rank < Rank.ESTABLISHED or len(waiting) >= MOST_UNANSWERED):
-            return Given(waiting[0], model, again=True)
+        is_due = rank < Rank.ESTABLISHED or len(waiting) >= MOST_UNANSWERED
+        if is_due and (still_shown := self._still_shown(waiting)):
+            return Given(still_shown, model, again=True)
         if rank >= Rank.ESTABLISHED and self._chance.random() >= USUAL_TASK_RATE:
             return None
         try:
             return self.next(user_address, model, correlation_id)
         except (NoTask, ModelNotFound, ModelUnavailable):
             return None
+
+    def _still_shown(self, waiting: Sequence[str]) -> str | None:
+        """Return the oldest task whose photo may be shown still, and is there."""
+        for prediction_id in waiting:
+            try:
+                self._looking.predictions.read(prediction_id)
+            except PredictionNotFound:
+                continue
+            return prediction_id
+        return None
 
     def _in_turn(self, user_address: str, choice: Choice) -> Sequence[Candidate]:
         """Return candidates in the order in which they are tried.
@@ -157,7 +179,10 @@ class Tasks:
         looking = self._looking
         try:
             look = looking.inference.look(model, image, options.for_detector(looking.max_pixels))
-            kept = looking.keeper.keep(look, correlation_id, options)
+            terms = TaskTerms(
+                Audience.of(user_address), candidate.visibility, candidate.is_released
+            )
+            kept = looking.keeper.keep(look, correlation_id, options, task=terms)
         except InvalidImage:
             logger.exception("an image of a dataset cannot be read", sha256=candidate.image_sha256)
             return None

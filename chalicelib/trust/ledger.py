@@ -102,7 +102,7 @@ SELECT set_config('sightloop.decided_by', %(by)s, true), set_config('sightloop.w
 """
 REVIEW = """
 UPDATE requests SET state = %(state)s, reviewed_at = clock_timestamp(), reviewed_by = %(by)s
-WHERE request_id = %(request_id)s AND updated_at = %(seen)s
+WHERE request_id = %(request_id)s AND updated_at = %(seen)s AND state <> 'deleted'
   AND (state, reviewed_by) IS DISTINCT FROM (%(state)s, %(by)s)
 """
 UNREVIEWED = """

@@ -53,6 +53,9 @@ wanted AS MATERIALIZED (
     SELECT s.request_id, s.image_sha256, s.user_address FROM seen s
     WHERE s.user_address <> %(user_address)s AND s.image_sha256 IS NOT NULL
       AND s.waits_for IS DISTINCT FROM 'operator'
+      AND NOT EXISTS (SELECT FROM requests p
+                      WHERE p.image_sha256 = s.image_sha256 AND p.model = %(model)s
+                        AND p.visibility <> ALL(%(promises)s))
       AND NOT EXISTS (SELECT FROM tasks t
                       WHERE t.user_address = %(user_address)s AND t.model = %(model)s
                         AND t.image_sha256 = s.image_sha256)
@@ -66,7 +69,7 @@ wanted AS MATERIALIZED (
              AND (t.answered_at IS NOT NULL OR t.created_at > now() - interval '{GIVEN_UP}'))
           < CASE WHEN s.waits_for = 'opinions' THEN {CONTESTED_WANTED} ELSE {OPINIONS_WANTED} END
     ORDER BY s.request_id LIMIT %(limit)s)
-SELECT w.request_id, w.image_sha256, r.detail -> 'image' ->> 'key', w.user_address
+SELECT w.request_id, w.image_sha256, r.detail -> 'image' ->> 'key', r.visibility, w.user_address
 FROM wanted w JOIN requests r USING (request_id)
 """
 ENOUGH = f"""
@@ -113,11 +116,15 @@ class Answered:
 
 @dataclass(frozen=True)
 class WaitingImage:
-    """An image of a quarantined submission, and where in the store bucket it is."""
+    """An image of a quarantined submission, and where in the store bucket it is.
+
+    ``visibility`` is that of the model when the photo was sent.
+    """
 
     request_id: int
     image_sha256: str
     key: str
+    visibility: str
     user_address: str = ""
 
 
@@ -160,12 +167,24 @@ class Opinions:
         found = self._all(OWN_IMAGE, **given)
         return found[0][0] if found else None
 
-    def waiting(self, user_address: str, model: str, limit: int) -> list[WaitingImage]:
+    def waiting(
+        self, user_address: str, model: str, limit: int, promises: Iterable[str]
+    ) -> list[WaitingImage]:
         """Return images of others' quarantined submissions that a user can be asked about.
 
         However many wait, a few hundred of them are looked at.
+
+        Parameters
+        ----------
+        promises : Iterable[str]
+            Visibilities under which all who sent the image did so.
         """
-        given = {"user_address": user_address, "model": model, "limit": limit}
+        given = {
+            "user_address": user_address,
+            "model": model,
+            "limit": limit,
+            "promises": [*promises],
+        }
         return [WaitingImage(*row) for row in self._all(WAITING, **given)]
 
     def asked_enough(self, model: str, images: Iterable[str]) -> set[str]:

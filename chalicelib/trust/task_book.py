@@ -44,6 +44,9 @@ WHERE user_address = %(user_address)s AND model = %(model)s AND answered_at IS N
   AND created_at > now() - interval '{OPEN_DAYS} days'
 ORDER BY created_at LIMIT %(limit)s
 """
+ON_IMAGES = """
+SELECT prediction_id FROM tasks WHERE model = %(model)s AND image_sha256 = ANY(%(images)s)
+"""
 KNOWN = """
 SELECT image_sha256 FROM tasks
 WHERE user_address = %(user_address)s AND model = %(model)s AND image_sha256 = ANY(%(images)s)
@@ -184,6 +187,11 @@ class TaskBook:
     def open_tasks(self, user_address: str, model: str, limit: int) -> list[str]:
         """Return the predictions of a user's unanswered tasks of the last days, oldest first."""
         found = self._all(OPEN, user_address=user_address, model=model, limit=limit)
+        return [str(prediction_id) for (prediction_id,) in found]
+
+    def tasks_on(self, model: str, images: Iterable[str]) -> list[str]:
+        """Return the predictions of all tasks on some images, by sha256."""
+        found = self._all(ON_IMAGES, model=model, images=list(images))
         return [str(prediction_id) for (prediction_id,) in found]
 
     def known_images(self, user_address: str, model: str, images: Iterable[str]) -> set[str]:

@@ -71,6 +71,8 @@ class Operation:
         parameters describe those of the path.
     operators_only : bool
         Whether an operator's token is wanted.
+    open_to_banned : bool
+        Whether banned callers are let in as well.
     """
 
     handler: Handler
@@ -84,6 +86,7 @@ class Operation:
     errors: tuple[type[SightloopError], ...] = ()
     documented: bool = True
     operators_only: bool = False
+    open_to_banned: bool = False
 
     @property
     def description(self) -> str:
@@ -105,7 +108,10 @@ class Operation:
         expected = [leaf for error in self.errors for leaf in _leaves(error)]
         if self.asks_who_calls:
             expected += [Unauthorized, SecretsUnavailable]
-            expected += [OperatorsOnly] if self.operators_only else [Banned, StorageUnavailable]
+            if self.operators_only:
+                expected += [OperatorsOnly]
+            elif not self.open_to_banned:
+                expected += [Banned, StorageUnavailable]
         if self.query or self.body:
             expected += [InvalidRequest, problems.InvalidFields]
         if self.body:
@@ -149,6 +155,7 @@ class Api:
         errors: tuple[type[SightloopError], ...] = (),
         documented: bool = True,
         operators_only: bool = False,
+        open_to_banned: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a route; one that answers GET answers HEAD too.
 
@@ -164,21 +171,20 @@ class Api:
             False for pages and files.
         operators_only : bool
             True where an operator's token is wanted; ``identity.operator`` names who called.
+        open_to_banned : bool
+            True where banned callers are let in: whatever they did, they may delete their photos.
         """
 
         def declare(handler: Handler) -> Handler:
+            contract = (summary, self.tag, answers, query, body, errors)
             operation = Operation(
                 handler,
                 method,
                 path,
-                summary,
-                self.tag,
-                answers,
-                query,
-                body,
-                errors,
+                *contract,
                 documented,
                 operators_only,
+                open_to_banned,
             )
             self.operations.append(operation)
             self._register(operation)
@@ -247,7 +253,9 @@ def _admit(operation: Operation, request: Request) -> None:
     if operation.operators_only:
         operator(request)
     elif operation.asks_who_calls:
-        _refuse_banned(caller(request))
+        user = caller(request)
+        if not operation.open_to_banned:
+            _refuse_banned(user)
 
 
 def _refuse_banned(user_address: str) -> None:

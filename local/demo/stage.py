@@ -93,6 +93,7 @@ class Stage:
             The training failed.
         """
         from chalicelib.catalog.model import version_key  # noqa: PLC0415
+        from chalicelib.catalog.visibility import Visibility  # noqa: PLC0415
 
         folder = self.home / "demo/first"
         begun = time.monotonic()
@@ -102,7 +103,7 @@ class Stage:
         took = time.monotonic() - begun if trains else 0.0
         files = ("model.onnx", "metrics.json", "best.pt")
         onnx, metrics, weights = ((folder / "model" / file).read_bytes() for file in files)
-        made = self._services.publisher.publish(self.model, onnx, metrics)
+        made = self._services.publisher.publish(self.model, onnx, metrics, Visibility.PUBLIC)
         assert made.live_version
         self._services.store.put(
             version_key(self.model, made.live_version, "best.pt"), weights, OCTETS

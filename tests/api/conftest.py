@@ -22,6 +22,7 @@ from moto import mock_aws
 
 from app import app
 from chalicelib import wiring
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.settings import Settings
 from deploy.gateway import REFUSALS
 from deploy.resources import ensure
@@ -164,7 +165,7 @@ class Stack:
     services: wiring.Services
 
     def publish(self, onnx: bytes, name: str = "scratch", metrics: bytes = b"{}") -> int:
-        made = self.services.publisher.publish(name, onnx, metrics)
+        made = self.services.publisher.publish(name, onnx, metrics, Visibility.PUBLIC)
         assert made.live_version
         return made.live_version
 

@@ -65,6 +65,7 @@ def test_models_are_listed_by_name(call: Caller) -> None:
         "live_version": 2,
         "training_set_size": 152,
         "validation_set_size": 32,
+        "visibility": "public",
         "dataset": {"training": 0, "validation": 0},
         "new_data": {
             "training": 0,

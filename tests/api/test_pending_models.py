@@ -34,6 +34,7 @@ def test_a_new_model_waits_for_its_images(call: Caller, name: str) -> None:
     assert {**told, "links": None} == {
         "name": name,
         "class_names": ["small dent", "large dent"],
+        "visibility": "private",
         "training_set_size": 0,
         "validation_set_size": 0,
         "min_training_set_size": 80,

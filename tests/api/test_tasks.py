@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.errors import NoTask
 from chalicelib.labels.dataset import Dataset, NewLabel
 from chalicelib.labels.fingerprint import fingerprint_of
-from chalicelib.labels.pool import Pool
+from chalicelib.labels.pool import Pool, Shown
 from chalicelib.review.assessor import Assessor
 from chalicelib.review.candidates import Candidates
 from chalicelib.review.tasks import MOST_OPEN, Looking, Tasks
@@ -36,6 +37,7 @@ Stack = Any
 NAMES = ("scratch", "dent")
 SETTLED = ClassedBoxes([[8, 8, 24, 20]], [0])
 TASKS = "/v1/models/scratch/tasks"
+EVERYTHING = Shown.to(Audience.OPERATOR, Visibility.PRIVATE)
 
 
 class Dice(random.SystemRandom):
@@ -92,6 +94,7 @@ def label(stack: Stack) -> Callable[..., str]:
             origin=origin,
             user_address=user,
             request_id=request,
+            visibility=Visibility.PUBLIC,
         )
         with services.database.transaction() as rows:
             dataset.add(rows, "scratch", [new])
@@ -112,7 +115,13 @@ def quarantine(stack: Stack) -> Callable[..., str]:
         stack.services.store.put(key, data, "image/jpeg")
         box = dict(zip(("x1", "y1", "x2", "y2"), SETTLED.xyxy[0].tolist(), strict=True))
         detail = {
-            "image": {"width": 64, "height": 64, "sha256": sha256, "key": key},
+            "image": {
+                "width": 64,
+                "height": 64,
+                "sha256": sha256,
+                "key": key,
+                "visibility": "public",
+            },
             "submitted": [{"class_id": 0, "class_name": "scratch", "box": box}],
         }
         request = Request(user, str(uuid.uuid4()), "scratch", 1, 0.9, 2, 1, "quarantined", detail)
@@ -132,7 +141,11 @@ def tasks(stack: Stack) -> Callable[[float], Tasks]:
         book = TaskBook(database)
         candidates = Candidates(Pool(database), Opinions(database), book, dice)
         looking = Looking(
-            services.inference, services.store, services.keeper, services.settings.max_pixels
+            services.inference,
+            services.store,
+            services.keeper,
+            services.settings.max_pixels,
+            services.predictions,
         )
         return Tasks(services.catalog, services.ledger, book, candidates, looking, dice)
 
@@ -262,7 +275,10 @@ def test_a_label_is_settled_once_an_operator_accepted_it_or_two_who_were_asked_a
 def _record(stack: Stack, someone: str, prediction_id: str, sha256: str) -> None:
     """Record an answer as submissions do, once it was assessed."""
     box = dict(zip(("x1", "y1", "x2", "y2"), SETTLED.xyxy[0].tolist(), strict=True))
-    detail = {"image": {"sha256": sha256}, "submitted": [{"class_id": 0, "box": box}]}
+    detail = {
+        "image": {"sha256": sha256, "visibility": "public"},
+        "submitted": [{"class_id": 0, "box": box}],
+    }
     request = Request(someone, prediction_id, "scratch", 1, 0, 2, 1, "accepted", detail)
     stack.services.ledger.record(request)
 
@@ -411,7 +427,7 @@ def test_an_answer_to_a_control_reads_like_any_other_and_is_no_label(
     assert told["control"] == told["second_opinion"]
     assert told["control"]["state"] == state
 
-    labels = Pool(stack.services.database).of_images("scratch", images.values())
+    labels = Pool(stack.services.database).of_images("scratch", EVERYTHING, images.values())
     theirs = {image.image_sha256 for image in labels if image.user_address == someone}
     assert theirs == ({images["second_opinion"]} if state == "accepted" else set())
     assert book.standing(someone).controls.answers == 1
@@ -456,5 +472,5 @@ def test_all_that_a_distrusted_contributor_sends_waits_in_words_that_do_not_tell
     )
     assert done.status == 200, done.body
     sha256 = hashlib.sha256(photo(610)).hexdigest()
-    [image] = Pool(stack.services.database).of_images("scratch", [sha256])
+    [image] = Pool(stack.services.database).of_images("scratch", EVERYTHING, [sha256])
     assert image.user_address == someone

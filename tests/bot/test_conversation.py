@@ -17,6 +17,7 @@ from PIL import Image
 
 from chalicelib.bot import captions, filters, routes, table, telegram, triggers, words
 from chalicelib.bot.words import SLOW_DOWN
+from chalicelib.catalog.visibility import Visibility
 from local.telegram.world import Refused
 
 if TYPE_CHECKING:
@@ -289,7 +290,9 @@ def test_a_chat_that_asks_too_much_is_told_once_and_served_again_a_minute_later(
     for _ in range(63):
         talk.world.write(chat, "models")
     talk.work()
-    assert talk.told(chat) == [*[words.models([("scratch", ("scratch", "dent"))])] * 60, SLOW_DOWN]
+    known = words.models([("scratch", ("scratch", "dent"), Visibility.PRIVATE)])
+    assert "photos are seen by operators only" in known
+    assert talk.told(chat) == [*[known] * 60, SLOW_DOWN]
 
     talk.clock.at = frozen + timedelta(minutes=1)
     talk.world.write(chat, "models")

@@ -21,12 +21,15 @@ from typing import Any
 import boto3
 import pytest
 from chalice.local import LambdaContext
+from PIL import Image
 
 from app import app
 from chalicelib import wiring
 from chalicelib.bot import parts, words
 from chalicelib.catalog.model import version_key
 from chalicelib.errors import Conflict
+from chalicelib.predictions.keys import image_key
+from chalicelib.predictions.messages import IdentifyMessage
 from chalicelib.predictions.model import State
 from chalicelib.retrain.job import Terms
 from chalicelib.retrain.keys import output_key
@@ -58,7 +61,7 @@ KEEPERS = (
 )
 FOLDERS = (
     *("uploads", "models", "pending_models", "predictions", "datasets"),
-    *("quarantine", "parked", "imports", "exports", "training"),
+    *("quarantine", "parked", "imports", "exports", "training", "senders", "deletions"),
 )
 BELOW_A_FOLDER = ("/model.yaml", "/versions/*", "/images/*", "/labels/*", "/order.json")
 BOT = {
@@ -151,6 +154,12 @@ class Witness:
         elif operation == "ListObjectsV2":
             bucket = self._stage.bucket_arn(asked["Bucket"])
             yield Call("s3:ListBucket", bucket, prefix=asked["Prefix"])
+        elif operation == "ListObjectVersions":
+            bucket = self._stage.bucket_arn(asked["Bucket"])
+            yield Call("s3:ListBucketVersions", bucket, prefix=asked["Prefix"])
+        elif operation == "DeleteObject" and asked.get("VersionId"):
+            resource = self._stage.bucket_arn(asked["Bucket"], asked["Key"])
+            yield Call("s3:DeleteObjectVersion", resource)
         elif operation == "CopyObject":
             source = asked["CopySource"]
             read = self._stage.bucket_arn(source["Bucket"], source["Key"])
@@ -201,6 +210,7 @@ class Story:
         self._somebody_is_banned()
         self._a_model_is_trained()
         self._a_version_is_promoted()
+        self._people_delete()
         self._much_is_lost()
         for source in ("quarantine", "predictions"):
             self._images_are_gone(f"{source}/gone.jpg")
@@ -459,6 +469,55 @@ class Story:
         for decide in (ledger.ban, ledger.lift):
             decide(CONTRIBUTOR, "ada", "test")
             self._call("update_reported_list", {})
+
+    def _people_delete(self) -> None:
+        """What is in a dataset, parked or in quarantine, and what comes too late."""
+        services = self._services()
+        parked, waiting, pending = (self._another_photo(shade) for shade in (40, 90, 140))
+        kept = self._keep("scratch", parked)
+        self._review(self._submit("scratch", kept, "confirmed"), "rejected")
+        self._submit("scratch", self._keep("scratch", waiting), "empty")
+        unseen = services.keeper.keep_unseen("bolts", pending, "a-call").prediction_id
+        self._submit("bolts", unseen, "confirmed")
+        path, id_of_upload = "/v1/predictions/{prediction_id}", self.offered.split("/")[2]
+        record = services.predictions_table.find(id_of_upload)
+        message = IdentifyMessage.of(record, services.now()).model_dump_json()
+        for prediction_id in (kept, unseen, id_of_upload):
+            deleted = self._ask("DELETE", path, prediction_id=prediction_id)
+            assert deleted["statusCode"] == 200, _body(deleted)
+        deleted = self._ask("DELETE", "/v1/contributions", headers=self._as_operator())
+        assert deleted["statusCode"] == 200, _body(deleted)
+        self._put(self.offered)
+        self._call("on_upload", self._s3_event(self.offered))
+        self._admin("s3").put_object(
+            Bucket=self.stage.settings.store_bucket, Key=image_key(id_of_upload), Body=b"late"
+        )
+        self._send(self.stage.settings.identify_queue, message)
+        self._call("identify", {"Records": self._sqs_records()})
+        services.deletions._parts.orders.place("user:ann", services.now())
+
+    def _as_operator(self) -> dict[str, str]:
+        token = self._services().secrets.read().operators["operator"]
+        return {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
+
+    def _another_photo(self, shade: int) -> bytes:
+        buffer = io.BytesIO()
+        Image.new("RGB", (64, 64), (shade, shade, shade)).save(buffer, "JPEG")
+        return buffer.getvalue()
+
+    def _keep(self, model: str, photo: bytes) -> str:
+        """Keep a photo of an operator's."""
+        answer = self._ask(
+            "POST",
+            "/v1/models/{model}/detections",
+            model=model,
+            body=base64.b64encode(photo).decode(),
+            isBase64Encoded=True,
+            headers=self._as_operator(),
+            multiValueQueryStringParameters={"keep": ["true"]},
+        )
+        assert answer["statusCode"] == 200, _body(answer)
+        return str(json.loads(_body(answer))["prediction_id"])
 
     def _much_is_lost(self) -> None:
         """An event, a message, a worker with its message, an announcement, the report list."""

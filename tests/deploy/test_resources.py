@@ -103,6 +103,11 @@ def test_pictures_go_when_their_records_do_and_models_stay(client: ClientOf, mad
     expire = {rule["Filter"]["Prefix"]: rule.get("Expiration") for rule in rules}
     assert expire == {
         "predictions/": {"Days": made.settings.prediction_ttl_days},
+        "senders/": {"Days": made.settings.prediction_ttl_days},
+        "deletions/": None,
+        "quarantine/": None,
+        "parked/": None,
+        "pending_models/": None,
         "models/": None,
         "imports/": {"Days": 7},
         "exports/": {"Days": 7},

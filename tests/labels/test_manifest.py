@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 import chalicelib.labels.manifest
-from chalicelib.errors import InvalidManifest
+from chalicelib.errors import InvalidManifest, ObjectNotFound
 from chalicelib.labels.manifest import Entry, Manifest, Summary, write
 from chalicelib.labels.materialise import materialise
 
@@ -205,6 +205,28 @@ def test_a_folder_for_training_holds_images_and_labels(manifest: Manifest, tmp_p
     assert told["names"] == list(NAMES)
     assert (told["train"], told["val"], told["nc"]) == ("images/train", "images/valid", 2)
     assert told["dataset"] == manifest.sha256
+
+
+@pytest.mark.parametrize(("gone", "images"), [(1, 20), (2, 39)])
+def test_a_deleted_image_is_left_out_and_many_are_a_fault(
+    tmp_path: Path, gone: int, images: int
+) -> None:
+    content = {hashlib.sha256(text).hexdigest(): text for text in map(b"%d".__mod__, range(images))}
+    missing = sorted(content)[:gone]
+    file = io.BytesIO()
+    written = write(file, "scratch", NAMES, [entry(each) for each in sorted(content)])
+
+    def fetch_what_is_there(wanted: Entry) -> bytes:
+        if wanted.sha256 in missing:
+            raise ObjectNotFound("the image is gone")
+        return content[wanted.sha256]
+
+    if gone > 1:
+        with pytest.raises(ObjectNotFound):
+            materialise(Manifest(file, written.sha256), fetch_what_is_there, tmp_path)
+    else:
+        made = materialise(Manifest(file, written.sha256), fetch_what_is_there, tmp_path)
+        assert (made.train + made.valid, made.left_out) == (images - 1, 1)
 
 
 def test_who_was_interrupted_goes_on(manifest: Manifest, tmp_path: Path) -> None:

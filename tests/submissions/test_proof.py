@@ -68,9 +68,7 @@ def prove(desk: Desk, noise: Callable[[int], bytes], *users: str) -> None:
             assert (told.state, told.waits_for) == ("quarantined", "opinions")
 
 
-def opine(
-    desk: Desk, user: str, image: bytes, boxes: Sequence[GivenBox] = RIGHT
-) -> Any:
+def opine(desk: Desk, user: str, image: bytes, boxes: Sequence[GivenBox] = RIGHT) -> Any:
     return desk.submit(hand_out(desk, user, image), user, "corrected", boxes)
 
 
@@ -94,7 +92,12 @@ def states(desk: Desk, user: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     ("user", "waits_for"),
-    [("user:ann", "operator"), ("203.0.113.7", "operator"), ("user:boss", None), ("127.0.0.1", None)],
+    [
+        ("user:ann", "operator"),
+        ("203.0.113.7", "operator"),
+        ("user:boss", None),
+        ("127.0.0.1", None),
+    ],
 )
 def test_whoever_is_not_trusted_waits(strict: Desk, user: str, waits_for: str | None) -> None:
     told = strict.submit(strict.predict(), user)

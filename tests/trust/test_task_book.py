@@ -230,15 +230,15 @@ def test_images_that_wait_are_offered_to_others_until_enough_were_asked(
     ledger.record(request_of("eve", detail=detail(1)))
     ledger.record(request_of("eve", detail=detail(2), state="accepted"))
     ledger.record(request_of("eve", detail=detail(3), model="other"))
-    [image] = opinions.waiting("ann", "scratch", 9)
+    [image] = opinions.waiting("ann", "scratch", 9, ["private"])
     assert (image.image_sha256, image.key) == (sha(1), f"quarantine/{sha(1)}.jpg")
-    assert opinions.waiting("eve", "scratch", 9) == []
+    assert opinions.waiting("eve", "scratch", 9, ["private"]) == []
 
     for user in ("bob", "cid", "dan"):
-        assert opinions.waiting(user, "scratch", 9)
+        assert opinions.waiting(user, "scratch", 9, ["private"])
         book.hand_out(second(user, 1))
-        assert opinions.waiting(user, "scratch", 9) == []
-    assert opinions.waiting("ann", "scratch", 9) == []
+        assert opinions.waiting(user, "scratch", 9, ["private"]) == []
+    assert opinions.waiting("ann", "scratch", 9, ["private"]) == []
     assert opinions.asked_enough("scratch", [sha(1), sha(2)]) == {sha(1)}
 
 

@@ -11,14 +11,15 @@ from chalicelib.database import Database
 from chalicelib.errors import ImageNotFound
 from chalicelib.labels.words import Side
 
-Why = Literal["doubted", "banned", "replaced", "rejected"]
+Why = Literal["doubted", "banned", "replaced", "rejected", "deleted"]
 SIDES: tuple[Side, ...] = ("train", "valid")
 SHOWN_OF_A_CLUSTER = 12
 MOST_LABELS = 500
 
 COLUMNS = """
 s.sample_id, s.sha256, s.extension, s.width, s.height, s.side, s.source_key,
-l.boxes, l.origin, l.created_at, s.side = 'valid' AND coalesce(c.train, 0) > 0
+l.boxes, l.origin, l.created_at, s.side = 'valid' AND coalesce(c.train, 0) > 0,
+s.visibility, s.released_at, s.released_by
 """
 JOINED = """
 LEFT JOIN labels l ON l.label_id = s.label_id
@@ -92,6 +93,11 @@ class DatasetImage:
     labelled_at : datetime or None
     leaking : bool
         It is for validation and its like is in training: not to be measured on.
+    visibility : str
+        The narrowest promise under which anybody sent it.
+    released_at : datetime or None
+    released_by : str or None
+        The operator who released it as a control image.
     """
 
     sample_id: int
@@ -105,6 +111,9 @@ class DatasetImage:
     origin: str | None
     labelled_at: datetime | None
     leaking: bool
+    visibility: str = "private"
+    released_at: datetime | None = None
+    released_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from chalicelib.labels.datasets.shown import (
     ImageLinks,
     ImagePage,
     LabelAnswer,
+    ReleaseAnswer,
+    ReleaseBody,
     SideName,
     VersionAnswer,
     VersionLinks,
@@ -137,6 +139,27 @@ def show_dataset_image(model: ModelName, sha256: Sha256) -> HistoryAnswer:
     shown = _shown(image, found).model_dump()
     history = [LabelAnswer.of(label, image, found.class_names) for label in labels]
     return HistoryAnswer(**shown, labels=history)
+
+
+@api.route(
+    "POST",
+    "/v1/models/{model}/dataset/releases",
+    "Release images as control images, or take that back",
+    {200: ReleaseAnswer},
+    body=ReleaseBody,
+    errors=(*UNANSWERED, ImageNotFound),
+    operators_only=True,
+)
+def release_dataset_images(model: ModelName, body: ReleaseBody) -> ReleaseAnswer:
+    """Say which images callers with a token may be shown as control images of a private model.
+
+    Who released what, and took it back, is recorded. Tasks that were handed out before a release
+    is taken back are closed, but for operators.
+    """
+    _model(model)
+    by = f"operator:{operator(api.request)}"
+    changed = services().reviewing.releases.set(model, body.images, released=body.released, by=by)
+    return ReleaseAnswer(model=model, released=body.released, changed=changed)
 
 
 @api.route(

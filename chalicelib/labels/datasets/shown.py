@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -140,6 +140,13 @@ class ImageAnswer(BaseModel):
     origin: str | None = Field(description="of that label", examples=["submission"])
     labelled_at: Moment | None
     leaking: bool = Field(description="for validation, while its like is in training")
+    visibility: Literal["private", "members", "public"] = Field(
+        description="under which its senders sent it, the narrowest"
+    )
+    released_at: Moment | None = Field(
+        description="since when callers with a token may be shown it as a control image"
+    )
+    released_by: str | None
     links: ImageLinks
 
     @classmethod
@@ -242,6 +249,25 @@ class ClusterPage(BaseModel):
 
     clusters: list[ClusterAnswer]
     next: int | None = Field(description="send it as `after` for the next page; null: that is all")
+
+
+class ReleaseBody(BaseModel):
+    """Images to release as control images, or to take back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=[SHA256])]] = Field(
+        min_length=1, max_length=1_000, description="by sha256"
+    )
+    released: bool = Field(True, strict=True, description="false: take the release back")
+
+
+class ReleaseAnswer(BaseModel):
+    """How many releases changed."""
+
+    model: str = Field(examples=["scratch"])
+    released: bool
+    changed: int = Field(description="of the images; the others were so before")
 
 
 class VersionLinks(BaseModel):

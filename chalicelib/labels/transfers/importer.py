@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
+from chalicelib.catalog.visibility import Visibility
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, InvalidArchive, ObjectNotFound
 from chalicelib.labels.archive import Archive, ArchiveImage
@@ -228,6 +229,8 @@ class Importer:
             user_address=held.user,
             request_id=None,
             import_id=held.transfer_id,
+            visibility=Visibility.parse(held.asked.get("visibility")),
+            released_by=held.asked.get("released_by"),
         )
 
     def _images(self, held: Transfer) -> CheckedImages:

@@ -45,6 +45,11 @@ class ImportRequest(BaseModel):
         description="images whose names tell the same time to the second are of one thing, and "
         "stay on one side of the split",
     )
+    release: bool = Field(
+        False,
+        description="operators only: release the images as control images, which callers with a "
+        "token may be shown even where the model is private",
+    )
 
 
 class ImportForm(BaseModel):
@@ -211,7 +216,8 @@ TROUBLE = (ModelNotFound, DatabaseUnavailable, StorageUnavailable)
 def offer_import(model: ModelName, body: ImportRequest) -> Response:
     """Make an import and a form to send its ZIP with: all of it is taken, or nothing."""
     services().catalog.get(model)
-    return _offered(services().transfers.offer_import(model, caller(api.request), _asked(body)))
+    user = caller(api.request)
+    return _offered(services().transfers.offer_import(model, user, _import(model, user, body)))
 
 
 @api.route(
@@ -231,7 +237,9 @@ def offer_pending_import(model: ModelName, body: ImportRequest) -> Response:
             "a ZIP is taken from who asked for the model and from operators: "
             "send images one at a time"
         )
-    return _offered(services().transfers.offer_import(model, user, _asked(body)))
+    if body.release and not user.startswith(OPERATOR):
+        raise Forbidden("images are released by operators: import them without `release`")
+    return _offered(services().transfers.offer_import(model, user, _import(model, user, body)))
 
 
 @api.route(
@@ -286,7 +294,15 @@ def show_export(export_id: TransferId) -> Response:
     return answer
 
 
-def _asked(body: ImportRequest | ExportRequest) -> dict[str, Any]:
+def _import(model: str, user: str, body: ImportRequest) -> dict[str, Any]:
+    """Return what an import is to do, and under which promise its images are sent."""
+    terms = {"visibility": services().visibility.of(model).value}
+    if body.release:
+        terms["released_by"] = user
+    return {**body.model_dump(exclude_none=True, exclude={"release"}), **terms}
+
+
+def _asked(body: ExportRequest) -> dict[str, Any]:
     return body.model_dump(exclude_none=True)
 
 

@@ -65,7 +65,7 @@ function refresh() {
   const answer = current?.answer ?? null;
   if (!answer || answer !== reported) report.draw(current);
   if (answer && answer !== reported) confidence.draw(answer);
-  if (answer !== reported) mend.reset();
+  if (answer !== reported) mend.reset(models.models.find(({ name }) => name === answer?.model));
   reported = answer;
   filter();
 }

@@ -13,6 +13,7 @@ import { Start } from './start.js';
 import { Tags } from './tags.js';
 import { adviceFor, tellTrouble } from './trouble.js';
 import { Viewport } from './viewport.js';
+import { deletePhoto } from './visibility.js';
 import { counted, summary } from './words.js';
 
 const ZOOM_STEP = 1.5;
@@ -67,6 +68,7 @@ export class Tool {
       canvas.focus();
     });
     byId('other').addEventListener('click', () => this.go(null));
+    byId('delete-photo').addEventListener('click', () => this.deletePhoto());
     window.addEventListener('popstate', () => this.openAddress());
   }
 
@@ -89,6 +91,19 @@ export class Tool {
     this.leave();
     if (id) this.open(id);
     else this.start.show(told);
+  }
+
+  /** Delete the photo that is open, with its boxes and answers, once the person is sure. */
+  async deletePhoto() {
+    if (!window.confirm('Delete this photo and your answer for good?')) return;
+    byId('delete-photo').disabled = true;
+    try {
+      await deletePhoto(this.task.id);
+      this.go(null, 'The photo is deleted.');
+    } catch (problem) {
+      tellTrouble(problem, '', null);
+    }
+    byId('delete-photo').disabled = false;
   }
 
   /** Let go of the photo that is open. */

@@ -2,8 +2,8 @@
 
 import { OPTIONS, Problem } from './api.js';
 import { keepPhoto } from './contribute.js';
+import { promise } from './visibility.js';
 
-const KEPT = 'The photo is then kept, so that people can look at its boxes.';
 const byId = (id) => document.getElementById(id);
 
 /** The button under the list of detections. */
@@ -12,10 +12,13 @@ export class Mend {
     this.stopping = new AbortController();
   }
 
-  /** Say what the button does, also after another photo came into view. */
-  reset() {
+  /**
+   * Say what the button does, also after another photo came into view.
+   * @param {?import('./api.js').Model} model that looked at the photo
+   */
+  reset(model) {
     this.stopping.abort();
-    this.tell(KEPT, false);
+    this.tell(promise(model), false);
   }
 
   /**

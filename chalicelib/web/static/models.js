@@ -6,6 +6,7 @@ import { CardList } from './cardlist.js';
 import { exporting } from './exports.js';
 import { importZip, importing } from './imports.js';
 import { ask, takeFromAddress, token } from './operator.js';
+import { visibilityLine } from './visibility.js';
 import { counted, percent } from './words.js';
 
 /** Where the API stops counting what is new. */
@@ -69,6 +70,7 @@ function liveCard(model) {
   return make('li.card', null,
     make('h3', null, model.name),
     make('p.soft', null, trained),
+    visibilityLine(model, Boolean(token()), run),
     classList(model.name, rows),
     serving?.map50 != null && make('p', null, `Mean average precision (IoU 0.5): ${percent(serving.map50)}`),
     sizes,
@@ -101,6 +103,7 @@ function pendingCard(model) {
   const path = pathOf('pending-models', model.name);
   return make('li.card', null,
     make('h3', null, model.name),
+    visibilityLine(model, Boolean(token()), run),
     classList(model.name, model.class_names.map((name) => make('li', null, name))),
     sizes,
     ...actions(model.name, path, async () => sizes.replaceChildren(...pendingSizes(await json(path)))));

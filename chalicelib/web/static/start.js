@@ -3,6 +3,7 @@
 import { Problem } from './api.js';
 import { keepPhoto, listAllModels, nextPhoto } from './contribute.js';
 import { adviceFor, isRefused, tellTrouble } from './trouble.js';
+import { promise } from './visibility.js';
 
 const INVITATION = 'Every photo that you look through teaches it.';
 const NONE_WAITS = 'No photo waits for a person just now. Bring one of your own.';
@@ -17,6 +18,7 @@ export class Start {
     this.stopping = new AbortController();
     byId('next').addEventListener('click', () => this.next());
     byId('choose').addEventListener('click', () => byId('files').click());
+    byId('model').addEventListener('change', () => this.sayWhoSees());
     byId('files').addEventListener('change', () => {
       const [file] = byId('files').files;
       byId('files').value = ''; // so that the same file can be chosen again
@@ -61,6 +63,12 @@ export class Start {
   pick() {
     const wanted = new URLSearchParams(window.location.search).get('model');
     if (this.models.some(({ name }) => name === wanted)) byId('model').value = wanted;
+    this.sayWhoSees();
+  }
+
+  /** Say who may be shown a photo, before one is brought. */
+  sayWhoSees() {
+    byId('promise').textContent = `Bring a photo: ${promise(this.model).replace('The photo is then', 'it is')}`;
   }
 
   get model() {

@@ -1,0 +1,1 @@
+"""Changing who may be shown a model's photos."""

@@ -1,0 +1,1 @@
+"""Deleting what people sent: photos, predictions, submissions and labels, for good."""
