@@ -328,3 +328,11 @@ def _until(true: Callable[[], Any]) -> Any:
             return found
         threading.Event().wait(0.05)
     pytest.fail("it never was")
+
+
+@pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
+def test_a_web_page_is_refused(client: Client, image: bytes, header: str) -> None:
+    attributes = {"X-Amzn-SageMaker-Custom-Attributes": "model=scratch"}
+    response = client.post("/invocations", content=image, headers={**attributes, header: "null"})
+
+    assert response.status_code == 403
