@@ -42,7 +42,8 @@ WITH recent AS (
     LEFT JOIN LATERAL (
         SELECT l.user_address, l.origin = 'operator' OR starts_with(l.user_address, 'operator:')
                OR EXISTS (SELECT FROM requests q
-                          WHERE q.request_id = l.request_id AND q.user_address = l.user_address
+                          WHERE q.model = r.model AND q.request_id = l.request_id
+                            AND q.user_address = l.user_address
                             AND q.state = 'accepted' AND q.reviewed_at IS NOT NULL) AS by_operator
         FROM labels l WHERE l.label_id = r.label_id LIMIT 1) l ON true
 ), different AS (
@@ -157,6 +158,7 @@ class TrainingProgress:
             "most_valid": most.validation,
         }
         with self._database.transaction() as rows:
+            rows.execute("SET LOCAL jit = off")  # compiling takes longer than the query
             rows.execute(TOWARD, parameters)
             counted = {(model, side): numbers for model, side, *numbers in rows.fetchall()}
         return {
