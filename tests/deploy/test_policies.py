@@ -347,7 +347,15 @@ class Story:
         self._admin("s3").delete_object(**gone)
         records = self._sqs_records()
         assert len(records) == 3
-        self._call("identify", {"Records": records})
+        self._identify(records, seconds=0)  # two are given back, and received once more
+        records = self._sqs_records()
+        records[-1]["attributes"]["ApproximateReceiveCount"] = "99"
+        self._identify(records, seconds=0)  # the last one is sent anew
+        self._identify(self._sqs_records(), seconds=120)
+
+    def _identify(self, records: list[dict[str, Any]], seconds: int) -> None:
+        context = LambdaContext("identify", 3008, max_runtime_ms=seconds * 1000)
+        self._call("identify", {"Records": records}, context)
 
     def _results_are_read(self) -> None:
         """A result that is in its record, and one that was too long for it and is gone."""
