@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chalicelib.catalog import Catalog, Publisher
     from chalicelib.catalog.pending import PendingModels
     from chalicelib.database import Database
+    from chalicelib.idempotency import IdempotencyKeys
     from chalicelib.inference import Inference
     from chalicelib.labels.dataset import Dataset
     from chalicelib.labels.datasets.facts import DatasetFacts
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from chalicelib.predictions.keeper import Keeper
     from chalicelib.predictions.worker import Worker
     from chalicelib.queues import Queue
+    from chalicelib.quotas import Quotas
     from chalicelib.retrain.parts import Training
     from chalicelib.review.parts import Reviewing
     from chalicelib.secrets import Secrets
@@ -92,6 +94,20 @@ class Services:
         settings = self.settings
         client = self.client("secretsmanager")
         return Secrets(client, settings.secret_name, settings.secret_ttl_seconds)
+
+    @functools.cached_property
+    def quotas(self) -> Quotas:
+        """How much each caller may ask for."""
+        from chalicelib.quotas import Quotas
+
+        return Quotas(self.client("dynamodb"), self.settings, self.now)
+
+    @functools.cached_property
+    def idempotency_keys(self) -> IdempotencyKeys:
+        """Answers that are repeated where a call is sent again."""
+        from chalicelib.idempotency import IdempotencyKeys
+
+        return IdempotencyKeys(self.client("dynamodb"), self.settings.limits_table, self.now)
 
     @functools.cached_property
     def database(self) -> Database:
@@ -192,7 +208,7 @@ class Services:
         from chalicelib.labels.transfers.table import Transfers
 
         table, jobs = Transfers(self.database), self.queue(self.settings.jobs_queue)
-        terms = FormTerms(self.settings.max_import_bytes, self.settings.upload_expires_seconds)
+        terms = FormTerms(self.settings.max_import_bytes, self.settings.import_expires_seconds)
         return TransferDesk(table, self.uploads, self.store, jobs, terms, self.now)
 
     @functools.cached_property

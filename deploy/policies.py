@@ -92,6 +92,7 @@ def _api_handler(stage: Stage) -> list[Statement]:
         read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
         _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue, settings.bot_queue),
         _keep_records(stage),
+        _keep_limits(stage),
         _read_secret(stage),
         *_detect_elsewhere(stage),
     ]
@@ -324,6 +325,13 @@ def _be_in_network(stage: Stage, function: str) -> list[Statement]:
 def _keep_records(stage: Stage, *more: str) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
     return allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
+
+
+def _keep_limits(stage: Stage) -> Statement:
+    """Let a function count calls, and keep answers under idempotency keys."""
+    table = stage.arn("dynamodb", f"table/{stage.settings.limits_table}")
+    actions = ["dynamodb:UpdateItem", "dynamodb:PutItem", "dynamodb:DeleteItem"]
+    return allow("KeepLimits", actions, [table])
 
 
 def _read_records(stage: Stage) -> Statement:

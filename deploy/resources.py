@@ -34,6 +34,7 @@ DEAD_LETTER_SUFFIX = "-dlq"
 PACKAGES = "deployments/packages/"  # what Lambda is given, which keeps a copy of its own
 KEY = "prediction_id"
 BOT_KEY = "note"
+LIMITS_KEY = "entry"
 EXPIRES = "expires_at"
 
 
@@ -60,6 +61,7 @@ def ensure(settings: Settings, client: ClientOf | None = None) -> None:
     protected = settings.stage == "prod"
     ensure_table(client("dynamodb"), settings.predictions_table, KEY, protected=protected)
     ensure_table(client("dynamodb"), settings.bot_table, BOT_KEY, protected=protected)
+    ensure_table(client("dynamodb"), settings.limits_table, LIMITS_KEY, protected=protected)
     ensure_secret(client("secretsmanager"), settings.secret_name)
 
 

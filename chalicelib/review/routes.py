@@ -18,6 +18,7 @@ from chalicelib.errors import (
     StorageUnavailable,
 )
 from chalicelib.observability import correlation_id
+from chalicelib.quotas import TASKS
 from chalicelib.review.answers import (
     Contributions,
     ContributorAnswer,
@@ -67,6 +68,7 @@ class TaskAnswer(BaseModel):
         StorageUnavailable,
         DatabaseUnavailable,
     ),
+    quota=TASKS,
 )
 def ask_for_task(model: ModelName) -> Response:
     """Return an image with the boxes that the model finds on it, to be corrected or confirmed.

@@ -50,7 +50,7 @@ class ImportTicket:
 
     transfer: Transfer
     form: PresignedPost
-    terms: FormTerms
+    max_bytes: int
     expires_at: datetime
 
 
@@ -79,16 +79,27 @@ class TransferDesk:
         self._uploads, self._store = uploads, store
         self._terms, self._now = terms, now
 
-    def offer_import(self, model: str, user: str, asked: Mapping[str, Any]) -> ImportTicket:
-        """Make an import that waits for its ZIP, and the form to send that with."""
+    def offer_import(
+        self, model: str, user: str, asked: Mapping[str, Any], max_bytes: int | None = None
+    ) -> ImportTicket:
+        """Make an import that waits for its ZIP, and the form to send that with.
+
+        Parameters
+        ----------
+        model, user : str
+        asked : mapping
+            What the caller chose.
+        max_bytes : int, optional
+            Of the ZIP; as the terms say where it is not given.
+        """
         made = self._table.create(
             Kind.IMPORT, model, user, asked, lambda import_id: upload_key(model, import_id)
         )
         assert made.key
-        terms = self._terms
-        form = self._uploads.presigned_post(made.key, ZIP, terms.max_bytes, terms.seconds)
+        terms, most = self._terms, max_bytes or self._terms.max_bytes
+        form = self._uploads.presigned_post(made.key, ZIP, most, terms.seconds)
         expires = self._now() + timedelta(seconds=terms.seconds)
-        return ImportTicket(made, form, terms, expires)
+        return ImportTicket(made, form, most, expires)
 
     def ask_for_export(self, model: str, user: str, asked: Mapping[str, Any]) -> Transfer:
         """Make an export that waits for a worker."""
