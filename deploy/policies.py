@@ -99,11 +99,19 @@ def _api_handler(stage: Stage) -> list[Statement]:
 
 
 def _on_upload(stage: Stage) -> list[Statement]:
-    return [_keep_records(stage), _send(stage, "SendToWorkers", stage.settings.identify_queue)]
+    return [
+        _keep_records(stage),
+        _send(stage, "SendToWorkers", stage.settings.identify_queue),
+        _discard(stage, UPLOADS),
+    ]
 
 
 def _on_import(stage: Stage) -> list[Statement]:
-    return [_send(stage, "SendJobs", stage.settings.jobs_queue), _read_secret(stage)]
+    return [
+        _send(stage, "SendJobs", stage.settings.jobs_queue),
+        _read_secret(stage),
+        _discard(stage, IMPORTS),
+    ]
 
 
 def _work_jobs(stage: Stage) -> list[Statement]:
@@ -112,7 +120,7 @@ def _work_jobs(stage: Stage) -> list[Statement]:
     return [
         _take(stage, settings.jobs_queue),
         _send(stage, "AskForMoreTime", settings.jobs_queue),
-        read_objects(stage, "ReadUploads", settings.uploads_bucket, IMPORTS),
+        _read_first(stage, IMPORTS),
         list_keys(stage, "TellMissingUploads", settings.uploads_bucket, IMPORTS),
         read_objects(stage, "ReadModels", store, MODELS),
         list_keys(stage, "TellMissingModels", store, MODELS),
@@ -133,7 +141,7 @@ def _identify(stage: Stage) -> list[Statement]:
     settings = stage.settings
     return [
         _take(stage, settings.identify_queue),
-        read_objects(stage, "ReadUploads", settings.uploads_bucket, UPLOADS),
+        _read_first(stage, UPLOADS),
         list_keys(stage, "TellMissingUploads", settings.uploads_bucket, UPLOADS),
         read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
         list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS),
@@ -183,6 +191,7 @@ def _reconcile(stage: Stage) -> list[Statement]:
     dead_letters = f"{settings.identify_queue}{DEAD_LETTER_SUFFIX}"
     return [
         list_keys(stage, "ListUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
+        _discard(stage, UPLOADS, IMPORTS),
         _keep_records(stage, "dynamodb:BatchGetItem"),
         _send(stage, "SendAgain", settings.identify_queue, settings.results_queue),
         _send(stage, "SendJobs", settings.jobs_queue),
@@ -325,6 +334,18 @@ def _be_in_network(stage: Stage, function: str) -> list[Statement]:
 def _keep_records(stage: Stage, *more: str) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
     return allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
+
+
+def _read_first(stage: Stage, keys: str) -> Statement:
+    """Let a function read uploads, and of each the version that came first."""
+    arn = stage.bucket_arn(stage.settings.uploads_bucket, keys)
+    return allow("ReadUploads", ["s3:GetObject", "s3:GetObjectVersion"], [arn])
+
+
+def _discard(stage: Stage, *keys: str) -> Statement:
+    """Let a function delete files that came second."""
+    arns = [stage.bucket_arn(stage.settings.uploads_bucket, each) for each in keys]
+    return allow("DiscardSecondFiles", ["s3:DeleteObject", "s3:DeleteObjectVersion"], arns)
 
 
 def _keep_limits(stage: Stage) -> Statement:

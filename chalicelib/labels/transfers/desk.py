@@ -114,8 +114,16 @@ class TransferDesk:
         self._send(made)
         return made
 
-    def receive(self, key: str, etag: str) -> Transfer | None:
+    def receive(self, key: str, etag: str, version: str = "") -> Transfer | None:
         """Set to work on a ZIP that arrived; done twice, nothing more happens.
+
+        A second ZIP under the key of a form changes nothing and is deleted.
+
+        Parameters
+        ----------
+        key, etag : str
+        version : str
+            S3's; empty where the bucket keeps no versions.
 
         Returns
         -------
@@ -123,9 +131,14 @@ class TransferDesk:
             None where no import awaited it.
         """
         import_id = id_in(key)
-        held = self._table.arrive(import_id, key, etag.strip('"')) if import_id else None
+        etag = etag.strip('"')
+        held = self._table.arrive(import_id, key, etag, version) if import_id else None
         if held is None:
             logger.warning("a ZIP that no import awaited", key=key)
+        elif not held.is_of(etag, version):
+            self._uploads.delete(key, version)
+            metrics.add_metric("UploadsDiscarded", MetricUnit.Count, 1)
+            logger.warning("a second ZIP was deleted", transfer=held.transfer_id)
         elif not held.is_over:
             self._send(held)
         return held
