@@ -119,10 +119,10 @@ class Settings(BaseModel):
     quota_everyone_factor: int = Field(
         20, ge=1, le=100_000, description="times the quota of one caller: that of all together"
     )
-    throttle_calls_per_second: float = Field(50, gt=0, le=10_000, description="of a stage's API")
+    throttle_calls_per_second: float = Field(50.0, gt=0, le=10_000, description="of a stage's API")
     throttle_burst: int = Field(100, gt=0, le=5_000, description="calls at once")
     throttle_forms_per_second: float = Field(
-        5, gt=0, le=10_000, description="of each route that gives out upload forms"
+        5.0, gt=0, le=10_000, description="of each route that gives out upload forms"
     )
     throttle_forms_burst: int = Field(20, gt=0, le=5_000, description="calls at once")
 

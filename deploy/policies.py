@@ -191,7 +191,6 @@ def _reconcile(stage: Stage) -> list[Statement]:
     dead_letters = f"{settings.identify_queue}{DEAD_LETTER_SUFFIX}"
     return [
         list_keys(stage, "ListUploads", settings.uploads_bucket, UPLOADS, IMPORTS),
-        _discard(stage, UPLOADS, IMPORTS),
         _keep_records(stage, "dynamodb:BatchGetItem"),
         _send(stage, "SendAgain", settings.identify_queue, settings.results_queue),
         _send(stage, "SendJobs", settings.jobs_queue),
@@ -342,10 +341,10 @@ def _read_first(stage: Stage, keys: str) -> Statement:
     return allow("ReadUploads", ["s3:GetObject", "s3:GetObjectVersion"], [arn])
 
 
-def _discard(stage: Stage, *keys: str) -> Statement:
+def _discard(stage: Stage, keys: str) -> Statement:
     """Let a function delete files that came second."""
-    arns = [stage.bucket_arn(stage.settings.uploads_bucket, each) for each in keys]
-    return allow("DiscardSecondFiles", ["s3:DeleteObject", "s3:DeleteObjectVersion"], arns)
+    arn = stage.bucket_arn(stage.settings.uploads_bucket, keys)
+    return allow("DiscardSecondFiles", ["s3:DeleteObjectVersion"], [arn])
 
 
 def _keep_limits(stage: Stage) -> Statement:

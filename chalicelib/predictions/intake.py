@@ -72,6 +72,8 @@ class Intake:
         """Delete a file that came under a prediction's key after the one that counts."""
         if prediction.is_of(file) or prediction.key != file.key:
             return
+        if prediction.object_version and not file.version:
+            return  # found in a listing, which names no version: its own event deletes it
         self._uploads.delete(file.key, file.version)
         metrics.add_metric("UploadsDiscarded", MetricUnit.Count, 1)
         logger.warning("a second file was deleted", prediction_id=prediction.prediction_id)

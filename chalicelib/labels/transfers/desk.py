@@ -136,12 +136,17 @@ class TransferDesk:
         if held is None:
             logger.warning("a ZIP that no import awaited", key=key)
         elif not held.is_of(etag, version):
-            self._uploads.delete(key, version)
-            metrics.add_metric("UploadsDiscarded", MetricUnit.Count, 1)
-            logger.warning("a second ZIP was deleted", transfer=held.transfer_id)
+            self._delete_second(held, key, version)
         elif not held.is_over:
             self._send(held)
         return held
+
+    def _delete_second(self, held: Transfer, key: str, version: str) -> None:
+        if held.object_version and not version:
+            return  # found in a listing, which names no version: its own event deletes it
+        self._uploads.delete(key, version)
+        metrics.add_metric("UploadsDiscarded", MetricUnit.Count, 1)
+        logger.warning("a second ZIP was deleted", transfer=held.transfer_id)
 
     def find(self, transfer_id: str, kind: Kind) -> Transfer:
         """Return a transfer as it stands.
