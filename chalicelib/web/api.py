@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from chalice.app import Blueprint, CORSConfig, Request, Response
+from chalice.app import Blueprint, CORSConfig, MultiDict, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chalicelib.errors import (
@@ -222,13 +223,13 @@ def _query(request: Request, operation: Operation) -> BaseModel:
 
     Pages and files overlook theirs: people follow links to them that others have added to.
     """
-    parameters = request.query_params or {}
-    if not operation.documented:
-        return NoQuery()
-    if repeated := [name for name in parameters if len(parameters.getlist(name)) > 1]:
+    sent = request.query_params
+    if not operation.documented or sent is None:
+        sent = MultiDict({})
+    if repeated := [name for name in sent if len(sent.getlist(name)) > 1]:
         raise InvalidRequest(f"{repeated[0]!r} is there more than once in the query: say it once")
     try:
-        return (operation.query or NoQuery).model_validate(dict(parameters.items()))
+        return (operation.query or NoQuery).model_validate(dict(sent.items()))
     except ValidationError as error:
         raise problems.InvalidFields(error, "query") from None
 
@@ -246,10 +247,28 @@ def json_body[Model: BaseModel](request: Request, model: type[Model]) -> Model:
     if media_type(request) != "application/json":
         raise UnsupportedMediaType("send the body as application/json")
     try:
-        # Strict: `true` and "7" are no numbers.
-        return model.model_validate_json(raw_body(request), strict=True)
+        return _strictly(model, raw_body(request))
     except ValidationError as error:
         raise problems.InvalidFields(error, "body") from None
+
+
+def _strictly[Model: BaseModel](model: type[Model], body: bytes) -> Model:
+    """Validate JSON in which `true` and "7" are no numbers, but 7.0 is an integer, as it is to
+    JSON Schema.
+    """
+    try:
+        return model.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        inputs = [each["input"] for each in error.errors() if each["type"] == "int_type"]
+        if not any(isinstance(each, float) and each.is_integer() for each in inputs):
+            raise
+    whole = json.dumps(json.loads(body, parse_float=_integer_if_whole))
+    return model.model_validate_json(whole, strict=True)
+
+
+def _integer_if_whole(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def check_body_size(request: Request) -> None:

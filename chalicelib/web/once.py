@@ -89,7 +89,7 @@ def entry_of(caller: str, route: str, key: str) -> str:
 
 def digest_of(request: Request) -> str:
     """Return a digest of what a request asks for: method, path, query, media type and body."""
-    query = request.query_params or {}
+    query: dict[str, str] = dict((request.query_params or {}).items())
     raw = request.raw_body
     return _digest(
         [

@@ -141,6 +141,20 @@ def test_no_boolean_and_no_text_is_taken_for_a_number(
     assert any(where.startswith(f"body.{'.'.join(at)}") for where in faulty), faulty
 
 
+def test_a_whole_number_may_be_written_as_json_schema_allows(
+    gateway: Gateway, as_operator: dict[str, str]
+) -> None:
+    def export(revision: str) -> int:
+        body = f'{{"format": "yolo", "revision": {revision}}}'.encode()
+        answer = gateway(
+            "POST", "/v1/models/scratch/exports", body, **as_operator, content_type=JSON
+        )
+        return int(answer.status)
+
+    assert [export(written) for written in ("7", "7.0", "70e-1")] == [201, 201, 201]
+    assert [export(written) for written in ("7.5", "false", '"7"', "1e400")] == [400] * 4
+
+
 @pytest.mark.parametrize(("operation", "name"), INTEGERS_IN_QUERIES)
 def test_no_boolean_in_a_query_is_taken_for_a_number(
     gateway: Gateway, as_operator: dict[str, str], operation: Operation, name: str
