@@ -73,7 +73,7 @@ class PictureStore(ObjectStore):
 
     picture = (ROOT / "chalicelib/web/static/samples/tag-1.jpg").read_bytes()
 
-    def get(self, key: str) -> StoredObject:
+    def get(self, key: str, version: str = "") -> StoredObject:
         """Read an object."""
         if "/images/" in key or key.startswith("quarantine/"):
             return StoredObject(self.picture, '"0"', "image/jpeg", {})

@@ -18,7 +18,7 @@ from chalicelib.errors import (
     Unavailable,
 )
 
-MISSING_OBJECT = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchUpload"})
+MISSING_OBJECT = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchUpload", "NoSuchVersion"})
 MISSING_RESOURCE = frozenset(
     {
         "NoSuchBucket",

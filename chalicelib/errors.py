@@ -30,6 +30,7 @@
     ├── MethodNotAllowed             405
     ├── NotAcceptable                406  we cannot answer in that media type
     ├── Conflict                     409
+    ├── …                            409, 422, 429: see refusals.py
     ├── PayloadTooLarge              413  send it through POST /v1/uploads
     ├── UnsupportedMediaType         415
     ├── InvalidModel                 500  an ONNX file we cannot serve

@@ -36,6 +36,7 @@ class Settings(BaseModel):
     bot_queue: str = Field("sightloop-local-bot", min_length=1, max_length=80)
     bot_table: str = Field("sightloop-local-bot", min_length=3, max_length=255)
     predictions_table: str = Field("sightloop-local-predictions", min_length=3, max_length=255)
+    limits_table: str = Field("sightloop-local-limits", min_length=3, max_length=255)
     database_url: str = Field("", description="PostgreSQL; empty: as the secret says")
     secret_name: str = Field("sightloop-local", min_length=1, max_length=512)
     secret_ttl_seconds: float = Field(60.0, ge=0, le=3600)
@@ -48,7 +49,8 @@ class Settings(BaseModel):
     max_import_bytes: int = Field(5 * 1024 * MEBIBYTE, gt=0, le=5 * 1024 * MEBIBYTE)
     max_pixels: int = Field(80_000_000, gt=0, le=170_000_000)
     max_images_per_call: int = Field(16, gt=0)
-    upload_expires_seconds: int = Field(3600, gt=0)
+    upload_expires_seconds: int = Field(600, gt=0, le=86_400)
+    import_expires_seconds: int = Field(3600, gt=0, le=86_400)
     identify_max_receives: int = Field(5, gt=0, description="then a message is a dead letter")
     prediction_ttl_days: int = Field(30, gt=0)
 
@@ -126,6 +128,29 @@ class Settings(BaseModel):
         max_length=10_000,
         description="who need not: names such as user:ann or addresses, behind commas",
     )
+    quotas: bool = Field(True, description="false: no caller is limited, except by throttling")
+    quota_seconds: int = Field(600, ge=1, le=86_400, description="in which a used quota refills")
+    quota_uploads: int = Field(60, gt=0, description="forms of one address")
+    quota_imports: int = Field(6, gt=0, description="forms of one address")
+    quota_import_bytes: int = Field(
+        20 * 1024 * MEBIBYTE, gt=0, description="of one address's import forms, in a day"
+    )
+    quota_pending_models: int = Field(5, gt=0, description="of one address")
+    quota_kept: int = Field(120, gt=0, description="pictures of one address kept in a call")
+    quota_tasks: int = Field(120, gt=0, description="of one address")
+    quota_submissions: int = Field(240, gt=0, description="of one address")
+    quota_token_factor: int = Field(
+        5, ge=1, le=10_000, description="times the quota of an address: that of a user's token"
+    )
+    quota_everyone_factor: int = Field(
+        20, ge=1, le=100_000, description="times the quota of one caller: that of all together"
+    )
+    throttle_calls_per_second: float = Field(50.0, gt=0, le=10_000, description="of a stage's API")
+    throttle_burst: int = Field(100, gt=0, le=5_000, description="calls at once")
+    throttle_forms_per_second: float = Field(
+        5.0, gt=0, le=10_000, description="of each route that gives out upload forms"
+    )
+    throttle_forms_burst: int = Field(20, gt=0, le=5_000, description="calls at once")
 
     bot_updates_per_minute: int = Field(60, gt=0, description="of one chat; more are put off")
     telegram_api: str = Field("https://api.telegram.org", pattern=r"^https?://")

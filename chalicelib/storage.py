@@ -65,16 +65,16 @@ class ObjectStore:
         link = urlsplit(self.presigned_get("x", expires_seconds=60))
         return f"{link.scheme}://{link.netloc}"
 
-    def get(self, key: str) -> StoredObject:
-        """Read an object.
+    def get(self, key: str, version: str = "") -> StoredObject:
+        """Read an object; as it is now, or a version of it.
 
         Raises
         ------
         ObjectNotFound
-            There is no such key.
+            There is no such key, or no such version of it.
         """
         with translated(StorageUnavailable, f"reading {key}"):
-            return _stored(self._s3.get_object(Bucket=self.bucket, Key=key))
+            return _stored(self._s3.get_object(Bucket=self.bucket, Key=key, **_of_version(version)))
 
     def get_if_changed(self, key: str, etag: str | None) -> StoredObject | None:
         """Read an object unless it still has the ETag that the caller knows: then ``None``."""
@@ -88,7 +88,7 @@ class ObjectStore:
                     return None
                 raise
 
-    def get_range(self, key: str, start: int, stop: int, etag: str) -> bytes:
+    def get_range(self, key: str, start: int, stop: int, etag: str, version: str = "") -> bytes:
         """Read the bytes of an object from one place up to, and without, another.
 
         Raises
@@ -102,7 +102,11 @@ class ObjectStore:
         """
         with translated(StorageUnavailable, f"reading {key}"):
             answer = self._s3.get_object(
-                Bucket=self.bucket, Key=key, Range=f"bytes={start}-{stop - 1}", IfMatch=etag
+                Bucket=self.bucket,
+                Key=key,
+                Range=f"bytes={start}-{stop - 1}",
+                IfMatch=etag,
+                **_of_version(version),
             )
             body = bytes(answer["Body"].read())
         if answer["ETag"].strip('"') != etag:  # not every S3 looks at the condition
@@ -243,15 +247,16 @@ class ObjectStore:
         with translated(StorageUnavailable, f"writing {key}"):
             self._s3.upload_fileobj(file, self.bucket, key, ExtraArgs={"ContentType": content_type})
 
-    def size(self, key: str) -> int:
+    def size(self, key: str, version: str = "") -> int:
         """Return an object's size in bytes without reading it."""
         with translated(StorageUnavailable, f"looking at {key}"):
-            return int(self._s3.head_object(Bucket=self.bucket, Key=key)["ContentLength"])
+            head = self._s3.head_object(Bucket=self.bucket, Key=key, **_of_version(version))
+            return int(head["ContentLength"])
 
-    def delete(self, key: str) -> None:
-        """Remove an object; one that is gone already is no error."""
+    def delete(self, key: str, version: str = "") -> None:
+        """Remove an object, or one version of it for good; what is gone already is no error."""
         with translated(StorageUnavailable, f"deleting {key}"):
-            self._s3.delete_object(Bucket=self.bucket, Key=key)
+            self._s3.delete_object(Bucket=self.bucket, Key=key, **_of_version(version))
 
     def erase(self, key: str) -> None:
         """Remove an object with all its older versions; one that is gone already is no error."""
@@ -338,6 +343,11 @@ class ObjectStore:
                 ExpiresIn=expires_seconds,
             )
         return PresignedPost(url=made["url"], fields=made["fields"])
+
+
+def _of_version(version: str) -> dict[str, str]:
+    """Return the argument that names a version; none where an object has none."""
+    return {"VersionId": version} if version else {}
 
 
 def _stored(answer: Mapping[str, Any]) -> StoredObject:

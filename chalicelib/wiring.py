@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from chalicelib.catalog.visibility_setting import VisibilitySetting
     from chalicelib.database import Database
     from chalicelib.deletion.desk import Deletions
+    from chalicelib.idempotency import IdempotencyKeys
     from chalicelib.inference import Answer, Inference
     from chalicelib.labels.dataset import Dataset
     from chalicelib.labels.datasets.facts import DatasetFacts
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from chalicelib.predictions.keeper import Keeper
     from chalicelib.predictions.worker import Worker
     from chalicelib.queues import Queue
+    from chalicelib.quotas import Quotas
     from chalicelib.retrain.parts import Training
     from chalicelib.review.parts import Reviewing
     from chalicelib.secrets import Secrets
@@ -100,6 +102,20 @@ class Services:
         settings = self.settings
         client = self.client("secretsmanager")
         return Secrets(client, settings.secret_name, settings.secret_ttl_seconds)
+
+    @functools.cached_property
+    def quotas(self) -> Quotas:
+        """How much each caller may ask for."""
+        from chalicelib.quotas import Quotas
+
+        return Quotas(self.client("dynamodb"), self.settings, self.now)
+
+    @functools.cached_property
+    def idempotency_keys(self) -> IdempotencyKeys:
+        """Answers that are repeated where a call is sent again."""
+        from chalicelib.idempotency import IdempotencyKeys
+
+        return IdempotencyKeys(self.client("dynamodb"), self.settings.limits_table, self.now)
 
     @functools.cached_property
     def database(self) -> Database:
@@ -208,7 +224,7 @@ class Services:
         from chalicelib.labels.transfers.table import Transfers
 
         table, jobs = Transfers(self.database), self.queue(self.settings.jobs_queue)
-        terms = FormTerms(self.settings.max_import_bytes, self.settings.upload_expires_seconds)
+        terms = FormTerms(self.settings.max_import_bytes, self.settings.import_expires_seconds)
         return TransferDesk(table, self.uploads, self.store, jobs, terms, self.now)
 
     @functools.cached_property

@@ -13,6 +13,8 @@ from chalicelib.errors import (
     SightloopError,
     Unavailable,
 )
+from chalicelib.refusals import TooManyRequests
+from chalicelib.settings import Settings
 from chalicelib.web.api import CORRELATION_HEADER
 from chalicelib.web.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, ProblemDocument
 from deploy.cloud import log
@@ -72,13 +74,22 @@ REFUSALS = {
         OutOfTime, "the call took too long: send fewer or smaller images, or use POST /v1/uploads"
     ),
     "INTEGRATION_FAILURE": Refusal(Unavailable, "the service does not answer: try again"),
-    "THROTTLED": Refusal(Unavailable, "too many calls at the moment: try again"),
+    "THROTTLED": Refusal(TooManyRequests, "too many calls at the moment: try again"),
     "DEFAULT_5XX": Refusal(SightloopError, "something went wrong on our side"),
 }
 
 
-def finish(apigateway: Any, api_id: str, api_stage: str) -> None:
-    """Let API Gateway refuse in our words; importing an API, as Chalice does, forgets them.
+FORM_ROUTES = (
+    "/v1/uploads",
+    "/v1/pending-models/{model}/uploads",
+    "/v1/models/{model}/imports",
+    "/v1/pending-models/{model}/imports",
+)
+"""Routes that give out upload forms: a form costs little to ask for, and much once it is used."""
+
+
+def finish(apigateway: Any, api_id: str, api_stage: str, settings: Settings) -> None:
+    """Let API Gateway refuse in our words, and throttle; importing an API forgets the words.
 
     Parameters
     ----------
@@ -86,10 +97,40 @@ def finish(apigateway: Any, api_id: str, api_stage: str) -> None:
     api_id : str
     api_stage : str
         Of API Gateway, the last part of the address.
+    settings : Settings
+        The rates.
     """
     for response_type, refusal in REFUSALS.items():
         apigateway.put_gateway_response(
             restApiId=api_id, responseType=response_type, **refusal.settings()
         )
     apigateway.create_deployment(restApiId=api_id, stageName=api_stage)
-    log.info("API Gateway's own refusals are problem documents")
+    apigateway.update_stage(
+        restApiId=api_id, stageName=api_stage, patchOperations=throttling(settings)
+    )
+    log.info("API Gateway's own refusals are problem documents; calls are throttled")
+
+
+def throttling(settings: Settings) -> list[dict[str, str]]:
+    """Return the changes of a stage that bound the calls of all callers together.
+
+    Usage plans are not used: they count by API key, and our callers have none; the quotas in
+    ``chalicelib/quotas.py`` bound each of them.
+    """
+    limits = {"*/*": (settings.throttle_calls_per_second, settings.throttle_burst)}
+    of_forms = settings.throttle_forms_per_second, settings.throttle_forms_burst
+    limits |= {f"{_escaped(path)}/POST": of_forms for path in FORM_ROUTES}
+    return [
+        {"op": "replace", "path": f"/{method}/throttling/{name}", "value": f"{value:g}"}
+        for method, (rate, burst) in limits.items()
+        for name, value in (("rateLimit", rate), ("burstLimit", burst))
+    ]
+
+
+def _escaped(path: str) -> str:
+    """Return a path as a JSON pointer names it.
+
+    >>> _escaped("/v1/uploads")
+    '~1v1~1uploads'
+    """
+    return path.replace("~", "~0").replace("/", "~1")

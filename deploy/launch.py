@@ -104,9 +104,8 @@ def deploy(project: Project, stage: Stage) -> str:
     triggers.finish(client("lambda"), stage)
     api = record.resources()["rest_api"]
     url = str(api["rest_api_url"])
-    gateway.finish(
-        client("apigateway"), str(api["rest_api_id"]), url.rstrip("/").rpartition("/")[2]
-    )
+    api_stage = url.rstrip("/").rpartition("/")[2]
+    gateway.finish(client("apigateway"), str(api["rest_api_id"]), api_stage, stage.settings)
     endpoint.ensure(client, stage)  # last: SageMaker may be busy, and functions do without
     return url
 

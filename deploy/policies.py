@@ -97,6 +97,7 @@ def _api_handler(stage: Stage) -> list[Statement]:
         read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
         _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue, settings.bot_queue),
         _keep_records(stage),
+        _keep_limits(stage),
         _read_secret(stage),
         *_detect_elsewhere(stage),
     ]
@@ -106,12 +107,16 @@ def _on_upload(stage: Stage) -> list[Statement]:
     return [
         _keep_records(stage),
         _send(stage, "SendToWorkers", stage.settings.identify_queue),
-        _remove_uploads(stage),
+        *_remove_uploads(stage),
     ]
 
 
 def _on_import(stage: Stage) -> list[Statement]:
-    return [_send(stage, "SendJobs", stage.settings.jobs_queue), _read_secret(stage)]
+    return [
+        _send(stage, "SendJobs", stage.settings.jobs_queue),
+        _read_secret(stage),
+        _discard(stage, IMPORTS),
+    ]
 
 
 def _work_jobs(stage: Stage) -> list[Statement]:
@@ -120,7 +125,7 @@ def _work_jobs(stage: Stage) -> list[Statement]:
     return [
         _take(stage, settings.jobs_queue),
         _send(stage, "AskForMoreTime", settings.jobs_queue),
-        read_objects(stage, "ReadUploads", settings.uploads_bucket, IMPORTS),
+        _read_first(stage, IMPORTS),
         list_keys(stage, "TellMissingUploads", settings.uploads_bucket, IMPORTS),
         read_objects(stage, "ReadModels", store, MODELS),
         list_keys(stage, "TellMissingModels", store, MODELS),
@@ -141,7 +146,7 @@ def _identify(stage: Stage) -> list[Statement]:
     settings = stage.settings
     return [
         _take(stage, settings.identify_queue, *PUT_OFF),
-        read_objects(stage, "ReadUploads", settings.uploads_bucket, UPLOADS),
+        _read_first(stage, UPLOADS),
         list_keys(stage, "TellMissingUploads", settings.uploads_bucket, UPLOADS),
         read_objects(stage, "ReadModels", settings.store_bucket, MODELS),
         list_keys(stage, "TellMissingModels", settings.store_bucket, MODELS),
@@ -283,13 +288,13 @@ def _delete_what_people_sent(stage: Stage) -> list[Statement]:
         *erase_objects(stage, "EraseSent", store, *folders, SENDERS, DELETIONS),
         read_objects(stage, "ReadDeletions", store, DELETIONS),
         list_keys(stage, "ListSent", store, SENDERS, DELETIONS),
-        _remove_uploads(stage),
+        *_remove_uploads(stage),
     ]
 
 
-def _remove_uploads(stage: Stage) -> Statement:
-    uploads = stage.bucket_arn(stage.settings.uploads_bucket, UPLOADS)
-    return allow("RemoveUploads", ["s3:DeleteObject"], [uploads])
+def _remove_uploads(stage: Stage) -> list[Statement]:
+    """Let a function delete uploads, whose bucket keeps versions."""
+    return erase_objects(stage, "RemoveUploads", stage.settings.uploads_bucket, UPLOADS)
 
 
 def _follow_bans(stage: Stage) -> list[Statement]:
@@ -347,6 +352,25 @@ def _be_in_network(stage: Stage, function: str) -> list[Statement]:
 def _keep_records(stage: Stage, *more: str) -> Statement:
     table = stage.arn("dynamodb", f"table/{stage.settings.predictions_table}")
     return allow("KeepRecords", ["dynamodb:GetItem", "dynamodb:PutItem", *more], [table])
+
+
+def _read_first(stage: Stage, keys: str) -> Statement:
+    """Let a function read uploads, and of each the version that came first."""
+    arn = stage.bucket_arn(stage.settings.uploads_bucket, keys)
+    return allow("ReadUploads", ["s3:GetObject", "s3:GetObjectVersion"], [arn])
+
+
+def _discard(stage: Stage, keys: str) -> Statement:
+    """Let a function delete files that came second."""
+    arn = stage.bucket_arn(stage.settings.uploads_bucket, keys)
+    return allow("DiscardSecondFiles", ["s3:DeleteObjectVersion"], [arn])
+
+
+def _keep_limits(stage: Stage) -> Statement:
+    """Let a function count calls, and keep answers under idempotency keys."""
+    table = stage.arn("dynamodb", f"table/{stage.settings.limits_table}")
+    actions = ["dynamodb:UpdateItem", "dynamodb:PutItem", "dynamodb:DeleteItem"]
+    return allow("KeepLimits", actions, [table])
 
 
 def _read_records(stage: Stage) -> Statement:

@@ -24,7 +24,7 @@ def erase(stage: Stage, client: ClientOf) -> None:
     for queue in queues(settings):
         for name in (queue, f"{queue}{DEAD_LETTER_SUFFIX}"):
             erase_queue(client("sqs"), name)
-    for table in (settings.predictions_table, settings.bot_table):
+    for table in (settings.predictions_table, settings.bot_table, settings.limits_table):
         erase_table(client("dynamodb"), table)
     erase_secret(client("secretsmanager"), settings.secret_name)
     for function in FUNCTIONS:

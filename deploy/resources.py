@@ -34,6 +34,7 @@ DEAD_LETTER_SUFFIX = "-dlq"
 PACKAGES = "deployments/packages/"  # what Lambda is given, which keeps a copy of its own
 KEY = "prediction_id"
 BOT_KEY = "note"
+LIMITS_KEY = "entry"
 EXPIRES = "expires_at"
 
 
@@ -60,6 +61,7 @@ def ensure(settings: Settings, client: ClientOf | None = None) -> None:
     protected = settings.stage == "prod"
     ensure_table(client("dynamodb"), settings.predictions_table, KEY, protected=protected)
     ensure_table(client("dynamodb"), settings.bot_table, BOT_KEY, protected=protected)
+    ensure_table(client("dynamodb"), settings.limits_table, LIMITS_KEY, protected=protected)
     ensure_secret(client("secretsmanager"), settings.secret_name)
 
 
@@ -75,10 +77,16 @@ def queues(settings: Settings) -> dict[str, int]:
 
 
 def ensure_uploads_bucket(s3: Any, settings: Settings) -> None:
-    """Make the bucket that strangers may write to; whatever is in it is gone after a day."""
+    """Make the bucket that strangers may write to; whatever is in it is gone after two days.
+
+    It keeps versions, so that a file that is sent to a key again cannot take the place of the one
+    that a worker is about to read.
+    """
     bucket = settings.uploads_bucket
     _ensure_bucket(s3, bucket, settings.region)
-    rules = [_rule("uploads-expire", "", Expiration={"Days": 1})]
+    with tolerated_on_stand_ins(s3, "keep old versions of objects"):
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rules = [_rule("uploads-expire", "", Expiration={"Days": 1}, **_old_versions(1))]
     _put_lifecycle(s3, bucket, rules)
     # Any origin may send the form: what lets it in is the form's signature, not where it is from.
     form = {

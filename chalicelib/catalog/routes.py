@@ -22,6 +22,7 @@ from chalicelib.errors import (
 )
 from chalicelib.moment import Moment
 from chalicelib.observability import logger
+from chalicelib.quotas import PENDING_MODELS
 from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import caller
 from chalicelib.wiring import services
@@ -145,7 +146,9 @@ class Held:
 
 
 class ModelsQuery(BaseModel):
-    """Which models are asked for; anything else is overlooked, as it always was."""
+    """Which models are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
 
     after: ModelName | None = Field(None, description="`next` of the page before")
     limit: int | None = Field(
@@ -293,6 +296,7 @@ class PendingList(BaseModel):
     },
     body=PendingRequest,
     errors=(Conflict, DatabaseUnavailable, ModelUnavailable, StorageUnavailable),
+    quota=PENDING_MODELS,
 )
 def ask_for_model(body: PendingRequest) -> Response:
     """Give a new model its name and classes; then it wants images, one at a time or a ZIP."""

@@ -23,6 +23,7 @@ from chalicelib.inference import bodies
 from chalicelib.inference.bodies import ImagesBody, NamedImage, OneImage, SeveralImages
 from chalicelib.inference.options import Options
 from chalicelib.observability import correlation_id
+from chalicelib.quotas import KEPT
 from chalicelib.web import problems
 from chalicelib.web.api import (
     Api,
@@ -35,6 +36,7 @@ from chalicelib.web.api import (
 )
 from chalicelib.web.identity import caller
 from chalicelib.web.negotiation import choose
+from chalicelib.web.once import KEY_HEADER
 from chalicelib.wiring import services
 
 if TYPE_CHECKING:
@@ -162,6 +164,8 @@ class BatchAnswer(BaseModel):
         StorageUnavailable,
         DatabaseUnavailable,
     ),
+    quota=KEPT,
+    makes=lambda query: query.keep,
 )
 def detect(model: ModelName, query: DetectionQuery) -> Response:
     """Find objects in one image (its bytes, or base64 in JSON) or in several (a form, or JSON).
@@ -181,6 +185,11 @@ def detect(model: ModelName, query: DetectionQuery) -> Response:
     if wanted == JSON and not query.keep:
         answer = services().inference.detect(model, images[0].data, options)
         return json_response(DetectionAnswer.model_validate(answer.to_json()))
+    if query.keep and wanted == JPEG and KEY_HEADER.lower() in api.request.headers:
+        raise NotAcceptable(
+            f"what is kept under an {KEY_HEADER} is answered as JSON: GET /v1/predictions/… links "
+            "to the annotated picture"
+        )
     look = services().inference.look(model, images[0].data, options)
     kept = _kept(look, query) if query.keep else None
     answered = _pictured(look) if wanted == JPEG else _told(look, kept)

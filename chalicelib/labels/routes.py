@@ -24,6 +24,7 @@ from chalicelib.errors import (
 from chalicelib.inference.bodies import RAW_TYPES
 from chalicelib.inference.routes import BINARY
 from chalicelib.observability import correlation_id, logger
+from chalicelib.quotas import KEPT, SUBMISSIONS
 from chalicelib.web.api import (
     Api,
     Media,
@@ -153,6 +154,7 @@ class SubmissionAnswer(BaseModel):
     {201: SubmissionAnswer, 200: SubmissionAnswer},
     body=Submission,
     errors=ERRORS,
+    quota=SUBMISSIONS,
 )
 def submit(model: ModelName, body: Submission) -> Response:
     """Take what is to be seen on an image, and tell what becomes of it.
@@ -170,6 +172,7 @@ def submit(model: ModelName, body: Submission) -> Response:
     {201: SubmissionAnswer, 200: SubmissionAnswer},
     body=Submission,
     errors=ERRORS,
+    quota=SUBMISSIONS,
 )
 def submit_to_pending(model: ModelName, body: Submission) -> Response:
     """Take what is to be seen on an image that was brought, and tell what becomes of it."""
@@ -191,6 +194,7 @@ class BroughtImage(BaseModel):
     {201: Media({"application/json": BroughtImage}, headers={"Location": "the prediction's path"})},
     body=Media(dict.fromkeys(RAW_TYPES, BINARY)),
     errors=(ModelNotFound, InvalidImage, StorageUnavailable, DatabaseUnavailable),
+    quota=KEPT,
 )
 def bring_image(model: ModelName) -> Response:
     """Keep an image as a prediction of version 0, in which nothing is found, to be labelled."""

@@ -63,7 +63,7 @@ class Eraser:
         )
         record = self._table.find(prediction_id) or unknown
         if record.key:  # before its name is forgotten
-            self._uploads.delete(record.key)
+            self._uploads.erase(record.key)
         self._table.update(unknown, lambda found: found.deleted(now, RECORD_STAYS))
         erase_files(self._store, prediction_id)
         if record.sender_key:

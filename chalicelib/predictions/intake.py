@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.predictions import keys
 from chalicelib.predictions.messages import IdentifyMessage
-from chalicelib.predictions.model import Prediction, State, epoch, utc_now
+from chalicelib.predictions.model import ArrivedFile, Prediction, State, epoch, utc_now
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.queues import Queue
 from chalicelib.settings import Settings
 from chalicelib.storage import ObjectStore
-
-
-@dataclass(frozen=True)
-class ArrivedFile:
-    """A file that is in the uploads bucket, as S3 tells of it."""
-
-    key: str
-    etag: str
-    arrived_at: datetime
 
 
 class Intake:
@@ -56,7 +46,8 @@ class Intake:
         """Put a file that arrived on the identify queue, once; ``None`` where it names no model.
 
         The message is sent before the record says so: whoever dies in between is called again and
-        sends it twice, which the worker bears; the other way round it would be lost.
+        sends it twice, which the worker bears; the other way round it would be lost. A second file
+        under the key of a form changes nothing and is deleted.
         """
         parsed = keys.UploadKey.parse(file.key)
         if parsed is None:
@@ -65,20 +56,31 @@ class Intake:
             return None
         prediction = self._prediction_for(file, parsed)
         if prediction.state is State.DELETED:
-            self._uploads.delete(file.key)
+            self._uploads.erase(file.key)
             logger.info("upload of a deleted prediction erased", key=file.key)
             return prediction
         bind_correlation_id(prediction.correlation_id)
         if prediction.state is not State.WAITING:
             logger.info("upload known already", prediction_id=prediction.prediction_id)
+            self._delete_if_late(prediction, file)
             return prediction
-        self._identify.send(IdentifyMessage.of(prediction, file.arrived_at))
+        self._identify.send(IdentifyMessage.of(prediction, file))
         metrics.add_metric("UploadsQueued", MetricUnit.Count, 1)
         logger.info("upload queued", prediction_id=prediction.prediction_id, key=file.key)
         keep = timedelta(days=self._settings.prediction_ttl_days)
-        return self._table.update(
-            prediction, lambda held: held.queued(self._now(), file.arrived_at, keep)
-        )
+        queued = self._table.update(prediction, lambda held: held.queued(self._now(), file, keep))
+        self._delete_if_late(queued, file)
+        return queued
+
+    def _delete_if_late(self, prediction: Prediction, file: ArrivedFile) -> None:
+        """Delete a file that came under a prediction's key after the one that counts."""
+        if prediction.is_of(file) or prediction.key != file.key:
+            return
+        if prediction.object_version and not file.version:
+            return  # found in a listing, which names no version: its own event deletes it
+        self._uploads.delete(file.key, file.version)
+        metrics.add_metric("UploadsDiscarded", MetricUnit.Count, 1)
+        logger.warning("a second file was deleted", prediction_id=prediction.prediction_id)
 
     def ids_of(self, file: ArrivedFile) -> list[str]:
         """Return the ids that a file's prediction may have, the likelier first."""

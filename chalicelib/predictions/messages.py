@@ -10,7 +10,7 @@ from chalicelib.errors import MalformedMessage
 from chalicelib.inference.options import Options
 from chalicelib.moment import Moment
 from chalicelib.predictions.keys import is_prediction_id
-from chalicelib.predictions.model import Prediction, Problem, State
+from chalicelib.predictions.model import ArrivedFile, Prediction, Problem, State
 
 
 class Message(BaseModel):
@@ -48,10 +48,12 @@ class IdentifyMessage(Message):
     content_type: str = ""
     options: Options = Options()
     unseen: bool = False
+    etag: str = ""
+    object_version: str = ""
     uploaded_at: Moment
 
     @classmethod
-    def of(cls, prediction: Prediction, uploaded_at: Moment) -> Self:
+    def of(cls, prediction: Prediction, file: ArrivedFile) -> Self:
         """Ask for a prediction's detection."""
         return cls(
             prediction_id=prediction.prediction_id,
@@ -62,8 +64,15 @@ class IdentifyMessage(Message):
             content_type=prediction.content_type,
             options=prediction.options,
             unseen=prediction.unseen,
-            uploaded_at=uploaded_at,
+            etag=file.etag,
+            object_version=file.version,
+            uploaded_at=file.arrived_at,
         )
+
+    @property
+    def file(self) -> ArrivedFile:
+        """The file that is to be looked at."""
+        return ArrivedFile(self.key, self.etag, self.uploaded_at, self.object_version)
 
 
 class ResultMessage(Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Self
@@ -22,6 +23,26 @@ class State(StrEnum):
     FAILED = "failed"
     DONE = "done"
     DELETED = "deleted"
+
+
+@dataclass(frozen=True)
+class ArrivedFile:
+    """A file that is in the uploads bucket, as S3 tells of it.
+
+    Attributes
+    ----------
+    key : str
+    etag : str
+        Without quotes.
+    arrived_at : datetime
+    version : str
+        S3's version id; empty where the bucket keeps no versions.
+    """
+
+    key: str
+    etag: str
+    arrived_at: datetime
+    version: str = ""
 
 
 class Problem(BaseModel):
@@ -69,6 +90,8 @@ class Prediction(BaseModel):
     state: State = State.WAITING
     created_at: Moment
     updated_at: Moment
+    etag: str = Field(default="", description="of the file that arrived first, without quotes")
+    object_version: str = Field(default="", description="S3's, of the same file")
     uploaded_at: Moment | None = None
     expires_at: int = Field(description="DynamoDB's time to live, seconds since 1970")
     redrives: int = 0
@@ -107,13 +130,29 @@ class Prediction(BaseModel):
         """Whether the uploader has an answer, good or bad."""
         return self.state in (State.DONE, State.FAILED)
 
-    def queued(self, now: datetime, uploaded_at: datetime, keep: timedelta) -> Prediction:
-        """Note that the file is there and its message is on the queue."""
+    def queued(self, now: datetime, file: ArrivedFile, keep: timedelta) -> Prediction:
+        """Note that the file is there and its message is on the queue: from now on this one counts.
+
+        A file that is sent to the same key later is another version, or has another ETag.
+        """
         if self.state is not State.WAITING:
             return self
         return self._with(
-            now, state=State.QUEUED, uploaded_at=uploaded_at, expires_at=epoch(now + keep)
+            now,
+            state=State.QUEUED,
+            etag=file.etag,
+            object_version=file.version,
+            uploaded_at=file.arrived_at,
+            expires_at=epoch(now + keep),
         )
+
+    def is_of(self, file: ArrivedFile) -> bool:
+        """Tell whether a file is the one that this is the prediction of, as far as is known."""
+        if not self.etag:
+            return True
+        if self.object_version and file.version:
+            return self.object_version == file.version
+        return self.etag == file.etag
 
     def redriven(self, now: datetime) -> Prediction:
         """Note that its message was sent once more."""

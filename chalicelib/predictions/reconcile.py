@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import batched
 
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions.announce import Announcer
-from chalicelib.predictions.intake import ArrivedFile, Intake
+from chalicelib.predictions.intake import Intake
 from chalicelib.predictions.keys import PREFIX
 from chalicelib.predictions.messages import IdentifyMessage, prediction_named_in
-from chalicelib.predictions.model import Prediction, Problem, State, utc_now
+from chalicelib.predictions.model import ArrivedFile, Prediction, Problem, State, utc_now
 from chalicelib.predictions.table import PredictionTable
 from chalicelib.queues import Queue
 from chalicelib.storage import ObjectStore
@@ -116,7 +116,7 @@ class Reconciler:
         for listed in self._uploads.objects(PREFIX):
             is_folder_marker = listed.key.endswith("/")
             if listed.modified < self._now() - EVENT_IS_LATE and not is_folder_marker:
-                yield ArrivedFile(listed.key, listed.etag, listed.modified)
+                yield ArrivedFile(listed.key, listed.etag.strip('"'), listed.modified)
 
     def _is_late(self, prediction: Prediction | None) -> bool:
         if prediction is None or prediction.state is State.WAITING:
@@ -134,5 +134,6 @@ class Reconciler:
             self._announcer.fail(prediction, Problem.with_us(why))
         else:
             logger.warning("sending a lost message again", prediction_id=prediction.prediction_id)
-            self._queues.identify.send(IdentifyMessage.of(prediction, file.arrived_at))
+            first = replace(file, etag=prediction.etag, version=prediction.object_version)
+            self._queues.identify.send(IdentifyMessage.of(prediction, first))
             self._table.update(prediction, lambda held: held.redriven(self._now()))

@@ -22,6 +22,7 @@ from chalicelib.observability import correlation_id
 from chalicelib.predictions.model import Problem, State
 from chalicelib.predictions.offers import Upload, UploadTicket
 from chalicelib.predictions.reader import PredictionView
+from chalicelib.quotas import UPLOADS
 from chalicelib.web.api import Api, Media, json_response, prediction_path
 from chalicelib.web.identity import caller
 from chalicelib.wiring import services
@@ -140,6 +141,7 @@ OFFERED: dict[int, Any] = {
     OFFERED,
     body=UploadRequest,
     errors=(ModelNotFound, ModelUnavailable, StorageUnavailable, DatabaseUnavailable),
+    quota=UPLOADS,
 )
 def offer_upload(body: UploadRequest) -> Response:
     """Make a prediction and a form to send its image with, for images too large for one call."""
@@ -156,6 +158,7 @@ def offer_upload(body: UploadRequest) -> Response:
     OFFERED,
     body=UploadedFile,
     errors=(ModelNotFound, StorageUnavailable, DatabaseUnavailable),
+    quota=UPLOADS,
 )
 def offer_pending_upload(model: ModelName, body: UploadedFile) -> Response:
     """Make a prediction and a form to send its image with; once it is there, it can be labelled."""

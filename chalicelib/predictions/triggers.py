@@ -12,9 +12,9 @@ from chalice.app import BaseLambdaEvent, Blueprint, CloudWatchEvent, Rate, SQSEv
 from chalicelib import settings, upkeep
 from chalicelib.errors import OutOfTime, QueueUnavailable
 from chalicelib.observability import MetricUnit, bind_correlation_id, flushed, logger, metrics
-from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import PREFIX
 from chalicelib.predictions.messages import IdentifyMessage
+from chalicelib.predictions.model import ArrivedFile
 from chalicelib.wiring import services
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def _arrived(record: dict[str, Any]) -> ArrivedFile:
     told = record["s3"]["object"]
     return ArrivedFile(
         key=unquote_plus(told["key"]),
-        etag=told["eTag"],
+        etag=told["eTag"].strip('"'),
         arrived_at=datetime.fromisoformat(record["eventTime"]),
+        version=told.get("versionId", ""),
     )
 
 

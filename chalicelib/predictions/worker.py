@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.errors import MalformedMessage, PayloadTooLarge, SightloopError
+from chalicelib.errors import Conflict, MalformedMessage, PayloadTooLarge, SightloopError
 from chalicelib.inference import Inference, Look
 from chalicelib.observability import MetricUnit, bind_correlation_id, logger, metrics
 from chalicelib.predictions.announce import Announcer
@@ -79,7 +79,8 @@ class Worker:
         if held.is_settled:
             logger.info("answered already", prediction_id=held.prediction_id)
             return self._announcer.announce(held)
-        answered = self._table.update(held, self._answer(message))
+        held = self._claimed(held, message)
+        answered = self._table.update(held, self._answer(held, message))
         if answered.state is State.DELETED:
             erase_files(self._stores.store, held.prediction_id)
             return answered
@@ -99,10 +100,19 @@ class Worker:
             held, Problem.with_us(f"given up after {receives} attempts; the last one: {reason}")
         )
 
-    def _answer(self, message: IdentifyMessage) -> Callable[[Prediction], Prediction]:
+    def _claimed(self, held: Prediction, message: IdentifyMessage) -> Prediction:
+        """Note which file counts, where the message came before the intake could note it."""
+        if held.state is not State.WAITING or not message.etag:
+            return held
+        keep = timedelta(days=self._settings.prediction_ttl_days)
+        return self._table.update(held, lambda old: old.queued(self._now(), message.file, keep))
+
+    def _answer(
+        self, held: Prediction, message: IdentifyMessage
+    ) -> Callable[[Prediction], Prediction]:
         """Look at the picture, and return how that changes the record."""
         try:
-            return self._detect(message).done(self._now)
+            return self._detect(held, message).done(self._now)
         except SightloopError as error:
             if error.retry or error.status >= 500:
                 raise
@@ -110,9 +120,9 @@ class Worker:
             problem = Problem.with_upload(error)
             return lambda held: held.failed(self._now(), problem)
 
-    def _detect(self, message: IdentifyMessage) -> Leavings:
+    def _detect(self, held: Prediction, message: IdentifyMessage) -> Leavings:
         """Download, detect, and store both pictures."""
-        image = self._download(message.key)
+        image = self._download(message.key, held.etag, held.object_version)
         return leave(self._stores.store, message.prediction_id, self._look(message, image))
 
     def _look(self, message: IdentifyMessage, image: bytes) -> Look:
@@ -122,12 +132,19 @@ class Worker:
         options = message.options.for_detector(self._settings.max_pixels)
         return self._inference.look(message.model, image, options)
 
-    def _download(self, key: str) -> bytes:
-        """Read an upload, unless it is larger than the form allowed: not every S3 checks that."""
-        size, most = self._stores.uploads.size(key), self._settings.max_upload_bytes
+    def _download(self, key: str, etag: str, version: str) -> bytes:
+        """Read the file that arrived first, unless it is larger than the form allowed.
+
+        Not every S3 checks the size; where the bucket keeps no versions, the ETag tells whether
+        another file was sent to the same key meanwhile.
+        """
+        size, most = self._stores.uploads.size(key, version), self._settings.max_upload_bytes
         if size > most:
             raise PayloadTooLarge(f"the upload has {size} bytes: at most {most} are allowed")
-        return self._stores.uploads.get(key).body
+        stored = self._stores.uploads.get(key, version)
+        if etag and stored.etag.strip('"') != etag:
+            raise Conflict("another file was sent in its place: ask for another form")
+        return stored.body
 
     def _named_in(self, body: str) -> Prediction | None:
         named = prediction_named_in(body)

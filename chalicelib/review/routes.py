@@ -19,6 +19,7 @@ from chalicelib.errors import (
     Unauthorized,
 )
 from chalicelib.observability import correlation_id
+from chalicelib.quotas import TASKS
 from chalicelib.review.answers import (
     Contributions,
     ContributorAnswer,
@@ -69,6 +70,7 @@ class TaskAnswer(BaseModel):
         StorageUnavailable,
         DatabaseUnavailable,
     ),
+    quota=TASKS,
 )
 def ask_for_task(model: ModelName) -> Response:
     """Return an image with the boxes that the model finds on it, to be corrected or confirmed.

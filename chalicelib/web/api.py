@@ -3,120 +3,45 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from chalice.app import Blueprint, CORSConfig, Request, Response
-from pydantic import BaseModel, ValidationError
+from chalice.app import Blueprint, CORSConfig, MultiDict, Request, Response
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chalicelib.bounded import within
 from chalicelib.errors import (
     Banned,
     InvalidRequest,
-    OperatorsOnly,
-    OutOfTime,
     PayloadTooLarge,
-    SecretsUnavailable,
     SightloopError,
-    StorageUnavailable,
-    Unauthorized,
     UnsupportedMediaType,
 )
 from chalicelib.observability import logger
-from chalicelib.web import problems
+from chalicelib.quotas import Kind
+from chalicelib.web import once, problems
 from chalicelib.web.identity import caller, operator
+from chalicelib.web.operation import Answers, Handler, Media, Operation
 from chalicelib.wiring import services
 
-Handler = Callable[..., Any]
-Answers = Mapping[int, "type[BaseModel] | Media"]
+__all__ = ["Answers", "Api", "Media", "Operation"]
 
 CORRELATION_HEADER = "X-Correlation-Id"
 ANY_ORIGIN = CORSConfig(
-    allow_headers=[CORRELATION_HEADER, "If-None-Match"],
-    expose_headers=[CORRELATION_HEADER, "ETag", "Location", "Retry-After", "WWW-Authenticate"],
+    allow_headers=[CORRELATION_HEADER, once.KEY_HEADER, "If-None-Match"],
+    expose_headers=[
+        CORRELATION_HEADER,
+        once.REPLAYED_HEADER,
+        "ETag",
+        "Location",
+        "Retry-After",
+        "WWW-Authenticate",
+    ],
     max_age=3600,
 )
-
-
-@dataclass(frozen=True)
-class Media:
-    """An answer or a body that is not one JSON model.
-
-    Attributes
-    ----------
-    types : mapping
-        Media type to JSON schema, pydantic model, or models of which it is one; none: no body.
-    headers : mapping
-        Header of the answer to what it tells.
-    links : mapping
-        OpenAPI link objects: which operation to go on with, and what to give it.
-    """
-
-    types: Mapping[str, dict[str, Any] | type[BaseModel] | tuple[type[BaseModel], ...]]
-    description: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    links: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One route, as declared.
-
-    Attributes
-    ----------
-    handler : callable
-        Its name is the operation's, its docstring the description; the annotations of its
-        parameters describe those of the path.
-    operators_only : bool
-        Whether an operator's token is wanted.
-    open_to_banned : bool
-        Whether banned callers are let in as well.
-    """
-
-    handler: Handler
-    method: str
-    path: str
-    summary: str
-    tag: str
-    answers: Answers
-    query: type[BaseModel] | None = None
-    body: type[BaseModel] | Media | None = None
-    errors: tuple[type[SightloopError], ...] = ()
-    documented: bool = True
-    operators_only: bool = False
-    open_to_banned: bool = False
-
-    @property
-    def description(self) -> str:
-        """What the handler says of itself, on one line."""
-        return " ".join((self.handler.__doc__ or "").split())
-
-    @property
-    def served_methods(self) -> list[str]:
-        """The declared method, and HEAD wherever there is a GET."""
-        return ["GET", "HEAD"] if self.method == "GET" else [self.method]
-
-    @property
-    def asks_who_calls(self) -> bool:
-        """Whether bad tokens and banned callers are refused; who only reads may be anybody."""
-        return self.operators_only or self.method != "GET"
-
-    def all_errors(self) -> tuple[type[SightloopError], ...]:
-        """Return the declared errors, down to their leaves, and those that follow from the rest."""
-        expected = [leaf for error in self.errors for leaf in _leaves(error)]
-        if self.asks_who_calls:
-            expected += [Unauthorized, SecretsUnavailable]
-            if self.operators_only:
-                expected += [OperatorsOnly]
-            elif not self.open_to_banned:
-                expected += [Banned, StorageUnavailable]
-        if self.query or self.body:
-            expected += [InvalidRequest, problems.InvalidFields]
-        if self.body:
-            expected += [PayloadTooLarge, UnsupportedMediaType]
-        return tuple(dict.fromkeys([*expected, OutOfTime, SightloopError]))
 
 
 @dataclass
@@ -156,6 +81,8 @@ class Api:
         documented: bool = True,
         operators_only: bool = False,
         open_to_banned: bool = False,
+        quota: Kind | None = None,
+        makes: Callable[[Any], bool] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare a route; one that answers GET answers HEAD too.
 
@@ -173,19 +100,16 @@ class Api:
             True where an operator's token is wanted; ``identity.operator`` names who called.
         open_to_banned : bool
             True where banned callers are let in: whatever they did, they may delete their photos.
+        quota : Kind, optional
+            Of which each call takes one; operators are not limited.
+        makes : callable, optional
+            From the query to whether such a call makes something.
         """
 
         def declare(handler: Handler) -> Handler:
-            contract = (summary, self.tag, answers, query, body, errors)
-            operation = Operation(
-                handler,
-                method,
-                path,
-                *contract,
-                documented,
-                operators_only,
-                open_to_banned,
-            )
+            contract = (method, path, summary, self.tag, answers, query, body, errors, documented)
+            callers = (operators_only, open_to_banned)
+            operation = Operation(handler, *contract, *callers, quota, makes)
             self.operations.append(operation)
             self._register(operation)
             return handler
@@ -207,15 +131,9 @@ class Api:
         @functools.wraps(operation.handler)
         def serve(**path: str) -> Response:
             request = self.request
-            try:
-                answer = self._in_time(lambda: _answer(operation, request, path))
-            except SightloopError as error:
-                _log(error)
-                answer = problems.response(error, request.context.get("path"))
-            except Exception:  # noqa: BLE001 - the process's edge: nothing may reach the caller raw
-                logger.exception("unexpected error", extra={"route": operation.path})
-                unexpected = SightloopError("unexpected error")
-                answer = problems.response(unexpected, request.context.get("path"))
+            answer = _guarded(
+                operation, request, lambda: self._in_time(lambda: _answer(operation, request, path))
+            )
             if request.method == "HEAD":
                 answer.body = b""
             return answer
@@ -233,8 +151,17 @@ class Api:
         return within(services().settings.call_seconds, call)
 
 
-def _leaves(kind: type[SightloopError]) -> list[type[SightloopError]]:
-    return [leaf for below in kind.__subclasses__() for leaf in _leaves(below)] or [kind]
+def _guarded(operation: Operation, request: Request, make: Callable[[], Response]) -> Response:
+    """Return an answer, or the problem document of what went wrong while it was made."""
+    try:
+        return make()
+    except SightloopError as error:
+        _log(error)
+        return problems.response(error, request.context.get("path"))
+    except Exception:  # noqa: BLE001 - the process's edge: nothing may reach the caller raw
+        logger.exception("unexpected error", extra={"route": operation.path})
+        unexpected = SightloopError("unexpected error")
+        return problems.response(unexpected, request.context.get("path"))
 
 
 def _answer(operation: Operation, request: Request, path: Mapping[str, str]) -> Response:
@@ -242,10 +169,30 @@ def _answer(operation: Operation, request: Request, path: Mapping[str, str]) -> 
     # API Gateway decodes a path's parameters and Chalice's own server does not; what we look up
     # by them holds no percent sign, so decoding twice changes nothing.
     named = {name: unquote(value) for name, value in path.items()}
-    answer = operation.handler(**named, **_parsed(request, operation))
-    if isinstance(answer, Response):
-        return answer
-    return json_response(answer, next(iter(operation.answers)))
+    parsed = _parsed(request, operation)
+
+    def effect() -> Response:
+        if operation.quota and operation.makes_something(parsed.get("query")):
+            services().quotas.take(operation.quota, caller(request))
+        answer = operation.handler(**named, **parsed)
+        if isinstance(answer, Response):
+            return answer
+        return json_response(answer, next(iter(operation.answers)))
+
+    if operation.takes_a_key and operation.makes_something(parsed.get("query")):
+        return _once(operation, request, effect)
+    return effect()
+
+
+def _once(operation: Operation, request: Request, effect: Callable[[], Response]) -> Response:
+    """Answer a call; under an Idempotency-Key, as the first call with that key was answered."""
+    named = caller(request)
+    key = once.key_in(request, named)
+    if key is None:
+        return effect()
+    entry = once.entry_of(named, f"{operation.method} {operation.path}", key)
+    guarded = functools.partial(_guarded, operation, request, effect)
+    return once.answer_once(services().idempotency_keys, entry, request, guarded)
 
 
 def _admit(operation: Operation, request: Request) -> None:
@@ -273,8 +220,9 @@ def json_response(answer: BaseModel, status: int = 200) -> Response:
 def _parsed(request: Request, operation: Operation) -> dict[str, BaseModel]:
     """Read what the handler is declared to take."""
     taken: dict[str, BaseModel] = {}
+    query = _query(request, operation)
     if operation.query:
-        taken["query"] = _query(request, operation.query)
+        taken["query"] = query
     if operation.body:
         check_body_size(request)
         _check_encoding(request)
@@ -283,9 +231,24 @@ def _parsed(request: Request, operation: Operation) -> dict[str, BaseModel]:
     return taken
 
 
-def _query(request: Request, model: type[BaseModel]) -> BaseModel:
+class NoQuery(BaseModel):
+    """The query of a route that takes none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _query(request: Request, operation: Operation) -> BaseModel:
+    """Read a route's query; what it does not know is refused, and so is what is said twice.
+
+    Pages and files overlook theirs: people follow links to them that others have added to.
+    """
+    sent = request.query_params
+    if not operation.documented or sent is None:
+        sent = MultiDict({})
+    if repeated := [name for name in sent if len(sent.getlist(name)) > 1]:
+        raise InvalidRequest(f"{repeated[0]!r} is there more than once in the query: say it once")
     try:
-        return model.model_validate(dict((request.query_params or {}).items()))
+        return (operation.query or NoQuery).model_validate(dict(sent.items()))
     except ValidationError as error:
         raise problems.InvalidFields(error, "query") from None
 
@@ -303,9 +266,28 @@ def json_body[Model: BaseModel](request: Request, model: type[Model]) -> Model:
     if media_type(request) != "application/json":
         raise UnsupportedMediaType("send the body as application/json")
     try:
-        return model.model_validate_json(raw_body(request))
+        return _strictly(model, raw_body(request))
     except ValidationError as error:
         raise problems.InvalidFields(error, "body") from None
+
+
+def _strictly[Model: BaseModel](model: type[Model], body: bytes) -> Model:
+    """Validate JSON in which `true` and "7" are no numbers, but 7.0 is an integer, as it is to
+    JSON Schema.
+    """
+    try:
+        return model.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        inputs = [each["input"] for each in error.errors() if each["type"] == "int_type"]
+        if not any(isinstance(each, float) and each.is_integer() for each in inputs):
+            raise
+    whole = json.dumps(json.loads(body, parse_float=_integer_if_whole))
+    return model.model_validate_json(whole, strict=True)
+
+
+def _integer_if_whole(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def check_body_size(request: Request) -> None:

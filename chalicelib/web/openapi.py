@@ -11,7 +11,8 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from chalicelib.errors import SightloopError, Unauthorized
-from chalicelib.web.api import CORRELATION_HEADER, Answers, Media, Operation
+from chalicelib.web.api import CORRELATION_HEADER, Media, Operation
+from chalicelib.web.once import KEY_HEADER, LONGEST_KEY, REPLAYED_HEADER, VISIBLE
 from chalicelib.web.problems import MEDIA_TYPE, ProblemDocument, example
 
 REFERENCE = "#/components/schemas/{model}"
@@ -54,10 +55,22 @@ HEADERS = {
         "description": "names this request in our log; sent along with a request, it is kept",
         "schema": {"type": "string"},
     },
+    "IdempotencyReplayed": {
+        "description": "true: this is the answer that the first call with the key got",
+        "schema": {"type": "string", "const": "true"},
+    },
     "RetryAfter": {
         "description": "seconds after which the same request may succeed",
         "schema": {"type": "integer"},
     },
+}
+IDEMPOTENCY_KEY = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "A UUID of your own. Sent again within 24 hours, the call has no second effect "
+    "and is answered as the first time. At least 16 characters without a token.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": VISIBLE},
 }
 
 Schema = dict[str, Any]
@@ -123,9 +136,13 @@ def _operation(operation: Operation, references: References) -> Schema:
         "summary": operation.summary,
         "description": operation.description,
         "operationId": _camel_case(operation.handler.__name__),
-        "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
+        "parameters": [
+            *_path_parameters(operation),
+            *_query_parameters(operation),
+            *([IDEMPOTENCY_KEY] if operation.takes_a_key else []),
+        ],
         "responses": {
-            **_answers(operation.answers, references),
+            **_answers(operation, references),
             **_problems(operation.all_errors(), references),
         },
     }
@@ -148,14 +165,16 @@ def _camel_case(name: str) -> str:
     return re.sub(r"_(\w)", lambda found: found[1].upper(), name)
 
 
-def _answers(answers: Answers, references: References) -> Schema:
+def _answers(operation: Operation, references: References) -> Schema:
     described: Schema = {}
-    for status, answer in answers.items():
+    replayed = {REPLAYED_HEADER: _header("IdempotencyReplayed")}
+    for status, answer in operation.answers.items():
         media = answer if isinstance(answer, Media) else Media({"application/json": answer})
         described[str(status)] = {
             "description": media.description or _first_sentence(_models_in(media)),
             "headers": {
                 CORRELATION_HEADER: _header("CorrelationId"),
+                **(replayed if operation.takes_a_key else {}),
                 **{
                     name: {"description": told, "schema": {"type": "string"}}
                     for name, told in media.headers.items()

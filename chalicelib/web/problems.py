@@ -129,6 +129,6 @@ def response(error: SightloopError, path: str | None = None) -> Response:
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry:
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
+        headers["Retry-After"] = str(getattr(error, "retry_after", 0) or RETRY_AFTER_SECONDS)
     told = document(error, path).model_dump_json(exclude_none=True)
     return Response(told.encode(), headers, error.status)

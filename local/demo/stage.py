@@ -59,6 +59,7 @@ class Stage:
             "SIGHTLOOP_LAUNCHER": "process",
             "SIGHTLOOP_TRAINING_PYTHON": str(python),
             "SIGHTLOOP_TRAINING_IMGSZ": str(IMGSZ),
+            "SIGHTLOOP_QUOTAS": "false",  # a crowd calls from one machine
         }
         self._python, self._port, self.home = python, port, home
         self._stack = Stack(home, port)

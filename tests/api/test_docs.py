@@ -55,7 +55,8 @@ def test_every_route_is_in_the_guide_and_the_reverse() -> None:
 
 
 def test_every_kind_of_problem_is_in_the_table_with_its_status() -> None:
-    kinds = [each for each in all_kinds() if each.__module__ == "chalicelib.errors"]
+    modules = ("chalicelib.errors", "chalicelib.refusals")
+    kinds = [each for each in all_kinds() if each.__module__ in modules]
     expected = {
         kind.type_uri().rpartition(":")[2]: kind.status
         for kind in (*kinds, InvalidFields, Overloaded)

@@ -226,6 +226,17 @@ def test_the_api_refuses_in_problem_documents(
     assert ours["REQUEST_TOO_LARGE"] == "413"
 
 
+def test_the_api_is_throttled(cloud: Cloud, deployed: Checkout, demo: Stage) -> None:
+    api = deployed.recorded(demo)["rest_api"]["rest_api_id"]
+
+    [stage] = cloud.client("apigateway").get_stages(restApiId=api)["item"]
+
+    told = stage["methodSettings"]
+    limits = told["*/*"]["throttlingRateLimit"], told["*/*"]["throttlingBurstLimit"]
+    assert limits == (demo.settings.throttle_calls_per_second, demo.settings.throttle_burst)
+    assert told["~1v1~1uploads/POST"]["throttlingRateLimit"] == 5
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_each_function_has_a_role_with_its_own_policy_and_no_other(
     cloud: Cloud, demo: Stage, name: str

@@ -10,8 +10,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from app import app
+from chalicelib.settings import Settings
 from chalicelib.web.problems import ProblemDocument
-from deploy.gateway import REFUSALS, finish
+from deploy.gateway import FORM_ROUTES, REFUSALS, finish
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def api_id(apigateway: Any) -> str:
 
 
 def test_every_refusal_is_a_whole_problem(apigateway: Any, api_id: str) -> None:
-    finish(apigateway, api_id, "api")
+    finish(apigateway, api_id, "api", Settings())
 
     told = {
         each["responseType"]: each
@@ -54,8 +56,8 @@ def test_every_refusal_is_a_whole_problem(apigateway: Any, api_id: str) -> None:
 
 
 def test_refusals_are_deployed_to_the_stage(apigateway: Any, api_id: str) -> None:
-    finish(apigateway, api_id, "api")
-    finish(apigateway, api_id, "api")
+    finish(apigateway, api_id, "api", Settings())
+    finish(apigateway, api_id, "api", Settings())
 
     stages = [stage["stageName"] for stage in apigateway.get_stages(restApiId=api_id)["item"]]
     assert stages == ["api"]
@@ -73,3 +75,23 @@ def test_a_path_with_quotes_cannot_break_out_of_the_document() -> None:
 
 def test_a_body_that_is_too_large_is_sent_to_uploads() -> None:
     assert "POST /v1/uploads" in REFUSALS["REQUEST_TOO_LARGE"].detail
+
+
+def test_a_stage_is_throttled_and_its_forms_more(apigateway: Any, api_id: str) -> None:
+    rates = {"throttle_calls_per_second": 40.5, "throttle_burst": 80}
+    finish(apigateway, api_id, "api", Settings(**rates, throttle_forms_burst=7))
+
+    told = apigateway.get_stage(restApiId=api_id, stageName="api")["methodSettings"]
+    limits = {
+        method: (each["throttlingRateLimit"], each["throttlingBurstLimit"])
+        for method, each in told.items()
+    }
+    forms = {f"{path.replace('/', '~1')}/POST": (5, 7) for path in FORM_ROUTES}
+    assert limits == {"*/*": (40.5, 80), **forms}
+
+
+def test_routes_that_give_out_forms_are_those_that_are_throttled() -> None:
+    giving = {path for path in app.routes if path.endswith(("/uploads", "/imports"))}
+
+    assert giving == set(FORM_ROUTES)
+    assert all("POST" in app.routes[path] for path in FORM_ROUTES)

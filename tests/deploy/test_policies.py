@@ -28,6 +28,7 @@ from chalicelib import wiring
 from chalicelib.bot import parts, words
 from chalicelib.catalog.model import version_key
 from chalicelib.errors import Conflict
+from chalicelib.idempotency import Lease
 from chalicelib.predictions.keys import image_key
 from chalicelib.predictions.messages import IdentifyMessage
 from chalicelib.predictions.model import State
@@ -166,7 +167,7 @@ class Witness:
             yield Call("s3:GetObject", read)
             yield Call("s3:PutObject", self._stage.bucket_arn(asked["Bucket"], asked["Key"]))
         else:
-            action = ASKED_AS.get(operation, operation)
+            action = ASKED_AS.get(operation, operation) + "Version" * ("VersionId" in asked)
             yield Call(f"s3:{action}", self._stage.bucket_arn(asked["Bucket"], asked["Key"]))
 
 
@@ -247,6 +248,19 @@ class Story:
         bucket, key = self.stage.settings.uploads_bucket, form["fields"]["key"]
         self.did["api_handler"].append(Call("s3:PutObject", self.stage.bucket_arn(bucket, key)))
         self.offered = key
+        self._calls_are_sent_again(json.dumps(wanted), headers)
+
+    def _calls_are_sent_again(self, body: str, headers: dict[str, str]) -> None:
+        """One that is answered as before, and one whose key is free again."""
+        keyed = {**headers, "Idempotency-Key": "6f0c1a52-6f7e-4d5e-9a57-2d0f3c1b7a11"}
+        answers = [self._ask("POST", "/v1/uploads", body=body, headers=keyed) for _ in range(2)]
+        assert _body(answers[0]) == _body(answers[1])
+        keys = self._services().idempotency_keys
+        self._witness.calls.clear()
+        lease = keys.begin("a-key", "a-request")
+        assert isinstance(lease, Lease)
+        keys.release(lease)
+        self.did["api_handler"] += self._witness.calls
 
     def _people_correct(self) -> None:
         """Boxes of a model that serves and of one that is asked for: in, out and in again."""
@@ -314,9 +328,12 @@ class Story:
             archive.writestr("a.jpg", self._photo + b".")
             archive.writestr("a.txt", "")
         self._admin("s3").put_object(Bucket=bucket, Key=key, Body=packed.getvalue())
-        self._call("on_import", self._s3_event(key))
+        self._call("on_import", self._s3_event(key, names_version=not is_gone))
         if is_gone:
             self._admin("s3").delete_object(Bucket=bucket, Key=key)
+        else:
+            self._admin("s3").put_object(Bucket=bucket, Key=key, Body=b"another")
+            self._call("on_import", self._s3_event(key))
         self._work_jobs()
         shown = self._services().transfers.find(key.split("/")[2], "import")
         assert shown.state == ("failed" if is_gone else "done"), shown
@@ -342,7 +359,9 @@ class Story:
         """One that was asked for, one for a model that is not there, one that is gone again."""
         for key in (self.offered, "uploads/nope/a.jpg", "uploads/scratch/gone.jpg"):
             self._put(key)
-            self._call("on_upload", self._s3_event(key))
+            self._call("on_upload", self._s3_event(key, names_version=key == self.offered))
+        self._put(self.offered)
+        self._call("on_upload", self._s3_event(self.offered))
         gone = {"Bucket": self.stage.settings.uploads_bucket, "Key": "uploads/scratch/gone.jpg"}
         self._admin("s3").delete_object(**gone)
         records = self._sqs_records()
@@ -687,10 +706,13 @@ class Story:
         bucket = self.stage.settings.uploads_bucket
         self._admin("s3").put_object(Bucket=bucket, Key=key, Body=self._photo)
 
-    def _s3_event(self, key: str) -> dict[str, Any]:
+    def _s3_event(self, key: str, names_version: bool = True) -> dict[str, Any]:
+        """Tell of an object; a listing, by which lost events are made up for, names no version."""
         bucket = self.stage.settings.uploads_bucket
-        etag = self._admin("s3").head_object(Bucket=bucket, Key=key)["ETag"].strip('"')
-        told = {"bucket": {"name": bucket}, "object": {"key": key, "eTag": etag, "size": 1}}
+        head = self._admin("s3").head_object(Bucket=bucket, Key=key)
+        version = {"versionId": head["VersionId"]} if names_version else {}
+        found = {"key": key, "eTag": head["ETag"].strip('"'), "size": 1, **version}
+        told = {"bucket": {"name": bucket}, "object": found}
         return {"Records": [{"eventTime": datetime.now(UTC).isoformat(), "s3": told}]}
 
     def _sqs_records(self, queue: str = "", wait_seconds: int = 0) -> list[dict[str, Any]]:

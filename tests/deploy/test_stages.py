@@ -105,6 +105,7 @@ _NAMES = {
     "bot_queue",
     "bot_table",
     "predictions_table",
+    "limits_table",
     "secret_name",
 }
 

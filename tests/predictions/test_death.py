@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -21,8 +22,8 @@ from moto.server import ThreadedMotoServer
 
 from chalicelib import wiring
 from chalicelib.predictions import State, Upload
-from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import annotated_key, image_key
+from chalicelib.predictions.model import ArrivedFile
 from chalicelib.settings import Settings
 from deploy.resources import ensure
 from local.home import free_port
@@ -116,7 +117,8 @@ def upload(stage: wiring.Services, picture: bytes) -> str:
     """Upload a picture and deliver its event; return its prediction's id."""
     ticket = stage.upload_desk.offer(Upload("scratch", "tag.jpg", "image/jpeg"), "a-request")
     stage.uploads.put(ticket.prediction.key, picture, "image/jpeg")
-    stage.intake.receive(ArrivedFile(ticket.prediction.key, '"etag"', stage.now()))
+    etag = hashlib.md5(picture, usedforsecurity=False).hexdigest()
+    stage.intake.receive(ArrivedFile(ticket.prediction.key, etag, stage.now()))
     return ticket.prediction.prediction_id
 
 

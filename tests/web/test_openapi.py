@@ -124,6 +124,44 @@ def test_examples_match_their_schemas(document: dict[str, Any]) -> None:
                 Draft202012Validator(inner).validate(example), (name, field)
 
 
+def test_every_post_takes_an_idempotency_key_and_says_what_follows(
+    operations: dict[str, Any],
+) -> None:
+    for named, operation in operations.items():
+        names = [parameter["name"] for parameter in operation["parameters"]]
+        assert ("Idempotency-Key" in names) is named.startswith("POST"), named
+        if named.startswith("POST"):
+            kinds = {
+                kind
+                for status in ("409", "422")
+                for kind in operation["responses"][status]["content"]["application/problem+json"][
+                    "examples"
+                ]
+            }
+            assert {"idempotency-key-in-use", "idempotency-key-reused"} <= kinds, named
+            done = [answer for status, answer in operation["responses"].items() if status < "300"]
+            assert all("Idempotency-Replayed" in answer["headers"] for answer in done), named
+
+
+def test_what_a_quota_bounds_says_so(operations: dict[str, Any]) -> None:
+    bounded = {named for named, each in operations.items() if "429" in each["responses"]}
+
+    assert bounded == {
+        "POST /v1/models/{model}/detections",
+        "POST /v1/models/{model}/imports",
+        "POST /v1/models/{model}/submissions",
+        "POST /v1/models/{model}/tasks",
+        "POST /v1/pending-models",
+        "POST /v1/pending-models/{model}/images",
+        "POST /v1/pending-models/{model}/imports",
+        "POST /v1/pending-models/{model}/submissions",
+        "POST /v1/pending-models/{model}/uploads",
+        "POST /v1/uploads",
+    }
+    for named in bounded:
+        assert "Retry-After" in operations[named]["responses"]["429"]["headers"], named
+
+
 def test_errors_are_told_down_to_their_leaves(operations: dict[str, Any]) -> None:
     examples = operations["POST /v1/models/{model}/detections"]["responses"]["422"]["content"]
 
@@ -133,6 +171,7 @@ def test_errors_are_told_down_to_their_leaves(operations: dict[str, Any]) -> Non
         "truncated-image",
         "animated-image",
         "too-many-pixels",
+        "idempotency-key-reused",
     }
 
 

@@ -50,7 +50,7 @@ class ImportTicket:
 
     transfer: Transfer
     form: PresignedPost
-    terms: FormTerms
+    max_bytes: int
     expires_at: datetime
 
 
@@ -79,16 +79,27 @@ class TransferDesk:
         self._uploads, self._store = uploads, store
         self._terms, self._now = terms, now
 
-    def offer_import(self, model: str, user: str, asked: Mapping[str, Any]) -> ImportTicket:
-        """Make an import that waits for its ZIP, and the form to send that with."""
+    def offer_import(
+        self, model: str, user: str, asked: Mapping[str, Any], max_bytes: int | None = None
+    ) -> ImportTicket:
+        """Make an import that waits for its ZIP, and the form to send that with.
+
+        Parameters
+        ----------
+        model, user : str
+        asked : mapping
+            What the caller chose.
+        max_bytes : int, optional
+            Of the ZIP; as the terms say where it is not given.
+        """
         made = self._table.create(
             Kind.IMPORT, model, user, asked, lambda import_id: upload_key(model, import_id)
         )
         assert made.key
-        terms = self._terms
-        form = self._uploads.presigned_post(made.key, ZIP, terms.max_bytes, terms.seconds)
+        terms, most = self._terms, max_bytes or self._terms.max_bytes
+        form = self._uploads.presigned_post(made.key, ZIP, most, terms.seconds)
         expires = self._now() + timedelta(seconds=terms.seconds)
-        return ImportTicket(made, form, terms, expires)
+        return ImportTicket(made, form, most, expires)
 
     def ask_for_export(self, model: str, user: str, asked: Mapping[str, Any]) -> Transfer:
         """Make an export that waits for a worker."""
@@ -103,8 +114,16 @@ class TransferDesk:
         self._send(made)
         return made
 
-    def receive(self, key: str, etag: str) -> Transfer | None:
+    def receive(self, key: str, etag: str, version: str = "") -> Transfer | None:
         """Set to work on a ZIP that arrived; done twice, nothing more happens.
+
+        A second ZIP under the key of a form changes nothing and is deleted.
+
+        Parameters
+        ----------
+        key, etag : str
+        version : str
+            S3's; empty where the bucket keeps no versions.
 
         Returns
         -------
@@ -112,12 +131,22 @@ class TransferDesk:
             None where no import awaited it.
         """
         import_id = id_in(key)
-        held = self._table.arrive(import_id, key, etag.strip('"')) if import_id else None
+        etag = etag.strip('"')
+        held = self._table.arrive(import_id, key, etag, version) if import_id else None
         if held is None:
             logger.warning("a ZIP that no import awaited", key=key)
+        elif not held.is_of(etag, version):
+            self._delete_second(held, key, version)
         elif not held.is_over:
             self._send(held)
         return held
+
+    def _delete_second(self, held: Transfer, key: str, version: str) -> None:
+        if held.object_version and not version:
+            return  # found in a listing, which names no version: its own event deletes it
+        self._uploads.delete(key, version)
+        metrics.add_metric("UploadsDiscarded", MetricUnit.Count, 1)
+        logger.warning("a second ZIP was deleted", transfer=held.transfer_id)
 
     def find(self, transfer_id: str, kind: Kind) -> Transfer:
         """Return a transfer as it stands.

@@ -120,8 +120,9 @@ class Importer:
             assert held.key
             assert held.etag
             try:
-                size = self._buckets.uploads.size(held.key)
-                file = RangedObject(self._buckets.uploads, held.key, held.etag, size)
+                uploads, version = self._buckets.uploads, held.object_version or ""
+                size = uploads.size(held.key, version)
+                file = RangedObject(uploads, held.key, held.etag, size, version=version)
                 names = self._class_names_of(held.model)
                 kind = held.asked.get("format")
                 archive = Archive(cast("IO[bytes]", file), names, self._limits, kind)

@@ -25,6 +25,8 @@ class RangedObject:
     key, etag : str
     size : int
         In bytes.
+    version : str
+        S3's; empty where the bucket keeps none.
     piece, kept : int
         Bytes that are read at once, and how many such pieces are kept.
     """
@@ -37,9 +39,10 @@ class RangedObject:
         size: int,
         piece: int = PIECE,
         kept: int = KEPT,
+        version: str = "",
     ) -> None:
         self._store, self._key, self._etag, self._size = store, key, etag, size
-        self._piece, self._kept = piece, kept
+        self._piece, self._kept, self._version = piece, kept, version
         self._pieces: OrderedDict[int, bytes] = OrderedDict()
         self._at = 0
         self.reads = 0
@@ -88,7 +91,7 @@ class RangedObject:
         start = number * self._piece
         stop = min(start + self._piece, self._size)
         self.reads += 1
-        part = self._store.get_range(self._key, start, stop, self._etag)
+        part = self._store.get_range(self._key, start, stop, self._etag, self._version)
         self._pieces[number] = part
         if len(self._pieces) > self._kept:
             self._pieces.popitem(last=False)

@@ -56,7 +56,7 @@ class Transfer:
     asked : mapping
         What the caller chose.
     state : State
-    key, etag : str or None
+    key, etag, object_version : str or None
         Of the ZIP, see the table.
     done, total : int, int or None
         Of what the state is about, such as images checked.
@@ -79,6 +79,7 @@ class Transfer:
     state: State
     key: str | None
     etag: str | None
+    object_version: str | None
     done: int
     total: int | None
     found: Mapping[str, Any]
@@ -87,6 +88,12 @@ class Transfer:
     lease: str | None = field(repr=False)
     created_at: datetime
     updated_at: datetime
+
+    def is_of(self, etag: str, version: str) -> bool:
+        """Tell whether a file under its key is the ZIP that arrived first, as far as is known."""
+        if self.object_version and version:
+            return self.object_version == version
+        return self.etag in (None, etag)
 
     @property
     def is_over(self) -> bool:

@@ -14,12 +14,14 @@ from chalicelib.errors import (
     ModelNotFound,
     ModelUnavailable,
     NotFound,
+    PayloadTooLarge,
     QueueUnavailable,
     StorageUnavailable,
 )
 from chalicelib.labels.transfers.polling import ASK_AGAIN_SECONDS, AWAITED, TransferId
 from chalicelib.labels.transfers.records import Kind, State
 from chalicelib.moment import Moment
+from chalicelib.quotas import IMPORT_BYTES, IMPORTS
 from chalicelib.web.api import Api, Media, base_path, json_response
 from chalicelib.web.identity import caller
 from chalicelib.wiring import services
@@ -32,6 +34,7 @@ api = Api(__name__, tag="datasets")
 
 Format = Literal["yolo", "coco", "voc", "ground-truth", "csv"]
 OPERATOR = "operator:"
+LARGEST_FORM = 5 * 1024**3  # bytes that S3 takes by a form
 
 
 class ImportRequest(BaseModel):
@@ -49,6 +52,11 @@ class ImportRequest(BaseModel):
         False,
         description="operators only: release the images as control images, which callers with a "
         "token may be shown even where the model is private",
+    )
+    bytes: Annotated[int, Field(ge=1, le=LARGEST_FORM)] | None = Field(
+        None,
+        description="size of the ZIP, which the form then takes no more than, and which is all "
+        "that it takes of your quota; null: as large as a ZIP may be",
     )
 
 
@@ -212,12 +220,12 @@ TROUBLE = (ModelNotFound, DatabaseUnavailable, StorageUnavailable)
     body=ImportRequest,
     errors=(*TROUBLE, ModelUnavailable),
     operators_only=True,
+    quota=IMPORTS,
 )
 def offer_import(model: ModelName, body: ImportRequest) -> Response:
     """Make an import and a form to send its ZIP with: all of it is taken, or nothing."""
     services().catalog.get(model)
-    user = caller(api.request)
-    return _offered(services().transfers.offer_import(model, user, _import(model, user, body)))
+    return _offered(model, caller(api.request), body)
 
 
 @api.route(
@@ -227,6 +235,7 @@ def offer_import(model: ModelName, body: ImportRequest) -> Response:
     OFFERED,
     body=ImportRequest,
     errors=(*TROUBLE, Forbidden),
+    quota=IMPORTS,
 )
 def offer_pending_import(model: ModelName, body: ImportRequest) -> Response:
     """Make an import and a form to send its ZIP with, for who asked for the model."""
@@ -239,7 +248,7 @@ def offer_pending_import(model: ModelName, body: ImportRequest) -> Response:
         )
     if body.release and not user.startswith(OPERATOR):
         raise Forbidden("images are released by operators: import them without `release`")
-    return _offered(services().transfers.offer_import(model, user, _import(model, user, body)))
+    return _offered(model, user, body)
 
 
 @api.route(
@@ -270,7 +279,9 @@ def show_import(import_id: TransferId) -> Response:
 def ask_for_export(model: ModelName, body: ExportRequest) -> Response:
     """Have a ZIP made of the dataset of a model, pending or not."""
     services().pending_models.class_names(model)
-    made = services().transfers.ask_for_export(model, caller(api.request), _asked(body))
+    made = services().transfers.ask_for_export(
+        model, caller(api.request), body.model_dump(exclude_none=True)
+    )
     told = ExportAnswer.of(made, None)
     answer = json_response(told, 201)
     answer.headers["Location"] = told.links.self
@@ -299,30 +310,38 @@ def _import(model: str, user: str, body: ImportRequest) -> dict[str, Any]:
     terms = {"visibility": services().visibility.of(model).value}
     if body.release:
         terms["released_by"] = user
-    return {**body.model_dump(exclude_none=True, exclude={"release"}), **terms}
+    return {**body.model_dump(exclude_none=True, exclude={"release", "bytes"}), **terms}
 
 
 def _asked(body: ExportRequest) -> dict[str, Any]:
     return body.model_dump(exclude_none=True)
 
 
-def _offered(ticket: ImportTicket) -> Response:
-    path = _path("imports", ticket.transfer)
-    offer = ImportOffer(
+def _offered(model: str, user: str, body: ImportRequest) -> Response:
+    most = services().settings.max_import_bytes
+    size = most if body.bytes is None else body.bytes
+    if size > most:
+        raise PayloadTooLarge(f"a ZIP of {size} bytes is not taken: at most {most} are")
+    services().quotas.take(IMPORT_BYTES, user, size)
+    ticket = services().transfers.offer_import(model, user, _import(model, user, body), size)
+    answer = json_response(_offer(ticket), 201)
+    answer.headers["Location"] = _path("imports", ticket.transfer)
+    return answer
+
+
+def _offer(ticket: ImportTicket) -> ImportOffer:
+    return ImportOffer(
         import_id=ticket.transfer.transfer_id,
         model=ticket.transfer.model,
         state=ticket.transfer.state,
         upload=ImportForm(
             url=ticket.form.url,
             fields=dict(ticket.form.fields),
-            max_bytes=ticket.terms.max_bytes,
+            max_bytes=ticket.max_bytes,
             expires_at=ticket.expires_at,
         ),
-        links=TransferLinks(self=path),
+        links=TransferLinks(self=_path("imports", ticket.transfer)),
     )
-    answer = json_response(offer, 201)
-    answer.headers["Location"] = path
-    return answer
 
 
 def _path(collection: str, transfer: Transfer) -> str:

@@ -19,7 +19,8 @@ from chalicelib.labels.transfers.records import WORKING, Kind, State, Transfer, 
 
 LEASE_SECONDS = 300
 COLUMNS = """
-    transfer_id::text, kind, model, user_address, asked, state, key, etag, done, total, found,
+    transfer_id::text, kind, model, user_address, asked, state, key, etag,
+    object_version, done, total, found,
     problem, attempts, lease::text, created_at, updated_at
 """
 INSERT = f"""
@@ -28,7 +29,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {COLUMNS}
 """
 FIND = f"SELECT {COLUMNS} FROM transfers WHERE transfer_id = %s"
 ARRIVE = """
-UPDATE transfers SET state = 'checking', etag = %s, updated_at = now()
+UPDATE transfers SET state = 'checking', etag = %s, object_version = %s, updated_at = now()
 WHERE transfer_id = %s AND key = %s AND state = 'waiting'
 """
 TAKE = f"""
@@ -126,7 +127,7 @@ class Transfers:
             raise NotFound(f"there is no {kind} {transfer_id!r}")
         return _transfer(row)
 
-    def arrive(self, transfer_id: str, key: str, etag: str) -> Transfer | None:
+    def arrive(self, transfer_id: str, key: str, etag: str, version: str = "") -> Transfer | None:
         """Note that an import's ZIP is there: from now on this one counts, and no later one.
 
         Returns
@@ -135,7 +136,7 @@ class Transfers:
             As it is now; None where no import awaited that key.
         """
         with self._database.transaction() as rows:
-            rows.execute(ARRIVE, (etag, transfer_id, key))
+            rows.execute(ARRIVE, (etag, version or None, transfer_id, key))
             rows.execute(FIND, (transfer_id,))
             row = rows.fetchone()
         return None if row is None or row[6] != key else _transfer(row)

@@ -23,7 +23,7 @@ def on_import(event: UploadEvent) -> None:
     """Set to work on ZIPs that arrived."""
     for file in event.files:
         bind_correlation_id()
-        services().transfers.receive(file.key, file.etag)
+        services().transfers.receive(file.key, file.etag, file.version)
 
 
 on_import.event_class = UploadEvent

@@ -67,9 +67,10 @@ async function whileDisabled(button, told, act) {
 export async function importZip(path, zip, place, signal) {
   const tell = (step) => place.replaceChildren(make('p', { role: 'status' }, step));
   tell('Asking for a place to send the ZIP to …');
+  const size = { bytes: zip.size }; // all that the form takes of the caller's quota
   const offered = await (token()
-    ? ask(`${path}/imports`, { method: 'POST', body: {} })
-    : send(`${path}/imports`, {}, signal));
+    ? ask(`${path}/imports`, { method: 'POST', body: size })
+    : send(`${path}/imports`, size, signal));
   refuseIfTooLarge(zip, offered.upload.max_bytes);
   await sendForm(offered.upload, zip, signal, tell);
   for (;;) {
