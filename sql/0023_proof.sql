@@ -9,7 +9,7 @@ ALTER TABLE sightloop.requests ADD CONSTRAINT requests_wait_for_something_known
     CHECK (waits_for IN ('proof', 'opinions', 'operator'));
 
 COMMENT ON COLUMN sightloop.requests.waits_for IS
-    'While it is quarantined: proof, opinions or operator; null: an operator, as before 0024';
+    'While it is quarantined: proof, opinions or operator; null: an operator, as before 0023';
 COMMENT ON COLUMN sightloop.requests.audit IS
     'Drawn at random when it was accepted: other members are asked about its image';
 COMMENT ON COLUMN sightloop.requests.reviewed_by IS
