@@ -174,7 +174,7 @@ def test_the_triggers_run_from_it_too(runtime: Runtime, demo: Stage) -> None:
 
     done = runtime.call(demo, "chalicelib.predictions.triggers.reconcile", event)
 
-    assert done["answers"] == [{"driven": 0, "given_up": 0}]
+    assert done["answers"] == [{"driven": 0, "given_up": 0, "deletions": 0}]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def test_a_file_whose_event_was_lost_is_queued(path: QueuePath) -> None:
     path.put(prediction.key)
     path.clock.forward(minutes=30)
 
-    assert path.reconcile() == {"driven": 1, "given_up": 0}
+    assert path.reconcile() == {"driven": 1, "given_up": 0, "deletions": 0}
     path.work()
 
     assert path.record(prediction.prediction_id).state is State.DONE
@@ -135,7 +135,7 @@ def test_a_message_that_kills_every_worker_is_answered_for(path: QueuePath) -> N
     for _ in range(6):
         path.receive(path.identify_queue)  # and dies: neither acknowledged nor answered
 
-    assert path.reconcile() == {"driven": 0, "given_up": 1}
+    assert path.reconcile() == {"driven": 0, "given_up": 1, "deletions": 0}
 
     held = path.record(prediction_id)
     assert held.state is State.FAILED
