@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 from moto import mock_aws
 
@@ -23,7 +25,7 @@ DENT = GivenBox(30, 30, 60, 50, class_name="dent")
 ELSEWHERE = GivenBox(2, 40, 20, 60, class_id=0)
 RIGHT = [SCRATCH, DENT]
 WRONG = [*RIGHT, ELSEWHERE, GivenBox(40, 2, 60, 20, class_id=1)]  # additions: the score sees none
-PREDICTED = ClassedBoxes([[8, 8, 24, 20], [30, 30, 60, 50]], [0, 1])
+PREDICTED = ClassedBoxes(np.array([[8.0, 8, 24, 20], [30, 30, 60, 50]]), np.array([0, 1]))
 IN_FORCE = """SELECT l.user_address FROM samples s JOIN labels l ON l.label_id = s.label_id
               ORDER BY 1"""
 
@@ -48,9 +50,7 @@ def strict(
 
 def hand_out(desk: Desk, user: str, image: bytes, *, control: bool = False) -> str:
     """Hand an image out to somebody, as a task; return the prediction's id."""
-    import hashlib  # noqa: PLC0415
-
-    prediction = desk.predict(image)
+    prediction: str = desk.predict(image)
     sha256 = hashlib.sha256(image).hexdigest()
     kind: Any = "control" if control else "second_opinion"
     settled = PREDICTED if control else None
@@ -84,11 +84,12 @@ def establish(desk: Desk, noise: Callable[[int], bytes], user: str) -> None:
 
 
 def states(desk: Desk, user: str) -> list[tuple[Any, ...]]:
-    return desk.sql(
+    found: list[tuple[Any, ...]] = desk.sql(
         """SELECT state, waits_for, reviewed_by FROM requests WHERE user_address = %s
            AND NOT (detail ->> 'control')::boolean ORDER BY request_id""",
         user,
     )
+    return found
 
 
 @pytest.mark.parametrize(
