@@ -29,6 +29,7 @@ JUDGING = (
     "boxes",
     "changes",
     "grading",
+    "policy",
     "score",
     "signal",
     "standing",
