@@ -117,7 +117,8 @@ def said_in(rows: cursor, model: str, image_sha256: str) -> list[Said]:
     """Return what was said of an image, oldest first; controls and banned people left out."""
     rows.execute(ANSWERS, {"model": model, "image_sha256": image_sha256})
     answers = []
-    for request_id, user, state, reviewed, by, waits_for, suspicious, boxes, asked in rows:
+    for row in rows.fetchall():
+        request_id, user, state, reviewed, by, waits_for, suspicious, boxes, asked = row
         known = (request_id, user, state, reviewed, by, waits_for, suspicious)
         answers.append(Said(*known, boxes_of(boxes or []), asked))
     return sorted(answers, key=lambda answer: answer.request_id)

@@ -25,6 +25,7 @@ TAGS = {
     "detections": "Boxes at once, for images of up to about 4.5 MB.",
     "predictions": "Boxes by way of an upload, for larger images and for callers who can wait.",
     "submissions": "Boxes corrected by people, and what becomes of them.",
+    "deletion": "Photos deleted by whoever sent them, with all that came of them.",
     "models": "Which models there are, what they find, and how well.",
     "review": "Second looks: images of ours for all; what waits, and contributors, for operators.",
     "trust": "Who is banned, and what was decided: for operators.",

@@ -26,7 +26,11 @@ MakePicture = Callable[..., bytes]
 DETECTIONS = "/v1/models/scratch/detections"
 ADDRESS = "203.0.113.7"  # of the recorded event
 SINCE = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-WRITING = [each for each in documented if each.method != "GET" and not each.operators_only]
+WRITING = [
+    each
+    for each in documented
+    if each.method != "GET" and not (each.operators_only or each.open_to_banned)
+]
 READING = ["/", "/healthz", "/openapi.json", "/v1/models", "/v1/models/scratch"]
 
 

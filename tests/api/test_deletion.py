@@ -187,7 +187,7 @@ def test_deleting_an_upload_outlives_late_events_and_messages(
     services.uploads.put(record.key, image, "image/jpeg")
     file = ArrivedFile(record.key, hashlib.md5(image).hexdigest(), services.now())
     services.intake.receive(file)
-    message = IdentifyMessage.of(services.predictions_table.find(prediction_id), services.now())
+    message = IdentifyMessage.of(services.predictions_table.find(prediction_id), file)
 
     assert delete(gateway, prediction_id).status == 200
 
@@ -217,7 +217,8 @@ def test_a_worker_that_looks_meanwhile_leaves_nothing(
         return look(*given)
 
     monkeypatch.setattr(services.worker, "_look", deleted_meanwhile)
-    services.worker.identify(IdentifyMessage.of(record, services.now()))
+    file = ArrivedFile(record.key, hashlib.md5(image).hexdigest(), services.now())
+    services.worker.identify(IdentifyMessage.of(record, file))
 
     assert [each for each in objects(stack) if prediction_id in each] == []
     assert gateway("GET", f"/v1/predictions/{prediction_id}").status == 404

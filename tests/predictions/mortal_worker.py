@@ -42,7 +42,7 @@ def work() -> int:
     received = sqs.receive_message(
         QueueUrl=url,
         VisibilityTimeout=SEEN_AGAIN_AFTER_SECONDS,
-        WaitTimeSeconds=10,
+        WaitTimeSeconds=5,
         MessageSystemAttributeNames=["All"],
     ).get("Messages", [])
     records = [

@@ -30,7 +30,7 @@ def keep(desk: Desk, options: Options, model: str = "scratch", seed: int = 1) ->
     """Keep a detection as the route and the worker do; return the prediction's id."""
     services, data = desk.services, desk.noise(seed)
     look = services.inference.look(model, data, options.for_detector(1_000_000))
-    return str(services.keeper.keep(look, data, "a-call", options).prediction_id)
+    return str(services.keeper.keep(look, "a-call", options).prediction_id)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from chalicelib.errors import StorageUnavailable
 from chalicelib.labels.transfers import importer
 from chalicelib.labels.transfers.records import State
 from chalicelib.labels.transfers.worker import MOST_ATTEMPTS
+from chalicelib.storage import ObjectStore
 
 Way = Any
 Files = dict[str, bytes | str]
@@ -324,7 +325,7 @@ def test_where_the_store_fails_it_is_tried_again_and_given_up_some_time(
         raise StorageUnavailable("S3 is down")
 
     held = way.send(make_tags(5))
-    monkeypatch.setattr(way.services.store, "put", broken)
+    monkeypatch.setattr(ObjectStore, "put", broken)
     monkeypatch.setattr("chalicelib.labels.transfers.worker.RETRY_SECONDS", 0)
 
     assert way.work() == MOST_ATTEMPTS + 1  # the first has got on: it opened the ZIP
