@@ -41,6 +41,11 @@ class Handler(ChaliceRequestHandler):
     access_log: TextIO
     window: Window | None = None
 
+    def setup(self) -> None:
+        """Give the app the address of the caller, as API Gateway does; Chalice names 127.0.0.1."""
+        super().setup()
+        self.local_gateway.event_converter.LOCAL_SOURCE_IP = self.client_address[0]
+
     def _generic_handle(self) -> None:
         try:
             if self.window and self.window.serves(self.path):
