@@ -81,9 +81,15 @@ class Service:
             self._models[side] = stage.served_model(side, self._folder, self.both_classes)
         served = self._models[side]
         self._services.publisher.publish(model, served.weights, served.metrics)
-        if visibility != "public":
-            raise NotImplementedError(f"{visibility} models: this code has no such setting")
+        self._show_to(model, visibility)
         return served
+
+    def _show_to(self, model: str, visibility: Visibility) -> None:
+        """Set who may see a model's photos; where the service cannot, all models are public."""
+        path, body = f"/v1/models/{model}/visibility", {"visibility": visibility}
+        status, answer = self.operator.ask("PUT", path, json.dumps(body).encode())
+        if status != 200 and not (status == 404 and visibility == "public"):
+            raise RuntimeError(f"{path}: {status}: {answer}")
 
     def member(self, name: str) -> Api:
         """Return the service as a member reaches it, with a token."""

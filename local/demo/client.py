@@ -67,7 +67,7 @@ class Api:
     def ask(
         self, method: str, path: str, body: bytes | None = None, media_type: str = JSON
     ) -> tuple[int, Any]:
-        """Ask; what may succeed later is asked again."""
+        """Send a request, again where it may succeed later; return the status and the answer."""
         for _ in range(TRIES):
             status, told = self._ask_once(method, path, body, media_type)
             if status not in (429, 503):
