@@ -120,7 +120,7 @@ SELECT (SELECT sum(n) FROM dataset_counts WHERE fact = 'images'),
        (SELECT sum(boxes) FROM samples JOIN labels USING (label_id)),
        (SELECT sum(num_accesses) FROM users), (SELECT count(*) FROM requests),
        (SELECT sum(suspicious_requests) FROM users),
-       (SELECT count(*) FROM requests WHERE suspicious)
+       (SELECT count(*) FROM requests WHERE counted)
 """
 
 

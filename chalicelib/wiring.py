@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chalicelib.catalog import Catalog, Publisher
     from chalicelib.catalog.pending import PendingModels
     from chalicelib.database import Database
-    from chalicelib.inference import Inference
+    from chalicelib.inference import Answer, Inference
     from chalicelib.labels.dataset import Dataset
     from chalicelib.labels.datasets.facts import DatasetFacts
     from chalicelib.labels.datasets.images import DatasetImages
@@ -280,6 +280,7 @@ class Services:
     @functools.cached_property
     def submissions(self) -> Submissions:
         """What people say is on an image."""
+        from chalicelib.labels.reference import References
         from chalicelib.labels.submissions import Parts, Submissions
 
         parts = Parts(
@@ -291,8 +292,16 @@ class Services:
             self.reviewing.assessor,
             self.settings.appeal_to,
             self.settings.prediction_ttl_days,
+            References(self._detect_reference),
         )
         return Submissions(self.database, parts)
+
+    def _detect_reference(self, model: str, image: bytes) -> Answer:
+        """Detect at the service's own options; loads the model only when it is called."""
+        from chalicelib.inference.options import Options
+
+        options = Options().for_detector(self.settings.max_pixels)
+        return self.inference.detect(model, image, options)
 
     @functools.cached_property
     def announcer(self) -> Announcer:

@@ -159,6 +159,7 @@ def _converse(stage: Stage) -> list[Statement]:
         *_keep_datasets(stage),
         _read_records(stage),
         _read_secret(stage),
+        *_detect_elsewhere(stage),
     ]
 
 

@@ -23,7 +23,7 @@ from chalicelib.errors import (
     SightloopError,
 )
 from chalicelib.inference.options import Options
-from chalicelib.inference.service import Answer, Batch, Inference, Look
+from chalicelib.inference.service import Answer, Batch, Inference, Look, reference_options
 from chalicelib.observability import MetricUnit, correlation_id, logger, metrics
 from chalicelib.vision import DetectionOptions, Detections, Timing, decode_image
 
@@ -49,6 +49,9 @@ class Asked(Options):
         default=None, ge=1, description="that the caller takes for live; another: look it up anew"
     )
     correlation_id: str | None = Field(default=None, max_length=LONGEST_ID)
+    reference: bool | None = Field(
+        default=None, description="answer with the boxes at the service's own options as well"
+    )
 
     def to_header(self) -> str:
         """Return the custom attributes.
@@ -137,7 +140,7 @@ class Endpoint:
                 CustomAttributes=asked.to_header(),
                 Body=image,
             )
-            return _read(answered["Body"].read())
+            return _read(answered["Body"].read(), with_reference=bool(asked.reference))
         except (ClientError, BotoCoreError) as error:
             if blamed := _blamed(getattr(error, "response", {})):
                 raise blamed from error
@@ -181,8 +184,11 @@ class EndpointInference(Inference):
         ModelNotFound, InvalidImage, ModelUnavailable
             As ``Inference``.
         """
+        asked = self._asked(model, options)
+        if reference_options(options):
+            asked = asked.model_copy(update={"reference": True})
         try:
-            answer = self._endpoint.ask(image, self._asked(model, options))
+            answer = self._endpoint.ask(image, asked)
         except EndpointUnavailable:
             _count()
             return super().look(model, image, options)
@@ -249,8 +255,13 @@ def _blamed(response: Mapping[str, Any]) -> SightloopError | None:
         return None
 
 
-def _read(body: bytes) -> Answer:
+def _read(body: bytes, *, with_reference: bool) -> Answer:
     """Read an endpoint's answer.
+
+    Parameters
+    ----------
+    with_reference : bool
+        It must have the boxes at the service's own options.
 
     Raises
     ------
@@ -260,8 +271,12 @@ def _read(body: bytes) -> Answer:
     try:
         told = json.loads(body)
         size = (int(told["image"]["width"]), int(told["image"]["height"]))
-        found = Detections.from_json(told["detections"], told["class_names"], size)
+        names = told["class_names"]
+        found = Detections.from_json(told["detections"], names, size)
+        reference = None
+        if with_reference:
+            reference = Detections.from_json(told["reference"], names, size)
         timing = Timing(**told["timing_ms"])
-        return Answer(str(told["model"]), int(told["version"]), found, timing)
+        return Answer(str(told["model"]), int(told["version"]), found, timing, reference)
     except (KeyError, TypeError, ValueError, InvalidLabel) as error:
         raise EndpointUnavailable(f"the endpoint's answer cannot be read: {error!r}") from error

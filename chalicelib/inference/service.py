@@ -34,12 +34,24 @@ BATCH_SECONDS = 20.0  # after which no further picture of a call is begun: API G
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model's live version found in one picture."""
+    """What a model's live version found in one picture.
+
+    Attributes
+    ----------
+    model : str
+    version : int
+    detections : Detections
+        At the caller's options.
+    timing : Timing
+    reference : Detections | None
+        At the service's own options; None: those are the caller's.
+    """
 
     model: str
     version: int
     detections: Detections
     timing: Timing
+    reference: Detections | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the detection answer, the shape that other programs rely on."""
@@ -251,8 +263,18 @@ class Inference:
 
 def _look(model: str, warm: _Warm, image: bytes | Picture, options: DetectionOptions) -> Answer:
     with _served(model, warm.version):
-        found = warm.detector.detect(image, options)
-    return Answer(model, warm.version, found.detections, found.timing)
+        found = warm.detector.detect(image, options, reference_options(options))
+    return Answer(model, warm.version, found.detections, found.timing, found.reference)
+
+
+def reference_options(options: DetectionOptions) -> DetectionOptions | None:
+    """Return the service's own options where a caller chose others; None: they are the same.
+
+    >>> reference_options(DetectionOptions(confidence=1.0)).confidence
+    0.25
+    """
+    own = DetectionOptions(max_pixels=options.max_pixels)
+    return None if options == own else own
 
 
 @contextmanager

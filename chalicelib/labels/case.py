@@ -1,4 +1,4 @@
-"""What an answer is compared with: the prediction, its version's precision, its image."""
+"""What an answer is compared with: a reference, its version's precision, the image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
-from chalicelib.errors import Conflict
+from chalicelib.labels.reference import UNSEEN, Reference
 from chalicelib.predictions import PredictionReader
 from chalicelib.trust import Cause, Judgement, judge
 from chalicelib.trust.boxes import ClassedBoxes
@@ -15,7 +15,6 @@ from chalicelib.trust.score import AveragePrecisions
 from chalicelib.trust.verdict import ACCEPTED
 from chalicelib.vision import Detections
 
-UNSEEN = 0
 REJECTED = "Thank you. A person has looked at your boxes, and they are not used."
 WAITS = "Thank you. A person will look at your boxes before they are used."
 
@@ -33,6 +32,9 @@ class Models(Protocol):
 
     def class_names(self, model: str) -> tuple[str, ...]:
         """Return a model's classes by id, whether it has a version or is asked for only."""
+
+    def live_version(self, model: str) -> int | None:
+        """Return the number of the version that serves; None: the model has none yet."""
 
     def precision(self, model: str, version: int) -> Precision:
         """Return the precision of a version; where it is not known, that of the live one."""
@@ -102,7 +104,7 @@ class Judged:
         return {
             "answer": answer,
             "image": {"width": width, "height": height, "sha256": image.sha256, "key": image.key},
-            "predicted": self.case.predicted.to_json(),
+            **self.case.boxes(),
             "submitted": submitted.to_json(),
             "precision_of_version": self.case.precision.version,
             "control": self.is_control,
@@ -164,38 +166,49 @@ class Case:
     model : str
     prediction_id : str
     version : int
-        That predicted; 0: none, the model has none yet.
-    predicted : Detections
+        That predicted; 0: none, the model had none yet.
+    shown : Detections
+        The caller's boxes, which a confirmation confirms.
+    reference : Reference
+        What an answer is judged against.
     precision : Precision
+        Of the reference's version.
     """
 
     model: str
     prediction_id: str
     version: int
-    predicted: Detections
+    shown: Detections
+    reference: Reference
     precision: Precision
 
     @classmethod
-    def of(cls, models: Models, model: str, result: dict[str, Any]) -> Self:
-        """Read a prediction's result.
+    def of(
+        cls, models: Models, result: dict[str, Any], shown: Detections, reference: Reference
+    ) -> Self:
+        """Return the case of a prediction, by its result and its reference.
 
         Raises
         ------
         ModelNotFound
-        Conflict
-            The model has other classes by now than when it predicted.
         """
-        names, found = models.class_names(model), result["detections"]
-        if any(names[each["class_id"] :][:1] != (each["class_name"],) for each in found):
-            raise Conflict(f"the model {model!r} has other classes by now: detect again")
-        size = (result["image"]["width"], result["image"]["height"])
-        version = result["version"]
+        model, version = result["model"], reference.version
         known = Precision(None, None) if version == UNSEEN else models.precision(model, version)
-        predicted = Detections.from_json(found, names, size)
-        return cls(model, result["prediction_id"], version, predicted, known)
+        return cls(model, result["prediction_id"], result["version"], shown, reference, known)
+
+    @property
+    def predicted(self) -> Detections:
+        """The boxes that an answer is judged against."""
+        return self.reference.detections
+
+    def boxes(self) -> dict[str, Any]:
+        """Return the boxes as they are recorded for operators; ``shown`` where it differs."""
+        predicted, shown = self.predicted.to_json(), self.shown.to_json()
+        recorded = {"predicted": predicted, "predicted_by_version": self.reference.version}
+        return recorded if shown == predicted else {**recorded, "shown": shown}
 
     def judge(self, submitted: Detections) -> Judged:
-        """Compare an answer with the prediction.
+        """Compare an answer with the reference.
 
         Where no model has looked nothing was missed, and there is nothing to compare with.
         """
@@ -205,7 +218,7 @@ class Case:
             self.precision.average_precisions,
             self.predicted.class_names,
         )
-        if self.version == UNSEEN:
+        if self.reference.version == UNSEEN:
             kept = (r for r in judgement.reasons if r.finding.cause is not Cause.TOTAL_MISS)
             judgement = replace(judgement, reasons=tuple(kept))
         return Judged(self, judgement)

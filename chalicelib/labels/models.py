@@ -37,6 +37,13 @@ class KnownModels:
         except ModelNotFound:
             return self._pending.get(model).class_names
 
+    def live_version(self, model: str) -> int | None:
+        """Return the number of the version that serves; None: the model has none yet."""
+        try:
+            return self._catalog.get(model).live_version
+        except ModelNotFound:
+            return None
+
     def precision(self, model: str, version: int) -> Precision:
         """Return the AP of a version by class; where it was not measured, that of the live one.
 

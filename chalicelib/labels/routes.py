@@ -93,7 +93,7 @@ class Submission(BaseModel):
         examples=["6f0c1a52-6f7e-4d5e-9a57-2d0f3c1b7a11"],
     )
     answer: Literal["corrected", "confirmed", "empty"] = Field(
-        description="corrected: these are the boxes; confirmed: those predicted are right; "
+        description="corrected: these are the boxes; confirmed: those shown are right; "
         "empty: there is nothing to see"
     )
     boxes: list[SubmittedBox] = Field(
@@ -104,7 +104,7 @@ class Submission(BaseModel):
 
 
 class BoxCounts(BaseModel):
-    """How many boxes became what, compared with the prediction."""
+    """How many boxes became what, compared with the service's own detection."""
 
     kept: int
     moved: int

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -22,9 +22,10 @@ from chalicelib.labels.case import Case, ImageOf, Judged, Models, Submitted, ima
 from chalicelib.labels.dataset import Dataset, NewLabel
 from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.labels.quarantine import Quarantine, quarantine_key
+from chalicelib.labels.reference import References, boxes_of
 from chalicelib.labels.submitted import GivenBox, Verb, checked
 from chalicelib.observability import MetricUnit, logger, metrics
-from chalicelib.predictions import PredictionReader, State
+from chalicelib.predictions import PredictionReader, PredictionView, State
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.ledger import Ledger, Outcome, Recorded, Request
@@ -79,6 +80,7 @@ class Parts:
     assessor: Assessor | None = None
     appeal: str = "write to those who run this service"
     rejected_days: int = 30
+    references: References = field(default_factory=References)
 
 
 class Submissions:
@@ -112,15 +114,18 @@ class Submissions:
             There is nothing to answer to yet, or never will be.
         InvalidSubmission
             Each fault is named.
+        ModelUnavailable
+            The live version cannot detect, and no earlier detection can be compared with.
         Banned
             The user was banned a moment ago.
         DatabaseUnavailable, StorageUnavailable, NoDatabase
             Nothing was recorded; or it is, and the same once more says so.
         """
         self._database.require()
-        case = self._case(model, prediction_id)
-        submitted = checked(answer, boxes, case.predicted)
+        view, shown = self._shown(model, prediction_id)
+        submitted = checked(answer, boxes, shown)
         image = image_of(self._parts.predictions, prediction_id)
+        case = self._case(view, shown, image)
         judged = self._judged(case, user, submitted)
         if judged.waits:
             image = replace(image, key=quarantine_key(image.sha256))
@@ -235,8 +240,8 @@ class Submissions:
         """Delete up to so many images of submissions that nobody looks at any more."""
         return self._quarantine.clear(most)
 
-    def _case(self, model: str, prediction_id: str) -> Case:
-        """Return what an answer is compared with."""
+    def _shown(self, model: str, prediction_id: str) -> tuple[PredictionView, Detections]:
+        """Return a prediction and the boxes that its caller saw."""
         view = self._parts.predictions.read(prediction_id)
         prediction = view.prediction
         if prediction.model != model:
@@ -246,7 +251,17 @@ class Submissions:
             raise Conflict("the prediction failed: there are no boxes to correct")
         if prediction.state is not State.DONE or view.result is None:
             raise Conflict("the prediction has no boxes yet: try again when its state is done")
-        return Case.of(self._parts.models, model, view.result)
+        size = (view.result["image"]["width"], view.result["image"]["height"])
+        names = self._parts.models.class_names(model)
+        return view, boxes_of(view.result["detections"], model, names, size)
+
+    def _case(self, view: PredictionView, shown: Detections, image: ImageOf) -> Case:
+        """Return what an answer is judged against."""
+        assert view.result is not None
+        models = self._parts.models
+        live = models.live_version(view.prediction.model)
+        reference = self._parts.references.of(view, shown, live, image.content)
+        return Case.of(models, view.result, shown, reference)
 
     def _judged(self, case: Case, user: str, submitted: Detections) -> Judged:
         judged = case.judge(submitted)

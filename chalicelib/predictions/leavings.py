@@ -52,7 +52,10 @@ def leave(store: ObjectStore, prediction_id: str, look: Look, data: bytes) -> Le
     pictures = pictures_of(data, look.picture.image, answer.detections)
     store.put(keys.image_key(prediction_id), pictures.image, "image/jpeg")
     store.put(keys.annotated_key(prediction_id), pictures.annotated, "image/jpeg")
-    document = json.dumps(answer.to_json(), separators=(",", ":"))
+    content = answer.to_json()
+    if answer.reference is not None:
+        content["reference"] = answer.reference.to_json()
+    document = json.dumps(content, separators=(",", ":"))
     if len(document) <= LONGEST_RESULT_IN_RECORD:
         return Leavings(answer.version, document, None)
     key = keys.result_key(prediction_id)

@@ -72,7 +72,11 @@ class Prediction(BaseModel):
     redrives: int = 0
 
     version: int | None = None
-    result: str | None = Field(default=None, description="the detection answer as JSON")
+    result: str | None = Field(
+        default=None,
+        description="the detection answer as JSON; with `reference`, the boxes at the service's "
+        "own options, where the caller chose others",
+    )
     result_key: str | None = Field(
         default=None, description="in the store bucket, where it is too long"
     )

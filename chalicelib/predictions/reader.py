@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.errors import ObjectNotFound, PredictionNotFound
+from chalicelib.inference.options import Options
 from chalicelib.predictions import keys
 from chalicelib.predictions.model import Prediction, State
 from chalicelib.predictions.table import PredictionTable
@@ -24,12 +25,16 @@ class PredictionView:
     prediction : Prediction
     result : dict, optional
         The detection answer, in the shape of the synchronous call.
+    reference : list[dict], optional
+        The boxes at the service's own options, as in ``result["detections"]``. None: unknown,
+        for the caller chose others and the prediction is older than this field.
     image_url, annotated_url : str, optional
         Links to both pictures, good for an hour.
     """
 
     prediction: Prediction
     result: dict[str, Any] | None = None
+    reference: list[dict[str, Any]] | None = None
     image_url: str | None = None
     annotated_url: str | None = None
 
@@ -61,9 +66,13 @@ class PredictionReader:
             raise PredictionNotFound(f"no prediction {prediction_id!r}: it may have expired")
         if prediction.state is not State.DONE:
             return PredictionView(prediction)
+        result = json.loads(self._result(prediction))
+        own = result["detections"] if prediction.options == Options() else None
+        reference = result.pop("reference", own)
         return PredictionView(
             prediction,
-            result={**json.loads(self._result(prediction)), "prediction_id": prediction_id},
+            result={**result, "prediction_id": prediction_id},
+            reference=reference,
             image_url=self._link(keys.image_key(prediction_id)),
             annotated_url=self._link(keys.annotated_key(prediction_id)),
         )

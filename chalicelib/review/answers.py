@@ -195,7 +195,12 @@ class QueueItem(SubmissionAnswer):
     """A submission that waits, with all that helps to decide."""
 
     image: ReviewedImage | None
-    predicted: list[LabelledBox]
+    predicted: list[LabelledBox] = Field(
+        description="by the service's own options: what was submitted is judged against these"
+    )
+    shown: list[LabelledBox] | None = Field(
+        description="to the contributor, where their options gave other boxes"
+    )
     submitted: list[LabelledBox]
     classes: list[ScorePart] = Field(description="parts of the score")
     changes: list[BoxChange]
@@ -217,6 +222,7 @@ class QueueItem(SubmissionAnswer):
             {
                 **_told(case.submission),
                 **boxes,
+                "shown": detail.get("shown"),
                 "image": _image(detail.get("image"), case.image_url),
                 "classes": [
                     {**part, "class_name": names.get(part["class_id"], "")}

@@ -65,7 +65,7 @@ WHERE r.prediction_id = %(prediction_id)s AND r.user_address = %(user_address)s
 """
 COLUMNS = """
 SELECT request_id, prediction_id, user_address, model, model_version, score, predicted_boxes,
-       submitted_boxes, suspicious, state, detail, created_at, updated_at, reviewed_at, reviewed_by
+       submitted_boxes, counted, state, detail, created_at, updated_at, reviewed_at, reviewed_by
 FROM requests
 """
 BY_USER = f"""{COLUMNS} WHERE user_address = %(user_address)s AND request_id < %(before)s
@@ -281,7 +281,8 @@ class Ledger:
     ) -> Recorded:
         """Accept or reject a request, as it was when the operator looked at it.
 
-        The counters stay: they say what was sent, not what became of it.
+        A suspicious answer that is accepted no longer counts towards a ban; suspicious answers
+        that it replaced still do.
 
         Parameters
         ----------

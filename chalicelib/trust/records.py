@@ -89,7 +89,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A row of ``requests``."""
+    """A row of ``requests``.
+
+    ``suspicious``: it counts towards a ban, by the newest answer or by one that it replaced.
+    """
 
     request_id: int
     prediction_id: str

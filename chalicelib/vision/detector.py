@@ -106,10 +106,19 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Detected:
-    """What was found in one picture, and how long it took."""
+    """What was found in one picture, and how long it took.
+
+    Attributes
+    ----------
+    detections : Detections
+    timing : Timing
+    reference : Detections | None
+        The same forward pass at the reference options; None: no such options were passed.
+    """
 
     detections: Detections
     timing: Timing
+    reference: Detections | None = None
 
 
 class Detector:
@@ -139,20 +148,37 @@ class Detector:
         """All classes of the model, by class id."""
         return self.facts.class_names
 
-    def detect(self, image: bytes | Picture, options: DetectionOptions | None = None) -> Detected:
+    def detect(
+        self,
+        image: bytes | Picture,
+        options: DetectionOptions | None = None,
+        reference: DetectionOptions | None = None,
+    ) -> Detected:
         """Find objects in one picture, given as its file or decoded.
+
+        Parameters
+        ----------
+        image : bytes or Picture
+        options : DetectionOptions, optional
+        reference : DetectionOptions, optional
+            Threshold and suppress the same forward pass a second time, at these options.
 
         Raises
         ------
         InvalidImage
             As ``decode_image``.
         """
-        return self.detect_batch([image], options)[0]
+        return self.detect_batch([image], options, reference)[0]
 
     def detect_batch(
-        self, images: Sequence[bytes | Picture], options: DetectionOptions | None = None
+        self,
+        images: Sequence[bytes | Picture],
+        options: DetectionOptions | None = None,
+        reference: DetectionOptions | None = None,
     ) -> list[Detected]:
         """Find objects in several pictures; those of one input shape share a forward pass.
+
+        Parameters are those of ``detect``.
 
         Raises
         ------
@@ -163,7 +189,7 @@ class Detector:
         prepared = self._prepare_all(images, chosen)
         found: dict[int, Detected] = {}
         for indices in self._runs(prepared):
-            ran = self._run([prepared[i] for i in indices], chosen)
+            ran = self._run([prepared[i] for i in indices], chosen, reference)
             found.update(zip(indices, ran, strict=True))
         return [found[i] for i in range(len(images))]
 
@@ -255,29 +281,37 @@ class Detector:
             size = self.facts.batch or len(indices)
             yield from (indices[i : i + size] for i in range(0, len(indices), size))
 
-    def _run(self, prepared: Sequence[Prepared], options: DetectionOptions) -> list[Detected]:
+    def _run(
+        self,
+        prepared: Sequence[Prepared],
+        options: DetectionOptions,
+        reference: DetectionOptions | None,
+    ) -> list[Detected]:
         started = time.perf_counter()
         output = self.forward(self._stacked([each.pixels for each in prepared]))
         self._spare.extend(each.pixels for each in prepared)
         forwarded = time.perf_counter()
         head = heads.recognise(output.shape, self.facts, prepared[0].box.shape)
-        found = [
-            self.postprocess(rows, each, head, options)
-            for rows, each in zip(output, prepared, strict=False)
+        pairs = [*zip(output, prepared, strict=False)]
+        detections = [self.postprocess(rows, each, head, options) for rows, each in pairs]
+        references = [
+            self.postprocess(rows, each, head, reference) if reference else None
+            for rows, each in pairs
         ]
         ended = time.perf_counter()
         count = len(prepared)
         return [
             Detected(
-                detections,
+                kept,
                 Timing(
                     decode=each.decode_seconds * 1000,
                     preprocess=each.preprocess_seconds * 1000,
                     inference=(forwarded - started) / count * 1000,
                     postprocess=(ended - forwarded) / count * 1000,
                 ),
+                at_reference,
             )
-            for detections, each in zip(found, prepared, strict=True)
+            for kept, at_reference, each in zip(detections, references, prepared, strict=True)
         ]
 
     def _empty(self, shape: tuple[int, int, int]) -> Float32:

@@ -109,8 +109,10 @@ class Server:
             self._catalog.forget(asked.model)  # the caller knows of a promotion, or we do
         options = asked.for_detector(self._max_pixels)
         answer = self._inference.detect(asked.model, image, options)
-        names = answer.detections.class_names
-        return JSONResponse({**answer.to_json(), "class_names": names})
+        document = {**answer.to_json(), "class_names": answer.detections.class_names}
+        if asked.reference:
+            document["reference"] = (answer.reference or answer.detections).to_json()
+        return JSONResponse(document)
 
 
 async def _body(request: Request) -> bytes:

@@ -36,6 +36,19 @@ def test_what_is_kept_is_answered_as_it_was(gateway: Gateway, sample: bytes) -> 
     assert [each["class_name"] for each in kept["result"]["detections"]] == ["scratch"]
 
 
+def test_what_it_is_judged_against_is_kept_and_not_shown(
+    gateway: Gateway, stack: Stack, sample: bytes
+) -> None:
+    told = detect(gateway, sample, "?keep=true&confidence=1")
+    kept = gateway("GET", told.headers["location"].removeprefix("/api")).json
+
+    view = stack.services.predictions.read(told.json["prediction_id"])
+    own = detect(gateway, sample, "").json["detections"]
+    assert told.json["detections"] == kept["result"]["detections"] == []
+    assert view.reference == own != []
+    assert "reference" not in kept["result"]
+
+
 def test_its_pictures_are_those_an_upload_leaves(
     gateway: Gateway, stack: Stack, make_picture: MakePicture
 ) -> None:

@@ -139,6 +139,33 @@ def test_the_endpoint_is_asked_for_what_the_caller_chose(
     }
 
 
+def test_boxes_at_the_services_options_come_with_the_callers_in_one_call(
+    inference: EndpointInference, runtime: Runtime, image: bytes
+) -> None:
+    found = answer()["detections"]
+    runtime.says = lambda _: {**answer(), "detections": [], "reference": found}
+
+    look = inference.look("scratch", image, DetectionOptions(confidence=1))
+
+    assert len(runtime.asked) == 1
+    assert runtime.attributes()["reference"] == ["True"]
+    assert look.answer.detections.to_json() == []
+    assert look.answer.reference is not None
+    assert look.answer.reference.to_json() == found
+    assert "reference" not in look.answer.to_json()
+
+
+def test_an_endpoint_without_a_reference_is_not_believed(
+    inference: EndpointInference, runtime: Runtime, image: bytes
+) -> None:
+    look = inference.look("scratch", image, DetectionOptions(confidence=1))
+
+    assert len(runtime.asked) == 1
+    assert look.answer.reference is not None
+    assert boxes(look.answer) == []
+    assert look.answer.reference.xyxy.tolist() == [[8, 8, 24, 20]]
+
+
 def test_an_id_of_any_length_fits_into_the_attributes(
     inference: EndpointInference, runtime: Runtime, image: bytes
 ) -> None:

@@ -111,6 +111,18 @@ def test_attributes_choose_what_is_told(client: Client, publish: Publish, image:
     assert ask(client, image, confidence=0.8).json()["detections"] == []
 
 
+def test_it_answers_at_the_services_options_as_well(
+    client: Client, publish: Publish, image: bytes
+) -> None:
+    publish(0.75)
+
+    both = ask(client, image, confidence=0.8, reference=True).json()
+    same = ask(client, image, reference=True).json()
+
+    assert (both["detections"], [box["confidence"] for box in both["reference"]]) == ([], [0.75])
+    assert same["reference"] == same["detections"]
+
+
 def test_it_is_healthy_once_the_models_are_loaded(
     client: Client, follower: Follower, publish: Publish, store: WatchedStore
 ) -> None:

@@ -33,6 +33,15 @@ def test_an_uploaded_picture_gets_its_answer(path: QueuePath) -> None:
     assert path.receive(path.identify_queue) == []
 
 
+def test_an_uploads_options_shape_what_is_shown_and_no_reference(path: QueuePath) -> None:
+    prediction_id = path.send(options=Options(confidence=1))
+    path.work()
+
+    view = path.services.predictions.read(prediction_id)
+    assert view.result["detections"] == []
+    assert [each["class_name"] for each in view.reference] == ["scratch", "dent"]
+
+
 def test_the_results_message_says_what_became_of_it(path: QueuePath) -> None:
     prediction_id = path.send()
     path.work()

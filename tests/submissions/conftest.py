@@ -198,8 +198,9 @@ COUNTED = """
 SELECT user_address, num_accesses, total_score, suspicious_requests FROM users ORDER BY 1
 """
 RECOUNTED = """
-SELECT u.user_address, count(r), coalesce(sum(r.score::numeric), 0),
-       count(r) FILTER (WHERE r.score > 0.7 AND r.predicted_boxes > 0)
+SELECT u.user_address, u.deleted_requests + count(r),
+       u.deleted_score + coalesce(sum(greatest(r.score, r.replaced_score)::numeric), 0),
+       u.deleted_requests + count(r) FILTER (WHERE r.counted)
 FROM users u LEFT JOIN requests r USING (user_address) GROUP BY 1 ORDER BY 1
 """
 # An accepted request has a label in force; a quarantined one has none; a banned user's are gone.

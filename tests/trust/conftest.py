@@ -39,8 +39,10 @@ class Sql:
 
     def recount(self) -> dict[str, tuple[Any, ...]]:
         """Return the same, counted anew from the requests."""
-        found = self("""SELECT u.user_address, count(r), coalesce(sum(r.score::numeric), 0),
-                               count(r) FILTER (WHERE r.score > 0.7 AND r.predicted_boxes > 0)
+        found = self("""SELECT u.user_address, u.deleted_requests + count(r),
+                               u.deleted_score + coalesce(
+                                   sum(greatest(r.score, r.replaced_score)::numeric), 0),
+                               u.deleted_requests + count(r) FILTER (WHERE r.counted)
                         FROM sightloop.users u LEFT JOIN sightloop.requests r USING (user_address)
                         GROUP BY u.user_address""")
         return {user: counted for user, *counted in found}

@@ -43,10 +43,10 @@ def test_a_retry_that_says_something_else_is_counted_once(ledger: Ledger, reques
     after = ledger.record(again)
 
     assert (after.request_id, after.change) == (before.request_id, "updated")
-    assert (after.state, after.num_accesses, after.suspicious_requests) == ("accepted", 1, 0)
+    assert (after.state, after.num_accesses, after.suspicious_requests) == ("accepted", 1, 1)
     standing = ledger.standing("ann")
     assert standing
-    assert standing.total_score == Decimal("0.1")
+    assert standing.total_score == Decimal("0.9")
 
 
 def test_a_review_outlives_the_same_content_and_not_another(

@@ -105,15 +105,16 @@ def test_one_statement_may_bring_many_users(sql: Any, ledger: Ledger) -> None:
     assert [ban.user_address for ban in ledger.bans()] == ["user4"]
 
 
-def test_an_update_applies_the_difference(sql: Any) -> None:
-    sql(insert("ann", 0.9, 3), "UPDATE sightloop.requests SET score = 0.3")
-    assert sql.counters() == {"ann": [3, Decimal("0.9"), 0]}
-
-    sql("UPDATE sightloop.requests SET score = 0.8, predicted_boxes = 0")
+def test_an_update_adds_and_takes_nothing_back(sql: Any) -> None:
+    sql(insert("ann", 0.3, 3), "UPDATE sightloop.requests SET score = 0.8, predicted_boxes = 0")
     assert sql.counters() == {"ann": [3, Decimal("2.4"), 0]}
 
     sql("UPDATE sightloop.requests SET predicted_boxes = 1")
     assert sql.counters() == {"ann": [3, Decimal("2.4"), 3]}
+
+    sql("UPDATE sightloop.requests SET score = 0.1")
+    assert sql.counters() == {"ann": [3, Decimal("2.4"), 3]}
+    assert sql.counters() == sql.recount()
 
 
 def test_an_update_can_bring_the_eleventh(sql: Any, ledger: Ledger) -> None:
@@ -136,6 +137,16 @@ def test_what_is_deleted_leaves_no_rest(sql: Any) -> None:
     assert sql.counters() == {"ann": [0, Decimal(0), 0]}
 
 
+def test_what_is_deleted_stays_counted_if_it_was_suspicious(sql: Any) -> None:
+    sql(insert("ann", 0.9, 2), insert("ann", 0.1, 3), insert("bob", 0.1, 1))
+    sql("DELETE FROM sightloop.requests")
+    assert sql.counters() == {"ann": [2, Decimal("1.8"), 2], "bob": [0, Decimal(0), 0]}
+
+    sql(insert("ann", 0.9, 1))
+    assert sql.counters() == sql.recount()
+    assert sql.counters()["ann"] == [3, Decimal("2.7"), 3]
+
+
 def test_what_is_truncated_leaves_no_rest(sql: Any) -> None:
     sql(insert("ann", 0.9, 7))
     sql("TRUNCATE sightloop.requests")
@@ -152,7 +163,7 @@ def test_what_is_rolled_back_is_not_counted(sql: Any) -> None:
 
 
 def test_a_review_changes_no_user(sql: Any) -> None:
-    sql(insert("ann"))
+    sql(insert("ann", 0.3))
     before = sql("SELECT xmin, * FROM sightloop.users")
     sql("UPDATE sightloop.requests SET reviewed_at = now(), reviewed_by = 'olga'")
 
@@ -369,7 +380,7 @@ def test_every_table_and_trigger_function_is_in_its_schema(sql: Any) -> None:
         with held:
             held.cursor().execute("DELETE FROM sightloop.bans; DELETE FROM sightloop.requests")
 
-    assert sql.counters() == {"ann": [0, Decimal(0), 0]}
+    assert sql.counters() == {"ann": [11, Decimal("9.9"), 11]}
 
 
 def test_mixed_work_of_twenty_leaves_counters_exact(
@@ -415,7 +426,9 @@ def test_mixed_work_of_twenty_leaves_counters_exact(
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["insert", "rescore", "empty", "move", "delete", "lift", "truncate"]),
+        st.sampled_from(
+            ["insert", "rescore", "empty", "accept", "move", "delete", "lift", "truncate"]
+        ),
         st.sampled_from(["ann", "bob"]),
         st.floats(0, 1),
         st.integers(1, 12),
@@ -439,6 +452,8 @@ def test_counters_equal_a_recount_after_anything(
             {
                 "insert": insert(user, score, times),
                 "rescore": f"UPDATE sightloop.requests SET score = {score} {some}",
+                "accept": f"""UPDATE sightloop.requests SET state = 'accepted',
+                              reviewed_at = now(), reviewed_by = 'olga' {some}""",
                 "empty": f"UPDATE sightloop.requests SET predicted_boxes = 0 {some}",
                 "move": f"UPDATE sightloop.requests SET user_address = 'eve' {some}",
                 "delete": f"DELETE FROM sightloop.requests {some}",

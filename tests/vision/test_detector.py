@@ -67,6 +67,22 @@ def test_options_filter(make_model, photo, encode) -> None:
     assert count(max_detections=1) == 1
 
 
+def test_one_forward_pass_gives_both_the_callers_boxes_and_the_reference(
+    make_model, photo, encode
+) -> None:
+    detector, data = Detector(make_model(ROWS)), encode(photo(64, 64))
+    forward, passes = detector.forward, []
+    detector.forward = lambda blob: passes.append(blob) or forward(blob)
+    own = DetectionOptions()
+
+    found = detector.detect(data, DetectionOptions(confidence=0.05), own)
+
+    assert len(passes) == 1
+    assert (len(found.detections), len(found.reference)) == (3, 2)
+    assert found.reference.to_json() == detector.detect(data, own).detections.to_json()
+    assert detector.detect(data).reference is None
+
+
 @pytest.mark.parametrize(("iou", "count"), [(0.49, 1), (0.51, 2)])
 def test_overlap_within_a_class_is_suppressed_above_the_threshold(
     iou, count, make_model, photo, encode

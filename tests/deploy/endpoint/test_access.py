@@ -20,7 +20,7 @@ from sagemaker.serving.follower import Follower
 
 ROOT = Path(__file__).parent.parent.parent.parent
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/sightloop-serving:1"
-DETECT = ("api_handler", "identify")
+DETECT = ("api_handler", "identify", "converse")
 STAGE = Stage(name="dev", prefix="acme", changed={"endpoint_image": IMAGE})
 
 
