@@ -100,6 +100,17 @@ class Settings(BaseModel):
         description="how a banned user can have the ban looked at again, in words",
     )
 
+    proof: Literal["required", "none"] = Field(
+        "required",
+        description="whether people prove themselves before what they send counts; none: for a "
+        "closed team whose callers are all known",
+    )
+    trusted_callers: str = Field(
+        "",
+        max_length=10_000,
+        description="who need not: names such as user:ann or addresses, behind commas",
+    )
+
     bot_updates_per_minute: int = Field(60, gt=0, description="of one chat; more are put off")
     telegram_api: str = Field("https://api.telegram.org", pattern=r"^https?://")
 
@@ -122,6 +133,11 @@ class Settings(BaseModel):
     endpoint_calls_per_minute: int = Field(
         600, ge=1, le=100_000, description="of one machine, by which it scales"
     )
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The trusted callers, one by one."""
+        return tuple(name.strip() for name in self.trusted_callers.split(",") if name.strip())
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:

@@ -280,16 +280,25 @@ class Services:
     @functools.cached_property
     def submissions(self) -> Submissions:
         """What people say is on an image."""
+        from random import SystemRandom
+
         from chalicelib.labels.reference import References
+        from chalicelib.labels.relabelling import Relabelling
+        from chalicelib.labels.settling import Settling
         from chalicelib.labels.submissions import Parts, Submissions
 
+        assessor, chance = self.reviewing.assessor, SystemRandom()
+        relabelling = Relabelling(self.database, self.store, self.known_models, self.dataset)
+        stores = self.database, self.ledger, self.dataset
+        settling = Settling(*stores, relabelling, assessor, chance)
         parts = Parts(
             self.predictions,
             self.known_models,
             self.store,
             self.ledger,
             self.dataset,
-            self.reviewing.assessor,
+            assessor,
+            settling,
             self.settings.appeal_to,
             self.settings.prediction_ttl_days,
             References(self._detect_reference),

@@ -8,15 +8,35 @@ from typing import Any, Literal, Protocol, Self
 
 from chalicelib.labels.reference import UNSEEN, Reference
 from chalicelib.predictions import PredictionReader
-from chalicelib.trust import Cause, Judgement, judge
+from chalicelib.trust import Cause as Found
+from chalicelib.trust import Judgement, judge
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.ledger import Outcome, Request
+from chalicelib.trust.policy import (
+    FOR_REVIEWER,
+    Assessment,
+    Cause,
+    Decision,
+    PresentLabel,
+    Rank,
+    decide,
+)
 from chalicelib.trust.score import AveragePrecisions
 from chalicelib.trust.verdict import ACCEPTED
 from chalicelib.vision import Detections
 
 REJECTED = "Thank you. A person has looked at your boxes, and they are not used."
 WAITS = "Thank you. A person will look at your boxes before they are used."
+OPINION = "Thank you. Your answer is compared with what others say of the image."
+WAITS_FOR_PROOF = (
+    "Thank you. Your boxes count as soon as you have checked a few images for us, or two other "
+    "people agree with them."
+)
+WAITS_FOR_OPINIONS = "Thank you. Your boxes count as soon as other people agree with them."
+CONTESTED = "Thank you. Somebody else says otherwise: your boxes count if others agree with them."
+CHALLENGES = "Thank you. What is on this image is settled: a person will look at your boxes."
+UNASKED = Assessment()  # of somebody whom nobody judges
+CONFIRMS = "Thank you. Your boxes agree with those that are settled for this image."
 
 
 @dataclass(frozen=True)
@@ -72,35 +92,62 @@ class Judged:
 
     Attributes
     ----------
-    is_control : bool
-        The image's boxes are settled: this never becomes a label.
-    distrust : str | None
-        Why it has to wait, in words for an operator.
+    case : Case
+    judgement : Judgement
+    who : Assessment
     """
 
     case: Case
     judgement: Judgement
-    is_control: bool = False
-    distrust: str | None = None
+    who: Assessment = UNASKED
 
     @property
-    def waits(self) -> bool:
-        """Whether a person has to look first."""
-        return bool(self.judgement.reasons or self.distrust)
+    def is_control(self) -> bool:
+        """Whether the image's boxes are settled: this never becomes a label."""
+        return self.who.is_control
 
-    def message(self, state: str) -> str:
-        """Return what became of it, in words for its contributor, who is not told of distrust."""
+    def decide(self, label: PresentLabel | None) -> Decision:
+        """Return what becomes of it, on an image that has a label or none."""
+        suspicious = self.judgement.suspicious
+        return decide(
+            self.who, label, suspicious=suspicious, surprising=bool(self.judgement.reasons)
+        )
+
+    def shown_waits_for(self, waits_for: str | None) -> str | None:
+        """Return what its contributor is told that it waits for; distrust is not told."""
+        if self.who.is_sealed:
+            return "opinions"
+        if self.who.rank is Rank.DISTRUSTED and self.who.can_prove:
+            return "proof"
+        return waits_for
+
+    def message(  # noqa: PLR0911 - one message a case
+        self, decision: Decision, state: str, waits_for: str | None
+    ) -> str:
+        """Return what became of it, in words for its contributor."""
+        if self.who.is_sealed:
+            return OPINION
         if state == "accepted":
-            return ACCEPTED
-        return self.judgement.for_contributor if self.judgement.reasons else WAITS
+            return ACCEPTED if decision.makes_label else CONFIRMS
+        if decision.cause is Cause.SETTLED:
+            return CHALLENGES
+        if waits_for == "proof":
+            return WAITS_FOR_PROOF
+        if decision.cause is Cause.CONTESTED:
+            return CONTESTED
+        if self.judgement.reasons:
+            return self.judgement.for_contributor
+        return WAITS_FOR_OPINIONS if waits_for == "opinions" else WAITS
 
-    def detail(self, answer: str, image: ImageOf, submitted: Detections) -> dict[str, Any]:
+    def detail(
+        self, answer: str, image: ImageOf, submitted: Detections, decision: Decision
+    ) -> dict[str, Any]:
         """Return what is recorded for operators."""
         width, height = submitted.image_size
-        told = self.judgement.to_json()
-        if self.distrust:
-            told["verdict"] = "quarantine"
-            told["reasons"] = [*told["reasons"], reason_of(self.distrust)]
+        recorded = self.judgement.to_json()
+        if decision.cause:
+            recorded["verdict"] = "quarantine"
+            recorded["reasons"] = [*recorded["reasons"], self._reason(decision.cause)]
         return {
             "answer": answer,
             "image": {"width": width, "height": height, "sha256": image.sha256, "key": image.key},
@@ -108,8 +155,13 @@ class Judged:
             "submitted": submitted.to_json(),
             "precision_of_version": self.case.precision.version,
             "control": self.is_control,
-            **told,
+            **recorded,
         }
+
+    def _reason(self, cause: Cause) -> dict[str, str]:
+        if cause is Cause.DISTRUST:
+            return reason_of(self.who.distrust or "")
+        return {"cause": cause.value, "text": FOR_REVIEWER[cause]}
 
 
 @dataclass(frozen=True)
@@ -130,6 +182,8 @@ class Submitted:
     counts : dict[str, int]
         How many boxes were kept, moved, relabelled, removed, added.
     change : {"new", "updated", "same"}
+    waits_for : {"proof", "opinions", "operator"}, optional
+        None where it does not wait.
     """
 
     submission_id: int
@@ -140,20 +194,27 @@ class Submitted:
     score: float
     counts: dict[str, int]
     change: Literal["new", "updated", "same"]
+    waits_for: str | None = None
 
     @classmethod
-    def of(cls, outcome: Outcome, request: Request, judged: Judged) -> Self:
+    def of(cls, outcome: Outcome, request: Request, judged: Judged, decision: Decision) -> Self:
         """Return what became of one that is recorded."""
-        state = "quarantined" if judged.is_control and judged.waits else outcome.state
+        hidden = judged.who.is_sealed or (judged.is_control and not decision.is_accepted)
+        state = "quarantined" if hidden else outcome.state
+        waits_for = None
+        if state == "quarantined":
+            stored = decision.waits_for if judged.is_control else outcome.waits_for
+            waits_for = judged.shown_waits_for(stored or "operator")
         return cls(
             submission_id=outcome.request_id,
             model=request.model,
             version=request.model_version,
             state=state,
-            message=REJECTED if state == "rejected" else judged.message(state),
+            message=REJECTED if state == "rejected" else judged.message(decision, state, waits_for),
             score=request.score,
             counts=dict(judged.judgement.changes.to_json()["counts"]),
             change=outcome.change,
+            waits_for=waits_for,
         )
 
 
@@ -219,6 +280,6 @@ class Case:
             self.predicted.class_names,
         )
         if self.reference.version == UNSEEN:
-            kept = (r for r in judgement.reasons if r.finding.cause is not Cause.TOTAL_MISS)
+            kept = (r for r in judgement.reasons if r.finding.cause is not Found.TOTAL_MISS)
             judgement = replace(judgement, reasons=tuple(kept))
         return Judged(self, judgement)

@@ -16,6 +16,7 @@ from chalicelib.database import Database
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.looked_at import looked_at_in
+from chalicelib.trust.votes import lock_image
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 PREFIX = "quarantine/"
 KEY = re.compile(PREFIX + r"([0-9a-f]{64})\.jpg")
 ASKED_AT_ONCE = 500
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('quarantine ' || %s, 0))"
 # Of images whose files are made, source_key is among these files.
 TO_BE_PUT_IN = "SELECT source_key FROM samples WHERE NOT published AND source_key = ANY(%s)"
 
@@ -64,7 +64,7 @@ class Quarantine:
         ------
         StorageUnavailable
         """
-        rows.execute(LOCK, (sha256,))
+        lock_image(rows, sha256)
         self._store.put(quarantine_key(sha256), image, "image/jpeg")
 
     def holds_in(self, rows: cursor, key: str) -> bool:
@@ -78,7 +78,7 @@ class Quarantine:
         """
         if (named := KEY.fullmatch(key)) is None:
             return True
-        rows.execute(LOCK, (named[1],))
+        lock_image(rows, named[1])
         return self._store.has(key)
 
     def clear(self, most: int) -> int:
@@ -122,7 +122,7 @@ class Quarantine:
     def _delete(self, sha256: str) -> bool:
         """Delete one image, unless somebody wants it by now."""
         with self._database.transaction() as rows:
-            rows.execute(LOCK, (sha256,))
+            lock_image(rows, sha256)
             if not self._unwanted(rows, [sha256]):
                 return False
             self._store.delete(quarantine_key(sha256))

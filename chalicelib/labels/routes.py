@@ -17,12 +17,13 @@ from chalicelib.errors import (
     ModelUnavailable,
     NoDatabase,
     PredictionNotFound,
+    SightloopError,
     StorageUnavailable,
     UnsupportedMediaType,
 )
 from chalicelib.inference.bodies import RAW_TYPES
 from chalicelib.inference.routes import BINARY
-from chalicelib.observability import correlation_id
+from chalicelib.observability import correlation_id, logger
 from chalicelib.web.api import (
     Api,
     Media,
@@ -113,6 +114,13 @@ class BoxCounts(BaseModel):
     added: int
 
 
+class OfferedTask(BaseModel):
+    """An image that you are asked to check next."""
+
+    prediction_id: str = Field(description="as GET /v1/predictions/… shows it")
+    model: str = Field(examples=["scratch"])
+
+
 class SubmissionAnswer(BaseModel):
     """What became of a submission."""
 
@@ -121,7 +129,14 @@ class SubmissionAnswer(BaseModel):
     model: str = Field(examples=["scratch"])
     version: int = Field(description="that predicted; 0: the model had none", examples=[1])
     state: Literal["accepted", "quarantined", "rejected"] = Field(
-        description="accepted: in the dataset; quarantined: a person looks first; rejected: one did"
+        description="accepted: it counts; quarantined: it waits; rejected: it is not used"
+    )
+    waits_for: Literal["proof", "opinions", "operator"] | None = Field(
+        description="proof: you have to check a few images, or others agree; opinions: others "
+        "have to agree; operator: a person who runs this looks first; null: it does not wait"
+    )
+    task: OfferedTask | None = Field(
+        description="an image to check next, by the same route: so what you send counts sooner"
     )
     message: str = Field(description="the same in words for whoever sent it")
     score: float = Field(ge=0, le=1, description="how likely it is that it spoils the boxes")
@@ -193,10 +208,24 @@ def answered(request: Request, model: str, body: Submission) -> Response:
     submissions = services().submissions
     boxes = [box.given() for box in body.boxes]
     told = submissions.submit(model, body.prediction_id, caller(request), body.answer, boxes)
-    return json_response(_answer(body.prediction_id, told), 200 if told.change == "same" else 201)
+    task = _offered(caller(request), model)
+    answer = _answer(body.prediction_id, told, task)
+    return json_response(answer, 200 if told.change == "same" else 201)
 
 
-def _answer(prediction_id: str, told: Submitted) -> SubmissionAnswer:
+def _offered(user: str, model: str) -> OfferedTask | None:
+    """Return an image to check next; what was submitted stands where none can be had."""
+    try:
+        offered = services().reviewing.tasks.offer(user, model, correlation_id())
+    except SightloopError:
+        logger.warning("no task can be offered now", exc_info=True)
+        return None
+    if offered is None:
+        return None
+    return OfferedTask(prediction_id=offered.prediction_id, model=offered.model)
+
+
+def _answer(prediction_id: str, told: Submitted, task: OfferedTask | None) -> SubmissionAnswer:
     return SubmissionAnswer.model_validate(
-        {**vars(told), "prediction_id": prediction_id, "changes": told.counts}
+        {**vars(told), "prediction_id": prediction_id, "changes": told.counts, "task": task}
     )

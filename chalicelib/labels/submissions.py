@@ -8,8 +8,8 @@ Whoever dies in between leaves all of it or nothing.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
@@ -17,42 +17,29 @@ from typing import Literal, Protocol
 from psycopg2.extensions import cursor
 
 from chalicelib.database import Database
-from chalicelib.errors import Banned, Conflict, InvalidSubmission, SightloopError
+from chalicelib.errors import Banned, Conflict, InvalidSubmission
 from chalicelib.labels.case import Case, ImageOf, Judged, Models, Submitted, image_of, reason_of
 from chalicelib.labels.dataset import Dataset, NewLabel
-from chalicelib.labels.fingerprint import fingerprint_of
+from chalicelib.labels.present import Present, present_in
 from chalicelib.labels.quarantine import Quarantine, quarantine_key
 from chalicelib.labels.reference import References, boxes_of
+from chalicelib.labels.relabelling import Relabelling, gone, label_of
+from chalicelib.labels.settling import Settling
 from chalicelib.labels.submitted import GivenBox, Verb, checked
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import PredictionReader, PredictionView, State
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.ledger import Ledger, Outcome, Recorded, Request
+from chalicelib.trust.policy import Assessment, Decision, PresentLabel, Rank, audit_rate
 from chalicelib.trust.records import signature
+from chalicelib.trust.standing import TrustStanding
+from chalicelib.trust.votes import lock_image, says_the_same, unconfirmed_in
 from chalicelib.vision import Detections
 
-PUBLISHED_AT_ONCE = 100
-
-
-class Assessment(Protocol):
-    """What is known of a contributor who answers.
-
-    Attributes
-    ----------
-    is_control : bool
-        The image's boxes are settled: the answer is graded and never becomes a label.
-    distrust : str | None
-        Why it has to wait for a person, in words for that person; None: it does not.
-    """
-
-    @property
-    def is_control(self) -> bool:
-        """Whether the image's boxes are settled."""
-
-    @property
-    def distrust(self) -> str | None:
-        """Why it has to wait for a person."""
+SETTLED_ALREADY = (
+    "this answer was settled and stays: to challenge it, detect on the photo anew and answer that"
+)
 
 
 class Assessor(Protocol):
@@ -63,13 +50,55 @@ class Assessor(Protocol):
     ) -> Assessment:
         """Take note of an answer that is about to be recorded; safe to repeat."""
 
+    def known_in(
+        self, rows: cursor, users: Collection[str]
+    ) -> tuple[dict[str, TrustStanding], dict[str, Rank]]:
+        """Return how well users answer and how far they are trusted, in a transaction."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An answer that is about to be recorded."""
+
+    user: str
+    verb: Verb
+    judged: Judged
+    submitted: Detections
+    image: ImageOf
+    label: NewLabel | None
+
+    @property
+    def model(self) -> str:
+        """The model that it is about."""
+        return self.judged.case.model
+
+    def request(self, decision: Decision, *, audit: bool) -> Request:
+        """Return what is recorded of it."""
+        case, image, control = self.judged.case, self.image, self.judged.is_control
+        if not decision.is_accepted:
+            image = replace(image, key=quarantine_key(image.sha256))
+        accepted = decision.is_accepted or control
+        return Request(
+            user_address=self.user,
+            prediction_id=case.prediction_id,
+            model=case.model,
+            model_version=case.version,
+            score=self.judged.judgement.scored.score,
+            predicted_boxes=len(case.predicted),
+            submitted_boxes=len(self.submitted),
+            state="accepted" if accepted else "quarantined",
+            detail=self.judged.detail(self.verb, image, self.submitted, decision),
+            waits_for=None if accepted else decision.waits_for,
+            audit=audit,
+        )
+
 
 @dataclass(frozen=True)
 class Parts:
     """What submissions work with.
 
     ``appeal`` tells a banned user how to have the ban lifted; images of rejected submissions are
-    kept for ``rejected_days``.
+    kept for ``rejected_days``. ``chance`` draws which accepted answers are audited.
     """
 
     predictions: PredictionReader
@@ -78,9 +107,11 @@ class Parts:
     ledger: Ledger
     dataset: Dataset
     assessor: Assessor | None = None
+    settling: Settling | None = None
     appeal: str = "write to those who run this service"
     rejected_days: int = 30
     references: References = field(default_factory=References)
+    chance: random.Random = field(default_factory=random.SystemRandom)
 
 
 class Submissions:
@@ -96,6 +127,7 @@ class Submissions:
         self._database = database
         self._parts = parts
         self._quarantine = Quarantine(database, parts.store, parts.rejected_days)
+        self._relabelling = Relabelling(database, parts.store, parts.models, parts.dataset)
 
     def submit(
         self,
@@ -127,27 +159,17 @@ class Submissions:
         image = image_of(self._parts.predictions, prediction_id)
         case = self._case(view, shown, image)
         judged = self._judged(case, user, submitted)
-        if judged.waits:
-            image = replace(image, key=quarantine_key(image.sha256))
-        request = Request(
-            user_address=user,
-            prediction_id=prediction_id,
-            model=model,
-            model_version=case.version,
-            score=judged.judgement.scored.score,
-            predicted_boxes=len(case.predicted),
-            submitted_boxes=len(submitted),
-            state="quarantined" if judged.waits and not judged.is_control else "accepted",
-            detail=judged.detail(answer, image, submitted),
-        )
         label = None
-        if request.state == "accepted" and not judged.is_control:
-            label = _label_of(request, image.content, image.sha256, image.key, submitted)
+        if not judged.is_control and judged.decide(None).is_accepted:
+            label = label_of(user, image.content, image.sha256, image.key, submitted)
             self._parts.dataset.look(model, [label])
-        waiting = image if judged.waits else None
-        outcome, samples = self._record(request, label, waiting, judged.distrust)
-        self._publish(samples)
-        return _told(Submitted.of(outcome, request, judged))
+        filed = _Answer(user, answer, judged, submitted, image, label)
+        request, outcome, decision, samples = self._record(filed)
+        self._relabelling.publish(samples)
+        if self._parts.settling:
+            self._parts.settling.follow(model, image.sha256, user)
+            outcome = self._parts.ledger.refreshed(outcome, request)
+        return _told(Submitted.of(outcome, request, judged, decision))
 
     def review(
         self,
@@ -180,16 +202,18 @@ class Submissions:
         held = self._parts.ledger.get(request_id)
         if held.updated_at != seen:
             raise Conflict(f"submission {request_id} was sent anew after {seen}: look at it again")
-        made = self._label_again(held) if state == "accepted" else None
+        made = self._relabelling.label_again(held) if state == "accepted" else None
         with self._database.transaction() as rows:
+            lock_image(rows, held.detail.get("image", {}).get("sha256", ""))
             if made and not self._quarantine.holds_in(rows, made.source_key):
-                raise _gone(request_id)
+                raise gone(request_id)
             recorded = self._parts.ledger.review_in(rows, request_id, seen, state, by, why)
             if state == "rejected":
                 samples = self._parts.dataset.withdraw(rows, [request_id], "rejected")
             else:
-                samples = self._put_in(rows, recorded, made)
-        self._publish(samples)
+                samples = self._relabelling.put_in(rows, recorded, made)
+        self._relabelling.publish(samples)
+        self._follow(recorded)
         return recorded
 
     def places_of(self, request_ids: Sequence[int]) -> dict[int, str]:
@@ -214,7 +238,7 @@ class Submissions:
                 samples = dataset.restore(rows, withdrawn, ("banned",))
         logger.info("labels follow the bans", user=user, banned=banned, images=len(samples))
         if publish:
-            self._publish(samples)
+            self._relabelling.publish(samples)
 
     def settle(self, *, publish: bool = True) -> int:
         """Settle all users whose labels are not as the bans want them; return how many."""
@@ -233,6 +257,8 @@ class Submissions:
             Of how many images files were made.
         """
         self.settle(publish=False)
+        if self._parts.settling:
+            self._parts.settling.reconcile(most)
         self._parts.dataset.follow_promotions()
         return self._parts.dataset.publish(most)
 
@@ -269,38 +295,81 @@ class Submissions:
             return judged
         boxes = ClassedBoxes.from_detections(submitted)
         known = self._parts.assessor.assess(user, case.model, case.prediction_id, boxes)
-        return replace(judged, is_control=known.is_control, distrust=known.distrust)
+        return replace(judged, who=known)
+
+    def _follow(self, recorded: Recorded) -> None:
+        """Do what follows from an operator's decision for others and for its contributor."""
+        settling, image = self._parts.settling, recorded.detail.get("image")
+        if settling and image:
+            settling.settle_by_operator(recorded.model, image["sha256"])
+            settling.follow_standing(recorded.user_address)
 
     def _refuse(self, user: str, banned_since: datetime | None) -> None:
         if banned_since:
             raise Banned(user, banned_since, self._parts.appeal)
 
-    def _record(
-        self,
-        request: Request,
-        label: NewLabel | None,
-        waiting: ImageOf | None,
-        distrust: str | None,
-    ) -> tuple[Outcome, list[int]]:
-        """Record a request and what follows from it; return the samples that it is about."""
-        ledger, dataset = self._parts.ledger, self._parts.dataset
-        user = request.user_address
+    def _record(self, filed: _Answer) -> tuple[Request, Outcome, Decision, list[int]]:
+        """Record an answer and what follows from it; return the samples that it is about."""
+        ledger, user = self._parts.ledger, filed.user
+        who = filed.judged.who
         with self._database.transaction() as rows:
             self._refuse(user, ledger.banned_since_in(rows, user))
-            if waiting:
-                self._quarantine.keep_in(rows, waiting.sha256, waiting.content)
-            doubted = ledger.doubt_in(rows, user, reason_of(distrust)) if distrust else []
+            lock_image(rows, filed.image.sha256)
+            present = None if who.is_control else present_in(rows, filed.model, filed.image.sha256)
+            decision = filed.judged.decide(self._label_facts(rows, filed, present))
+            if not decision.is_accepted:
+                self._quarantine.keep_in(rows, filed.image.sha256, filed.image.content)
+            doubted = self._doubt(rows, user, who)
+            request = filed.request(decision, audit=self._is_audited(rows, user, who, decision))
             outcome = ledger.record_in(rows, request)
-            if label is not None:
-                self._refuse(user, outcome.banned_since)
+            if outcome.change == "updated" and _undoes(present, user, request):
+                raise Conflict(SETTLED_ALREADY)
             samples = self._take_back(rows, user, doubted)
-            held = dataset.labels_of(rows, [outcome.request_id]).get(outcome.request_id)
-            if outcome.change == "same":
-                return outcome, [held.sample_id, *samples] if held else samples
-            if label is None:
-                return outcome, dataset.withdraw(rows, [outcome.request_id], "replaced") + samples
-            given = replace(label, request_id=outcome.request_id)
-            return outcome, [added.sample_id for added in dataset.add(rows, request.model, [given])]
+            samples += self._label_in(rows, filed, decision, outcome)
+            return request, outcome, decision, samples
+
+    def _label_in(
+        self, rows: cursor, filed: _Answer, decision: Decision, outcome: Outcome
+    ) -> list[int]:
+        """Make an accepted answer the label; take back that of one that was replaced."""
+        dataset, request_id = self._parts.dataset, outcome.request_id
+        counts = decision.is_accepted and not filed.judged.is_control
+        if counts:
+            self._refuse(filed.user, outcome.banned_since)
+        if outcome.change == "same":
+            newest = dataset.labels_of(rows, [request_id]).get(request_id)
+            return [newest.sample_id] if newest else []
+        if not counts or not decision.makes_label or filed.label is None:
+            return dataset.withdraw(rows, [request_id], "replaced")
+        label = replace(filed.label, request_id=request_id)
+        return [added.sample_id for added in dataset.add(rows, filed.model, [label])]
+
+    def _label_facts(
+        self, rows: cursor, filed: _Answer, present: Present | None
+    ) -> PresentLabel | None:
+        """Return what the policy has to know of the label that the image has."""
+        if present is None:
+            return None
+        author, submitted = present.user_address or "", filed.submitted
+        rank = Rank.OPERATOR
+        if not present.is_settled and self._parts.assessor:
+            rank = self._parts.assessor.known_in(rows, [author])[1][author]
+        agrees = says_the_same(
+            ClassedBoxes.from_detections(submitted), present.boxes(submitted.image_size)
+        )
+        return PresentLabel(present.is_settled, author == filed.user, rank, agrees)
+
+    def _is_audited(self, rows: cursor, user: str, who: Assessment, decision: Decision) -> bool:
+        """Draw whether others are asked about an answer that counts at once."""
+        if who.rank is not Rank.ESTABLISHED or not (decision.is_accepted and decision.makes_label):
+            return False
+        return self._parts.chance.random() < audit_rate(unconfirmed_in(rows, user))
+
+    def _doubt(self, rows: cursor, user: str, who: Assessment) -> list[int]:
+        """Have earlier answers of somebody wait who is distrusted by now; return which."""
+        if who.distrust is None:
+            return []
+        return self._parts.ledger.doubt_in(rows, user, reason_of(who.distrust), "operator")
 
     def _take_back(self, rows: cursor, user: str, doubted: Sequence[int]) -> list[int]:
         """Take back the labels of requests that wait from now on, for their user is distrusted."""
@@ -310,63 +379,14 @@ class Submissions:
         self._parts.dataset.lock_of_user(rows, user)
         return self._parts.dataset.withdraw(rows, doubted, "doubted")
 
-    def _put_in(self, rows: cursor, recorded: Recorded, made: NewLabel | None) -> list[int]:
-        """Put the label of an accepted request back, or in where it has none."""
-        dataset, request_id = self._parts.dataset, recorded.request_id
-        held = dataset.labels_of(rows, [request_id]).get(request_id)
-        if held and held.withdrawn_why != "replaced":
-            return dataset.restore(rows, [request_id]) if held.withdrawn_why else []
-        if recorded.detail.get("control"):
-            return []
-        if made is None:
-            raise Conflict(f"submission {request_id} was sent anew: look at it again")
-        return [added.sample_id for added in dataset.add(rows, recorded.model, [made])]
 
-    def _label_again(self, held: Recorded) -> NewLabel | None:
-        """Make the label of a submission from what was recorded of it; none if it has one still."""
-        with self._database.transaction() as rows:
-            label = self._parts.dataset.labels_of(rows, [held.request_id]).get(held.request_id)
-        if held.detail.get("control") or (label and label.withdrawn_why != "replaced"):
-            return None
-        image = held.detail.get("image")
-        if image is None or "submitted" not in held.detail:
-            raise Conflict(f"submission {held.request_id} does not say what it is about")
-        names = self._parts.models.class_names(held.model)
-        size = (image["width"], image["height"])
-        boxes = Detections.from_json(held.detail["submitted"], names, size)
-        try:
-            content = self._parts.store.get(image["key"]).body
-        except SightloopError as error:
-            raise _gone(held.request_id) from error
-        made = _label_of(held, content, hashlib.sha256(content).hexdigest(), image["key"], boxes)
-        self._parts.dataset.look(held.model, [made])
-        return replace(made, request_id=held.request_id)
-
-    def _publish(self, samples: Sequence[int]) -> None:
-        """Make files at once, as far as possible: what fails is left to ``reconcile``."""
-        try:
-            self._parts.dataset.publish_samples(samples[:PUBLISHED_AT_ONCE])
-        except SightloopError:
-            logger.warning("files of the dataset are left to reconcile", exc_info=True)
-
-
-def _gone(request_id: int) -> Conflict:
-    return Conflict(f"the image of submission {request_id} is gone")
-
-
-def _label_of(
-    request: Request | Recorded, content: bytes, sha256: str, key: str, boxes: Detections
-) -> NewLabel:
-    return NewLabel(
-        sha256=sha256,
-        extension="jpg",
-        size=boxes.image_size,
-        fingerprint=fingerprint_of(content),
-        source_key=key,
-        boxes=boxes,
-        origin="submission",
-        user_address=request.user_address,
-        request_id=None,
+def _undoes(present: Present | None, user: str, request: Request) -> bool:
+    """Return whether an answer would write over the one by which its image is settled."""
+    return bool(
+        present
+        and present.is_settled
+        and present.user_address == user
+        and present.prediction_id == request.prediction_id
     )
 
 

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import agreement, grade
 from chalicelib.trust.opinions import Opinions
-from chalicelib.trust.task_book import Task, TaskBook
+from chalicelib.trust.policy import Assessment, Rank, is_member, rank_of
+from chalicelib.trust.standing import TrustStanding
+from chalicelib.trust.task_book import Task, TaskBook, standings_in, unanswered_in
 
-
-@dataclass(frozen=True)
-class Assessment:
-    """What a submission has to know of its contributor.
-
-    Attributes
-    ----------
-    is_control : bool
-        The image's boxes are settled: the answer never becomes a label.
-    distrust : str | None
-        Why it has to wait for a person, in words for that person; None: it does not.
-    """
-
-    is_control: bool
-    distrust: str | None
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor
 
 
 class Assessor:
-    """Grades answers to control tasks, compares answers on the same image, and knows whom to doubt.
+    """Grades answers to control tasks, compares answers on the same image, and ranks people.
 
     Safe to repeat: the same answer again leaves what it left.
 
@@ -35,11 +25,24 @@ class Assessor:
     ----------
     book : TaskBook
     opinions : Opinions
+    trusted : Sequence[str], optional
+        Callers that need not prove themselves.
+    proof : bool
+        Whether the others have to.
     """
 
-    def __init__(self, book: TaskBook, opinions: Opinions) -> None:
+    def __init__(
+        self,
+        book: TaskBook,
+        opinions: Opinions,
+        trusted: Sequence[str] = (),
+        *,
+        proof: bool = True,
+    ) -> None:
         self._book = book
         self._opinions = opinions
+        self._trusted = frozenset(trusted)
+        self._proof = proof
 
     def assess(
         self, user_address: str, model: str, prediction_id: str, submitted: ClassedBoxes
@@ -56,14 +59,44 @@ class Assessor:
         DatabaseUnavailable
         """
         task = self._book.find(prediction_id)
-        asked = task is not None and task.user_address == user_address
+        was_asked = task is not None and task.user_address == user_address
         if task and task.settled is not None:
-            if asked:
+            if was_asked:
                 self._book.grade(task, grade(submitted, task.settled))
         else:
             self._compare(user_address, model, prediction_id, task, submitted)
-        is_control = task is not None and task.is_control
-        return Assessment(is_control, self._book.standing(user_address).distrust)
+        standing, rank = self.known(user_address)
+        return Assessment(
+            rank,
+            task is not None and task.is_control,
+            was_asked,
+            standing.distrust,
+            is_member(user_address) and self._book.can_prove(model),
+        )
+
+    def known(self, user_address: str) -> tuple[TrustStanding, Rank]:
+        """Return how well a user answers, and how far they are trusted."""
+        with self._book.transaction() as rows:
+            standings, ranks = self.known_in(rows, [user_address])
+        return standings[user_address], ranks[user_address]
+
+    def known_in(
+        self, rows: cursor, users: Collection[str]
+    ) -> tuple[dict[str, TrustStanding], dict[str, Rank]]:
+        """Return the same for several users, in the caller's transaction."""
+        standings = standings_in(rows, sorted(users))
+        unanswered = unanswered_in(rows, sorted(users))
+        ranks = {
+            user: rank_of(
+                user,
+                standing,
+                unanswered.get(user, 0),
+                self._trusted,
+                proof=self._proof,
+            )
+            for user, standing in standings.items()
+        }
+        return standings, ranks
 
     def _compare(
         self,

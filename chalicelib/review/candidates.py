@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from chalicelib.labels.keys import parked_key
 from chalicelib.labels.pool import LabelledImage, Pool
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import Opinions
+from chalicelib.trust.policy import is_member
 from chalicelib.trust.task_book import TaskBook
 
 SAMPLED = 50  # images on either side of a random place of the dataset, twice: train and valid
@@ -70,17 +72,30 @@ class Candidates:
         """Return what a user can be asked about, both kinds at the same cost."""
         images = self._new_to(user_address, model)
         settled = self._settled(model, images)
-        waiting = [
-            Candidate(image.image_sha256, (image.key,))
-            for image in self._opinions.waiting(user_address, model, WAITING)
-        ]
+        waiting = self._waiting(user_address, model)
         taken = {image.image_sha256 for image in waiting}
         controls = [_control(image) for image in images if image.label_id in settled]
         alone = self._alone(model, [image for image in images if image.label_id not in settled])
         return Choice(
             self._shuffled(each for each in controls if each.image_sha256 not in taken),
-            self._shuffled(waiting) or self._shuffled(alone),
+            waiting or self._shuffled(alone),
         )
+
+    def _waiting(self, user_address: str, model: str) -> list[Candidate]:
+        """Return images that wait: members' first, and of each sender one before any has two.
+
+        So nobody crowds out the others by sending many, nor by many addresses.
+        """
+        images = list(self._opinions.waiting(user_address, model, WAITING))
+        self._chance.shuffle(images)
+        turn: Counter[str] = Counter()
+        ordered: dict[str, tuple[bool, int, Candidate]] = {}
+        for image in images:
+            turn[image.user_address] += 1
+            candidate = Candidate(image.image_sha256, (image.key,))
+            place = (not is_member(image.user_address), turn[image.user_address], candidate)
+            ordered.setdefault(image.image_sha256, place)
+        return [each for *_, each in sorted(ordered.values(), key=lambda place: place[:2])]
 
     def _new_to(self, user_address: str, model: str) -> list[LabelledImage]:
         """Return labelled images, from a random place, that a user knows nothing of."""
@@ -96,13 +111,10 @@ class Candidates:
         """Return the labels that are settled, by id."""
         requests = [image.request_id for image in images if image.request_id is not None]
         accepted = self._opinions.accepted_by_operators(requests)
-        agreed = self._opinions.agreed(model, [image.image_sha256 for image in images])
         return {
             image.label_id
             for image in images
-            if image.origin in ("import", "operator")
-            or image.request_id in accepted
-            or image.user_address in agreed.get(image.image_sha256, ())
+            if image.origin in ("import", "operator") or image.request_id in accepted
         }
 
     def _alone(self, model: str, images: Sequence[LabelledImage]) -> list[Candidate]:

@@ -34,7 +34,9 @@ class Reviewing:
     @functools.cached_property
     def assessor(self) -> Assessor:
         """Who knows how far a contributor is to be trusted."""
-        return Assessor(self._book, self._opinions)
+        settings = self._all.settings
+        proof = settings.proof == "required"
+        return Assessor(self._book, self._opinions, settings.trusted, proof=proof)
 
     @functools.cached_property
     def people(self) -> People:
@@ -67,4 +69,6 @@ class Reviewing:
         pool = Pool(every.database)
         candidates = Candidates(pool, self._opinions, self._book, chance)
         looking = Looking(every.inference, every.store, every.keeper, every.settings.max_pixels)
-        return Tasks(every.catalog, every.ledger, self._book, candidates, looking, chance)
+        rank_of = lambda user: self.assessor.known(user)[1]  # noqa: E731 - a line of wiring
+        given = every.catalog, every.ledger, self._book, candidates, looking, chance
+        return Tasks(*given, rank_of)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chalicelib.catalog import Catalog
-from chalicelib.errors import InvalidImage, NoTask, ObjectNotFound
+from chalicelib.errors import (
+    InvalidImage,
+    ModelNotFound,
+    ModelUnavailable,
+    NoTask,
+    ObjectNotFound,
+)
 from chalicelib.inference import Inference
 from chalicelib.inference.options import Options
 from chalicelib.observability import MetricUnit, logger, metrics
@@ -15,7 +21,14 @@ from chalicelib.predictions.keeper import Keeper
 from chalicelib.review.candidates import Candidate, Candidates, Choice
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.ledger import Ledger
-from chalicelib.trust.standing import PROVEN_CONTROLS, TrustStanding, control_rate
+from chalicelib.trust.policy import (
+    MOST_UNANSWERED,
+    USUAL_TASK_RATE,
+    Rank,
+    control_rate,
+    is_member,
+)
+from chalicelib.trust.standing import PROVEN_CONTROLS, TrustStanding
 from chalicelib.trust.task_book import Task, TaskBook
 
 MOST_OPEN = 20
@@ -54,6 +67,8 @@ class Tasks:
     looking : Looking
     chance : random.Random
         One that cannot be foretold, such as ``random.SystemRandom``.
+    rank_of : callable, optional
+        From a user to how far they are trusted.
     """
 
     def __init__(
@@ -64,8 +79,10 @@ class Tasks:
         candidates: Candidates,
         looking: Looking,
         chance: random.Random,
+        rank_of: Callable[[str], Rank] = lambda _: Rank.PROBATION,
     ) -> None:
         self._catalog = catalog
+        self._rank_of = rank_of
         self._ledger = ledger
         self._book = book
         self._candidates = candidates
@@ -92,6 +109,25 @@ class Tasks:
                 return given
         raise NoTask(NOTHING)
 
+    def offer(self, user_address: str, model: str, correlation_id: str) -> Given | None:
+        """Return an image that a user is asked to look at after an answer of their own; or none.
+
+        Who has to prove themselves is always asked, everybody else now and then. An image that
+        they left unanswered is offered again before another one.
+        """
+        rank = self._rank_of(user_address)
+        if not is_member(user_address) or rank >= Rank.KNOWN:
+            return None
+        waiting = self._book.open_tasks(user_address, model, MOST_UNANSWERED)
+        if waiting and (rank < Rank.ESTABLISHED or len(waiting) >= MOST_UNANSWERED):
+            return Given(waiting[0], model, again=True)
+        if rank >= Rank.ESTABLISHED and self._chance.random() >= USUAL_TASK_RATE:
+            return None
+        try:
+            return self.next(user_address, model, correlation_id)
+        except (NoTask, ModelNotFound, ModelUnavailable):
+            return None
+
     def _in_turn(self, user_address: str, choice: Choice) -> Sequence[Candidate]:
         """Return candidates in the order in which they are tried.
 
@@ -102,14 +138,13 @@ class Tasks:
         standing = self._book.standing(user_address)
         if not choice.opinions:
             return choice.controls if standing.controls.answers < PROVEN_CONTROLS * 2 else ()
-        sent = known.num_accesses if known else 0
         suspicious = known.suspicious_requests - known.forgiven_requests if known else 0
-        if self._draws_control(sent, suspicious, standing):
+        if self._draws_control(self._rank_of(user_address), suspicious, standing):
             return [*choice.controls, *choice.opinions]
         return choice.opinions
 
-    def _draws_control(self, sent: int, suspicious: int, standing: TrustStanding) -> bool:
-        return self._chance.random() < control_rate(sent, suspicious, standing)
+    def _draws_control(self, rank: Rank, suspicious: int, standing: TrustStanding) -> bool:
+        return self._chance.random() < control_rate(rank, suspicious, standing)
 
     def _give(
         self, user_address: str, model: str, candidate: Candidate, correlation_id: str

@@ -39,13 +39,15 @@ NEWEST = 2**63 - 1
 
 RECORD = """
 INSERT INTO requests AS held (prediction_id, user_address, model, model_version, score,
-                              predicted_boxes, submitted_boxes, state, detail)
+                              predicted_boxes, submitted_boxes, state, detail, waits_for, audit)
 VALUES (%(prediction_id)s, %(user_address)s, %(model)s, %(model_version)s, %(score)s,
-        %(predicted_boxes)s, %(submitted_boxes)s, %(state)s, %(detail)s::jsonb)
+        %(predicted_boxes)s, %(submitted_boxes)s, %(state)s, %(detail)s::jsonb, %(waits_for)s,
+        %(audit)s)
 ON CONFLICT ON CONSTRAINT requests_once_a_prediction_and_user DO UPDATE SET
     model = excluded.model, model_version = excluded.model_version, score = excluded.score,
     predicted_boxes = excluded.predicted_boxes, submitted_boxes = excluded.submitted_boxes,
     state = excluded.state, detail = excluded.detail, updated_at = now(),
+    waits_for = excluded.waits_for, audit = excluded.audit,
     reviewed_at = NULL, reviewed_by = NULL
 WHERE CASE
     WHEN held.detail ? 'submitted' AND excluded.detail ? 'submitted' THEN
@@ -59,13 +61,14 @@ WHERE CASE
 RETURNING xmax = 0
 """
 OUTCOME = """
-SELECT r.request_id, r.state, u.num_accesses, u.suspicious_requests, b.reported_at
+SELECT r.request_id, r.state, u.num_accesses, u.suspicious_requests, b.reported_at, r.waits_for
 FROM requests r JOIN users u USING (user_address) LEFT JOIN bans b USING (user_address)
 WHERE r.prediction_id = %(prediction_id)s AND r.user_address = %(user_address)s
 """
 COLUMNS = """
 SELECT request_id, prediction_id, user_address, model, model_version, score, predicted_boxes,
-       submitted_boxes, counted, state, detail, created_at, updated_at, reviewed_at, reviewed_by
+       submitted_boxes, counted, state, detail, created_at, updated_at, reviewed_at, reviewed_by,
+       waits_for
 FROM requests
 """
 BY_USER = f"""{COLUMNS} WHERE user_address = %(user_address)s AND request_id < %(before)s
@@ -104,10 +107,12 @@ WHERE request_id = %(request_id)s AND updated_at = %(seen)s
 """
 UNREVIEWED = """
 SELECT request_id FROM requests
-WHERE user_address = %(user_address)s AND state = 'accepted' AND reviewed_at IS NULL
+WHERE user_address = %(user_address)s AND state = 'accepted'
+  AND (reviewed_at IS NULL OR reviewed_by = 'sightloop')
 """
 DOUBT = """
-UPDATE requests SET state = 'quarantined', detail = detail || jsonb_build_object(
+UPDATE requests SET state = 'quarantined', waits_for = %(waits_for)s,
+    detail = detail || jsonb_build_object(
     'reasons', coalesce(detail -> 'reasons', '[]') || jsonb_build_array(%(reason)s::jsonb),
     'verdict', 'quarantine')
 WHERE request_id IN (
@@ -166,6 +171,11 @@ class Ledger:
         [(request_id, *now)] = rows.fetchall()
         return Outcome(request_id, _change(written), *now)
 
+    def refreshed(self, outcome: Outcome, request: Request) -> Outcome:
+        """Return an outcome as it is by now."""
+        [(request_id, *now)] = self._all(OUTCOME, **vars(request))
+        return Outcome(request_id, outcome.change, *now)
+
     def banned_since_in(
         self, rows: cursor, user_address: str, *, lock: bool = False
     ) -> datetime | None:
@@ -187,8 +197,10 @@ class Ledger:
         rows.execute(UNREVIEWED, {"user_address": user_address})
         return [request_id for (request_id,) in rows.fetchall()]
 
-    def doubt_in(self, rows: cursor, user_address: str, reason: Mapping[str, str]) -> list[int]:
-        """Have a user's accepted requests wait that no operator has looked at; return which.
+    def doubt_in(
+        self, rows: cursor, user_address: str, reason: Mapping[str, str], waits_for: str
+    ) -> list[int]:
+        """Have a user's accepted requests wait that nobody has confirmed; return which.
 
         Answers to controls are left alone: they are no labels.
 
@@ -197,7 +209,8 @@ class Ledger:
         reason : mapping
             `cause` and `text`, for operators.
         """
-        rows.execute(DOUBT, {"user_address": user_address, "reason": as_json(reason)})
+        given = {"user_address": user_address, "reason": as_json(reason), "waits_for": waits_for}
+        rows.execute(DOUBT, given)
         return [request_id for (request_id,) in rows.fetchall()]
 
     def get(self, request_id: int) -> Recorded:
@@ -237,8 +250,7 @@ class Ledger:
         """Return the ban of a user, ``None`` where they are not banned."""
         if not is_address(user_address):
             return None
-        found = self._all(ONE_BAN, user_address=user_address)
-        return Ban(*found[0]) if found else None
+        return next((Ban(*row) for row in self._all(ONE_BAN, user_address=user_address)), None)
 
     def ban(self, user_address: str, by: str, why: str) -> bool:
         """Ban a user, whether seen before or not; tell whether they were not banned yet.
@@ -350,8 +362,9 @@ class Ledger:
 
     def standing(self, user_address: str) -> Standing | None:
         """Return a user's counters; ``None`` where nothing is known of them."""
-        found = self._all(ONE_STANDING, user_address=user_address)
-        return Standing(*found[0]) if found else None
+        return next(
+            (Standing(*row) for row in self._all(ONE_STANDING, user_address=user_address)), None
+        )
 
     def of_user(self, user_address: str, before: int = NEWEST, limit: int = PAGE) -> list[Recorded]:
         """Return a page of a user's requests, newest first, with ids below ``before``."""
@@ -371,8 +384,7 @@ class Ledger:
             The id is no UUID.
         """
         check_id(prediction_id)
-        found = self._all(BY_PREDICTION, prediction_id=prediction_id)
-        return [Recorded(*row) for row in found]
+        return [Recorded(*row) for row in self._all(BY_PREDICTION, prediction_id=prediction_id)]
 
     def _all(self, query: str, **given: object) -> list[tuple[Any, ...]]:
         with self._database.transaction() as rows:

@@ -12,6 +12,8 @@ from chalicelib.trust.records import Recorded
 
 MOST_ANSWERS = 50  # on one image that a new one is compared with, the newest
 OPINIONS_WANTED = 3  # asked for on one image
+CONTESTED_WANTED = 5  # on one that waits for opinions alone
+GIVEN_UP = "1 day"  # after which an unanswered task keeps nobody else from being asked
 AGREES = 0.8  # share of boxes in common from which two answers say the same
 PEERS_WANTED = 2  # who agree, until a submission is proposed for acceptance
 
@@ -31,20 +33,26 @@ WHERE prediction_id = %(prediction_id)s AND user_address = %(user_address)s
 """
 WINDOW = 200  # of what waits is looked at from a random place on, and from the oldest on
 QUEUED = "model = %(model)s AND state = 'quarantined' AND reviewed_at IS NULL"
+COVERED = "request_id, user_address, image_sha256, prediction_id"
+AUDITED = "model = %(model)s AND audit AND state = 'accepted' AND reviewed_at IS NULL"
 WAITING = f"""
 WITH start AS MATERIALIZED (
     SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place
     FROM requests WHERE {QUEUED}),
 seen AS MATERIALIZED (
-    (SELECT request_id, user_address, image_sha256, prediction_id FROM requests
+    (SELECT {COVERED}, waits_for FROM requests
      WHERE {QUEUED} AND request_id >= (SELECT place::bigint FROM start)
      ORDER BY request_id LIMIT {WINDOW})
     UNION
-    (SELECT request_id, user_address, image_sha256, prediction_id FROM requests
-     WHERE {QUEUED} ORDER BY request_id LIMIT {WINDOW})),
+    (SELECT {COVERED}, waits_for FROM requests
+     WHERE {QUEUED} ORDER BY request_id LIMIT {WINDOW})
+    UNION
+    (SELECT {COVERED}, 'opinions' FROM requests
+     WHERE {AUDITED} ORDER BY request_id LIMIT {WINDOW})),
 wanted AS MATERIALIZED (
-    SELECT s.request_id, s.image_sha256 FROM seen s
+    SELECT s.request_id, s.image_sha256, s.user_address FROM seen s
     WHERE s.user_address <> %(user_address)s AND s.image_sha256 IS NOT NULL
+      AND s.waits_for IS DISTINCT FROM 'operator'
       AND NOT EXISTS (SELECT FROM tasks t
                       WHERE t.user_address = %(user_address)s AND t.model = %(model)s
                         AND t.image_sha256 = s.image_sha256)
@@ -54,9 +62,11 @@ wanted AS MATERIALIZED (
       AND NOT EXISTS (SELECT FROM tasks c
                       WHERE c.prediction_id = s.prediction_id AND c.kind = 'control')
       AND (SELECT count(*) FROM tasks t
-           WHERE t.image_sha256 = s.image_sha256 AND t.model = %(model)s) < {OPINIONS_WANTED}
+           WHERE t.image_sha256 = s.image_sha256 AND t.model = %(model)s
+             AND (t.answered_at IS NOT NULL OR t.created_at > now() - interval '{GIVEN_UP}'))
+          < CASE WHEN s.waits_for = 'opinions' THEN {CONTESTED_WANTED} ELSE {OPINIONS_WANTED} END
     ORDER BY s.request_id LIMIT %(limit)s)
-SELECT w.request_id, w.image_sha256, r.detail -> 'image' ->> 'key'
+SELECT w.request_id, w.image_sha256, r.detail -> 'image' ->> 'key', w.user_address
 FROM wanted w JOIN requests r USING (request_id)
 """
 ENOUGH = f"""
@@ -80,17 +90,7 @@ UNION ALL
 ACCEPTED_BY_PEOPLE = """
 SELECT request_id FROM requests
 WHERE request_id = ANY(%(requests)s) AND state = 'accepted' AND reviewed_at IS NOT NULL
-"""
-AGREED = f"""
-SELECT g.image_sha256, array_agg(DISTINCT g.user_address)
-FROM agreements g
-JOIN tasks t ON t.user_address = g.user_address AND t.model = g.model
-            AND t.image_sha256 = g.image_sha256 AND t.kind = 'second_opinion'
-JOIN tasks p ON p.user_address = g.peer_address AND p.model = g.model
-            AND p.image_sha256 = g.image_sha256 AND p.kind = 'second_opinion'
-WHERE g.image_sha256 = ANY(%(images)s) AND g.model = %(model)s
-  AND g.matched >= {AGREES} * g.total
-GROUP BY g.image_sha256
+  AND reviewed_by <> 'sightloop'
 """
 ON_IMAGES = """
 SELECT g.image_sha256, g.model, g.user_address, g.peer_address, g.matched, g.total
@@ -118,6 +118,7 @@ class WaitingImage:
     request_id: int
     image_sha256: str
     key: str
+    user_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,11 +181,6 @@ class Opinions:
         """Return those requests that an operator accepted."""
         found = self._all(ACCEPTED_BY_PEOPLE, requests=list(requests))
         return {request_id for (request_id,) in found}
-
-    def agreed(self, model: str, images: Iterable[str]) -> dict[str, set[str]]:
-        """Return for images, by sha256, the users who agree on it, each of them asked by us."""
-        found = self._all(AGREED, model=model, images=list(images))
-        return {sha256: set(users) for sha256, users in found}
 
     def on(self, requests: Sequence[Recorded]) -> dict[int, list[PeerOpinion]]:
         """Return what others' answers say of each of some requests, by its id."""

@@ -42,6 +42,10 @@ class Request:
         What becomes of it.
     detail : mapping, optional
         What a reviewer looks at, as JSON.
+    waits_for : {"proof", "opinions", "operator"}, optional
+        Where it is quarantined.
+    audit : bool
+        Others are asked about its image, though it is accepted.
 
     Raises
     ------
@@ -58,6 +62,8 @@ class Request:
     submitted_boxes: int
     state: Literal["accepted", "quarantined"]
     detail: Mapping[str, Any] = field(default_factory=dict)
+    waits_for: str | None = None
+    audit: bool = False
 
     def __post_init__(self) -> None:
         check_address(self.user_address)
@@ -85,6 +91,7 @@ class Outcome:
     num_accesses: int
     suspicious_requests: int
     banned_since: datetime | None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class Recorded:
     updated_at: datetime
     reviewed_at: datetime | None
     reviewed_by: str | None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-NEW_CONTRIBUTOR = 20  # submissions; who has fewer is new
 LEAST_CONTROLS = 5
 POOR_ACCURACY = 0.5
 LEAST_COMPARED = 10
 POOR_AGREEMENT = 0.3
 PROVEN_ACCURACY = 0.7  # whose opinion counts against another's
 PROVEN_CONTROLS = 3
-WORRYING_SUSPICIOUS = 3
-
-NEW_RATE = 1 / 5
-LOW_TRUST_RATE = 1 / 2
-USUAL_RATE = 1 / 50
+LEAST_AUDITS = 5  # decided answers, before what somebody sends counts at once
+NEWEST_AUDITS = 10
+MOST_LOST = 1 / 5  # of them: an honest answer loses one in ten or so, by a box overlooked
 
 
 @dataclass(frozen=True)
@@ -86,11 +83,43 @@ class Agreements:
 
 
 @dataclass(frozen=True)
+class Audits:
+    """A contributor's newest answers that people agreed or operators decided on, ten at most.
+
+    Attributes
+    ----------
+    decided : int
+    lost : int
+        Those of them that were rejected.
+    """
+
+    decided: int = 0
+    lost: int = 0
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether they say something."""
+        return self.decided >= LEAST_AUDITS
+
+    @property
+    def are_poor(self) -> bool:
+        """Whether too many were lost.
+
+        Examples
+        --------
+        >>> Audits(5, 1).are_poor, Audits(5, 2).are_poor, Audits(10, 2).are_poor
+        (False, True, False)
+        """
+        return self.lost > self.decided * MOST_LOST
+
+
+@dataclass(frozen=True)
 class TrustStanding:
     """What is known of how well a contributor answers."""
 
     controls: Controls = Controls()
     agreements: Agreements = Agreements()
+    audits: Audits = Audits()
 
     @property
     def distrust(self) -> str | None:
@@ -125,34 +154,30 @@ class TrustStanding:
         enough = self.controls.answers >= PROVEN_CONTROLS
         return enough and accuracy is not None and accuracy >= PROVEN_ACCURACY
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether controls speak against them."""
+        accuracy = self.controls.accuracy
+        return self.distrust is not None or (accuracy is not None and accuracy < PROVEN_ACCURACY)
 
-def is_new(submissions: int) -> bool:
-    """Say whether somebody with so many submissions is new."""
-    return submissions < NEW_CONTRIBUTOR
+    @property
+    def is_established(self) -> bool:
+        """Whether what they send counts at once: controls prove it, and audits of their own.
 
+        Examples
+        --------
+        >>> proven = Controls(answers=3, accuracy=0.9)
+        >>> TrustStanding(proven).is_established
+        False
+        >>> TrustStanding(proven, audits=Audits(5, 1)).is_established
+        True
+        """
+        return self.is_proven and self.audits.are_enough and not self.audits.are_poor
 
-def control_rate(submissions: int, suspicious: int, standing: TrustStanding) -> float:
-    """Return how likely the next task of a contributor is a control, 0 to 1.
-
-    Parameters
-    ----------
-    submissions : int
-        All they ever sent.
-    suspicious : int
-        Of these, the suspicious ones that were not forgiven.
-
-    Examples
-    --------
-    >>> control_rate(3, 0, TrustStanding()), control_rate(300, 0, TrustStanding())
-    (0.2, 0.02)
-    >>> control_rate(300, 3, TrustStanding())
-    0.5
-    """
-    accuracy = standing.controls.accuracy
-    doubtful = accuracy is not None and accuracy < PROVEN_ACCURACY
-    if standing.distrust or doubtful or suspicious >= WORRYING_SUSPICIOUS:
-        return LOW_TRUST_RATE
-    return NEW_RATE if is_new(submissions) else USUAL_RATE
+    @property
+    def has_fallen(self) -> bool:
+        """Whether they lost so many audits that what nobody confirmed has to wait again."""
+        return self.audits.are_enough and self.audits.are_poor
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import Agreement, Grade
 from chalicelib.trust.standing import (
+    NEWEST_AUDITS,
     PROVEN_ACCURACY,
     PROVEN_CONTROLS,
     Agreements,
+    Audits,
     Controls,
     TrustStanding,
 )
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor
 
 NEWEST_CONTROLS = 100
 NEWEST_COMPARED = 200
@@ -75,7 +81,7 @@ ON CONFLICT (image_sha256, model, user_address, peer_address) DO UPDATE SET
     matched = excluded.matched, total = excluded.total, compared_at = excluded.compared_at
 """
 STANDINGS = f"""
-SELECT u.user_address, c.*, a.*
+SELECT u.user_address, c.*, a.*, d.*
 FROM unnest(%(users)s::text[]) u (user_address)
 CROSS JOIN LATERAL (
     SELECT count(*), avg(accuracy), coalesce(sum(boxes), 0), coalesce(sum(matched), 0),
@@ -92,6 +98,25 @@ CROSS JOIN LATERAL (
                 ORDER BY compared_at DESC LIMIT {NEWEST_COMPARED}) n
           LEFT JOIN control_standings s ON s.user_address = n.peer_address
           WHERE NOT EXISTS (SELECT FROM bans b WHERE b.user_address = n.peer_address)) newest) a
+CROSS JOIN LATERAL (
+    SELECT count(*), count(*) FILTER (WHERE state = 'rejected')
+    FROM (SELECT state FROM requests r
+          WHERE r.user_address = u.user_address AND r.reviewed_at IS NOT NULL
+          ORDER BY reviewed_at DESC LIMIT {NEWEST_AUDITS}) newest) d
+"""
+UNANSWERED = f"""
+SELECT user_address, count(*) FROM tasks
+WHERE user_address = ANY(%(users)s) AND answered_at IS NULL
+  AND created_at > now() - interval '{OPEN_DAYS} days'
+GROUP BY user_address
+"""
+PROVABLE = """
+SELECT EXISTS (SELECT FROM dataset_counts
+               WHERE model = %(model)s AND side <> '' AND fact = 'images_by_origin'
+                 AND key IN ('import', 'operator') AND n > 0)
+    OR EXISTS (SELECT FROM requests
+               WHERE model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL
+                 AND reviewed_by <> 'sightloop')
 """
 
 
@@ -135,6 +160,10 @@ class TaskBook:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def transaction(self) -> AbstractContextManager[cursor]:
+        """Begin a transaction of the database."""
+        return self._database.transaction()
 
     def hand_out(self, task: Task) -> bool:
         """Write a task down; tell whether its user was not asked about the image before."""
@@ -193,16 +222,32 @@ class TaskBook:
 
     def standings(self, users: Sequence[str]) -> dict[str, TrustStanding]:
         """Return the same for several users."""
-        found = self._all(STANDINGS, users=list(users))
-        return {
-            user: TrustStanding(Controls(*counted[:8]), Agreements(*counted[8:]))
-            for user, *counted in found
-        }
+        with self._database.transaction() as rows:
+            return standings_in(rows, users)
+
+    def can_prove(self, model: str) -> bool:
+        """Return whether a model has images that controls can be made of."""
+        return bool(self._all(PROVABLE, model=model)[0][0])
 
     def _all(self, query: str, **given: object) -> list[tuple[Any, ...]]:
         with self._database.transaction() as rows:
             rows.execute(query, given)
             return list(rows.fetchall())
+
+
+def standings_in(rows: cursor, users: Sequence[str]) -> dict[str, TrustStanding]:
+    """Return how well users answer, in the caller's transaction."""
+    rows.execute(STANDINGS, {"users": list(users)})
+    return {
+        user: TrustStanding(Controls(*n[:8]), Agreements(*n[8:12]), Audits(*n[12:]))
+        for user, *n in rows.fetchall()
+    }
+
+
+def unanswered_in(rows: cursor, users: Sequence[str]) -> dict[str, int]:
+    """Return how many tasks of the last days users left unanswered; without those who left none."""
+    rows.execute(UNANSWERED, {"users": list(users)})
+    return dict(rows.fetchall())
 
 
 def _task(row: tuple[Any, ...]) -> Task:

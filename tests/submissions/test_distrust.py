@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from chalicelib.labels.submissions import Parts, Submissions
+from chalicelib.trust.policy import Assessment, Rank
+from chalicelib.trust.standing import TrustStanding
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 Desk = Any
-
-
-@dataclass(frozen=True)
-class Assessment:
-    is_control: bool
-    distrust: str | None
+DISTRUSTED = Assessment(Rank.DISTRUSTED, distrust="wrong on 3 of 4 control tasks")
 
 
 class Knows:
@@ -32,6 +28,10 @@ class Knows:
     def assess(self, *given: Any) -> Assessment:
         self.asked.append(given)
         return self._assessment
+
+    def known_in(self, rows: Any, users: Any) -> Any:
+        ranks = dict.fromkeys(users, self._assessment.rank)
+        return dict.fromkeys(users, TrustStanding()), ranks
 
 
 def with_assessor(desk: Desk, knows: Knows) -> None:
@@ -48,7 +48,7 @@ def with_assessor(desk: Desk, knows: Knows) -> None:
 
 
 def test_who_is_distrusted_waits_without_being_told_why(desk: Desk) -> None:
-    with_assessor(desk, Knows(Assessment(False, "wrong on 3 of 4 control tasks")))
+    with_assessor(desk, Knows(DISTRUSTED))
     told = desk.submit(desk.predict())
 
     assert told.state == "quarantined"
@@ -73,7 +73,7 @@ def test_what_nobody_looked_at_waits_once_its_author_is_distrusted(
     held = desk.services.ledger.get(seen)
     desk.services.submissions.review(seen, held.updated_at, "accepted", "olga", "good")
 
-    with_assessor(desk, Knows(Assessment(False, "wrong on 3 of 4 control tasks")))
+    with_assessor(desk, Knows(DISTRUSTED))
     last = desk.submit(desk.predict()).submission_id
 
     waiting = {each.request_id: each for each in desk.services.ledger.to_review()}
@@ -86,7 +86,7 @@ def test_what_nobody_looked_at_waits_once_its_author_is_distrusted(
 
 def test_an_operator_decides_what_becomes_of_doubted_answers(desk: Desk) -> None:
     good, bad = accepted(desk), accepted(desk)
-    with_assessor(desk, Knows(Assessment(False, "wrong on 3 of 4 control tasks")))
+    with_assessor(desk, Knows(DISTRUSTED))
     desk.submit(desk.predict())
     submissions = desk.services.submissions
 
@@ -101,7 +101,7 @@ def test_an_operator_decides_what_becomes_of_doubted_answers(desk: Desk) -> None
 
 def test_a_ban_and_its_lifting_leave_doubted_answers_to_operators(desk: Desk) -> None:
     doubted = accepted(desk)
-    with_assessor(desk, Knows(Assessment(False, "wrong on 3 of 4 control tasks")))
+    with_assessor(desk, Knows(DISTRUSTED))
     last = desk.submit(desk.predict()).submission_id
     desk.services.ledger.ban("ann", "olga", "spam")
     desk.services.submissions.settle()
@@ -116,7 +116,7 @@ def test_a_ban_and_its_lifting_leave_doubted_answers_to_operators(desk: Desk) ->
 def test_a_distrusted_user_may_send_from_several_devices_at_once(desk: Desk) -> None:
     for _ in range(5):
         accepted(desk)
-    with_assessor(desk, Knows(Assessment(False, "wrong on 3 of 4 control tasks")))
+    with_assessor(desk, Knows(DISTRUSTED))
     predictions = [desk.predict() for _ in range(6)]
     with ThreadPoolExecutor(6) as devices:
         states = {told.state for told in devices.map(desk.submit, predictions)}
@@ -130,7 +130,7 @@ def test_a_distrusted_user_may_send_from_several_devices_at_once(desk: Desk) -> 
 def test_a_control_answer_looks_like_any_other_and_is_no_label(desk: Desk, answer: str) -> None:
     prediction = desk.predict()
     plain = desk.submit(desk.predict(), user="bob", answer=answer)
-    with_assessor(desk, Knows(Assessment(True, None)))
+    with_assessor(desk, Knows(Assessment(is_control=True)))
     told = desk.submit(prediction, answer=answer)
 
     assert (told.state, told.message) == (plain.state, plain.message)

@@ -1,0 +1,64 @@
+"""The label that an image has now, and how far it is settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chalicelib.trust.boxes import ClassedBoxes
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor
+
+PRESENT = """
+SELECT l.label_id, l.yolo, l.user_address, r.prediction_id::text,
+       l.origin IN ('import', 'operator')
+       OR coalesce(r.state = 'accepted' AND r.reviewed_at IS NOT NULL, false),
+       l.origin IN ('import', 'operator')
+       OR coalesce(r.reviewed_by <> 'sightloop' AND r.state = 'accepted', false)
+FROM samples s JOIN labels l ON l.label_id = s.label_id
+LEFT JOIN requests r ON r.request_id = l.request_id
+WHERE s.model = %(model)s AND s.sha256 = %(image_sha256)s
+"""
+
+
+@dataclass(frozen=True)
+class Present:
+    """The label of an image.
+
+    Attributes
+    ----------
+    label_id : int
+    yolo : str
+        ``class cx cy w h`` a line, normalised.
+    user_address : str | None
+        Who made it.
+    prediction_id : str | None
+        That its submission answers.
+    is_settled : bool
+        It was imported, an operator made or accepted it, or people agreed on it.
+    is_of_an_operator : bool
+        The same, without what people agreed on.
+    """
+
+    label_id: int
+    yolo: str
+    user_address: str | None
+    prediction_id: str | None
+    is_settled: bool
+    is_of_an_operator: bool
+
+    def boxes(self, size: tuple[int, int]) -> ClassedBoxes:
+        """Return the boxes in pixels of an image of a width and height."""
+        numbers = [line.split() for line in self.yolo.splitlines() if line]
+        table = np.array(numbers, np.float64).reshape(-1, 5)
+        centres = table[:, 1:] * np.array([*size, *size])
+        return ClassedBoxes.from_centres(centres, table[:, 0].astype(np.int64))
+
+
+def present_in(rows: cursor, model: str, image_sha256: str) -> Present | None:
+    """Return the label of an image, in the caller's transaction; None: it has none."""
+    rows.execute(PRESENT, {"model": model, "image_sha256": image_sha256})
+    return next((Present(*row) for row in rows.fetchall()), None)

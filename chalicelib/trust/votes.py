@@ -1,0 +1,200 @@
+"""What everybody says of one image, and deciding about it, in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.grading import agreement
+from chalicelib.trust.ledger import ONE_REQUEST
+from chalicelib.trust.opinions import AGREES, boxes_of
+from chalicelib.trust.policy import Rank, Voice, WaitsFor, is_member
+from chalicelib.trust.records import Recorded, as_json
+from chalicelib.trust.standing import TrustStanding
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor
+
+BY_AGREEMENT = "sightloop"  # as bans are signed that follow from counters
+MOST_ANSWERS = 200  # on one image that are looked at; those that were asked for come first
+
+# Whoever decides about an image, or answers about it, takes this lock first.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('quarantine ' || %s, 0))"
+ANSWERS = f"""
+SELECT r.request_id, r.user_address, r.state, r.reviewed_at IS NOT NULL, r.reviewed_by,
+       r.waits_for, r.suspicious, r.detail -> 'submitted',
+       t.prediction_id IS NOT NULL AND t.user_address = r.user_address AS asked
+FROM requests r LEFT JOIN tasks t USING (prediction_id)
+WHERE r.image_sha256 = %(image_sha256)s AND r.model = %(model)s
+  AND t.kind IS DISTINCT FROM 'control'
+  AND NOT EXISTS (SELECT FROM bans b WHERE b.user_address = r.user_address)
+ORDER BY asked DESC, r.request_id LIMIT {MOST_ANSWERS}
+"""
+SIGN = "SELECT set_config('sightloop.why', %(why)s, true)"
+DECIDE = """
+UPDATE requests SET state = %(state)s, reviewed_at = clock_timestamp(), reviewed_by = %(by)s,
+       waits_for = NULL
+WHERE request_id IN (SELECT request_id FROM requests WHERE request_id = ANY(%(requests)s)
+                     ORDER BY request_id FOR NO KEY UPDATE)
+"""
+RELEASE = """
+UPDATE requests SET state = 'accepted', waits_for = NULL, audit = %(audit)s
+WHERE request_id = %(request_id)s AND state = 'quarantined' AND reviewed_at IS NULL
+  AND waits_for = 'proof'
+"""
+PUT_OFF = """
+UPDATE requests SET waits_for = %(waits_for)s, detail = detail || jsonb_build_object(
+    'reasons', coalesce(detail -> 'reasons', '[]') || jsonb_build_array(%(reason)s::jsonb))
+WHERE request_id = ANY(%(requests)s) AND state = 'quarantined' AND reviewed_at IS NULL
+  AND waits_for IS DISTINCT FROM %(waits_for)s
+"""
+UNPROVEN = """
+SELECT request_id FROM requests
+WHERE user_address = %(user_address)s AND state = 'quarantined' AND reviewed_at IS NULL
+  AND waits_for = 'proof'
+ORDER BY request_id LIMIT %(limit)s
+"""
+UNCONFIRMED = """
+SELECT count(*) FROM (
+    SELECT state, reviewed_at FROM requests WHERE user_address = %(user_address)s
+    ORDER BY request_id DESC LIMIT 100) newest
+WHERE state = 'accepted' AND reviewed_at IS NULL
+"""
+UNDECIDED_OF = """
+SELECT DISTINCT t.model, t.image_sha256
+FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
+WHERE t.user_address = %(user_address)s AND t.kind = 'second_opinion'
+  AND t.answered_at IS NOT NULL AND r.state = 'quarantined' AND r.reviewed_at IS NULL
+LIMIT %(limit)s
+"""
+UNDECIDED = """
+SELECT DISTINCT t.model, t.image_sha256, t.user_address
+FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
+WHERE t.answered_at > now() - interval '2 hours' AND t.kind = 'second_opinion'
+  AND r.state = 'quarantined' AND r.reviewed_at IS NULL
+LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one person said of an image; ``was_asked``: because we asked."""
+
+    request_id: int
+    user_address: str
+    state: str
+    is_reviewed: bool
+    reviewed_by: str | None
+    waits_for: str | None
+    suspicious: bool
+    boxes: ClassedBoxes
+    was_asked: bool
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is undecided."""
+        return self.state == "quarantined" and not self.is_reviewed
+
+    @property
+    def is_of_an_operator(self) -> bool:
+        """Whether an operator decided about it."""
+        return self.is_reviewed and self.reviewed_by != BY_AGREEMENT
+
+
+def lock_image(rows: cursor, image_sha256: str) -> None:
+    """Let nobody else answer about an image, or decide about it, until the transaction ends."""
+    rows.execute(LOCK, (image_sha256,))
+
+
+def recorded_in(rows: cursor, request_id: int) -> Recorded:
+    """Return a request as it is in the caller's transaction."""
+    return Recorded(*_all(rows, ONE_REQUEST, request_id=request_id)[0])
+
+
+def said_in(rows: cursor, model: str, image_sha256: str) -> list[Said]:
+    """Return what was said of an image, oldest first; controls and banned people left out."""
+    rows.execute(ANSWERS, {"model": model, "image_sha256": image_sha256})
+    found = [
+        Said(*row[:7], boxes=boxes_of(row[7] or []), was_asked=row[8]) for row in rows.fetchall()
+    ]
+    return sorted(found, key=lambda each: each.request_id)
+
+
+def voices_of(
+    said: Iterable[Said], ranks: Mapping[str, Rank], standings: Mapping[str, TrustStanding]
+) -> list[Voice]:
+    """Return one voice a person, the newest, oldest first; an operator's rejection silences it."""
+    newest = {
+        each.user_address: each
+        for each in said
+        if not (each.state == "rejected" and each.is_of_an_operator)
+    }
+    return [
+        Voice(
+            each.request_id,
+            votes=each.was_asked and _may_vote(user, ranks[user], standings[user]),
+            vouches=ranks[user] >= Rank.ESTABLISHED and not each.suspicious,
+        )
+        for user, each in sorted(newest.items(), key=lambda pair: pair[1].request_id)
+    ]
+
+
+def _may_vote(user: str, rank: Rank, standing: TrustStanding) -> bool:
+    proven = standing.is_proven or rank >= Rank.KNOWN
+    return is_member(user) and rank > Rank.DISTRUSTED and proven and not standing.has_fallen
+
+
+def says_the_same(one: ClassedBoxes, other: ClassedBoxes) -> bool:
+    """Return whether two answers, in the same units, agree closely enough to be one."""
+    return agreement(one, other).share >= AGREES
+
+
+def decide_in(rows: cursor, requests: Iterable[int], state: str, by: str, why: str) -> None:
+    """Accept or reject requests on an image that is locked, and write that down."""
+    given = {"requests": sorted(requests), "state": state, "by": by, "why": why}
+    if given["requests"]:
+        rows.execute(SIGN, given)
+        rows.execute(DECIDE, given)
+
+
+def release_in(rows: cursor, request_id: int, *, audit: bool) -> bool:
+    """Accept a request that waits for its sender to be established; return whether it did."""
+    rows.execute(RELEASE, {"request_id": request_id, "audit": audit})
+    return bool(rows.rowcount)
+
+
+def put_off_in(
+    rows: cursor, requests: Sequence[int], waits_for: WaitsFor, reason: Mapping[str, str]
+) -> None:
+    """Let waiting requests wait for something else, and say why."""
+    given = {"requests": list(requests), "waits_for": waits_for, "reason": as_json(reason)}
+    if requests:
+        rows.execute(PUT_OFF, given)
+
+
+def unproven_in(rows: cursor, user_address: str, limit: int) -> list[int]:
+    """Return a user's requests that wait until they are established, oldest first."""
+    rows.execute(UNPROVEN, {"user_address": user_address, "limit": limit})
+    return [request_id for (request_id,) in rows.fetchall()]
+
+
+def unconfirmed_in(rows: cursor, user_address: str) -> int:
+    """Return how many of a user's newest answers count and were confirmed by nobody."""
+    return int(_all(rows, UNCONFIRMED, user_address=user_address)[0][0])
+
+
+def undecided_of(rows: cursor, user_address: str, limit: int) -> list[tuple[str, str]]:
+    """Return images, by model and sha256, that wait and that a user gave an opinion about."""
+    return [(m, i) for m, i in _all(rows, UNDECIDED_OF, user_address=user_address, limit=limit)]
+
+
+def undecided(rows: cursor, limit: int) -> list[tuple[str, str, str]]:
+    """Return images that wait with a new opinion: model, sha256, and who gave it."""
+    return [(m, i, u) for m, i, u in _all(rows, UNDECIDED, limit=limit)]
+
+
+def _all(rows: cursor, query: str, **given: object) -> list[tuple[Any, ...]]:
+    rows.execute(query, given)
+    return list(rows.fetchall())

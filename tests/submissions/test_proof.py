@@ -1,0 +1,312 @@
+"""Who has to prove themselves, and how images are settled: with proof required."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.errors import Conflict
+from chalicelib.labels.submitted import GivenBox
+from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.task_book import Task
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+Desk = Any
+SCRATCH = GivenBox(8, 8, 24, 20, class_id=0)
+DENT = GivenBox(30, 30, 60, 50, class_name="dent")
+ELSEWHERE = GivenBox(2, 40, 20, 60, class_id=0)
+RIGHT, WRONG = [SCRATCH, DENT], [SCRATCH, ELSEWHERE]
+PREDICTED = ClassedBoxes([[8, 8, 24, 20], [30, 30, 60, 50]], [0, 1])
+IN_FORCE = """SELECT l.user_address FROM samples s JOIN labels l ON l.label_id = s.label_id
+              ORDER BY 1"""
+
+
+@pytest.fixture
+def strict(
+    new_database: Callable[..., str],
+    migrated: str,
+    make_model: Callable[..., bytes],
+    desk_over: Callable[..., Desk],
+) -> Iterator[Desk]:
+    with mock_aws():
+        clients = {
+            name: boto3.client(name, region_name="eu-central-1")
+            for name in ("s3", "sqs", "dynamodb", "secretsmanager")
+        }
+        settings = {"proof": "required", "trusted_callers": "user:boss, 127.0.0.1"}
+        made = desk_over(clients, new_database(template=migrated), make_model, **settings)
+        yield made
+        made.services.database.close()
+
+
+def hand_out(desk: Desk, user: str, image: bytes, *, control: bool = False) -> str:
+    """Hand an image out to somebody, as a task; return the prediction's id."""
+    import hashlib  # noqa: PLC0415
+
+    prediction = desk.predict(image)
+    sha256 = hashlib.sha256(image).hexdigest()
+    kind: Any = "control" if control else "second_opinion"
+    settled = PREDICTED if control else None
+    label = 1 if control else None
+    book = desk.services.reviewing._book
+    assert book.hand_out(Task(prediction, user, "scratch", sha256, kind, settled, label))
+    return prediction
+
+
+def prove(desk: Desk, noise: Callable[[int], bytes], *users: str) -> None:
+    """Let users answer three controls."""
+    for number, user in enumerate(users):
+        for n in range(3):
+            image = noise(10_000 + 100 * number + n)
+            told = desk.submit(hand_out(desk, user, image, control=True), user)
+            assert (told.state, told.waits_for) == ("quarantined", "opinions")
+
+
+def opine(
+    desk: Desk, user: str, image: bytes, boxes: Sequence[GivenBox] = RIGHT
+) -> Any:
+    return desk.submit(hand_out(desk, user, image), user, "corrected", boxes)
+
+
+def establish(desk: Desk, noise: Callable[[int], bytes], user: str) -> None:
+    """Have people agree with five answers of somebody who proved themselves."""
+    prove(desk, noise, "user:peer1", "user:peer2", user)
+    for n in range(5):
+        image = noise(20_000 + n)
+        desk.submit(desk.predict(image), user)
+        for peer in ("user:peer1", "user:peer2"):
+            opine(desk, peer, image)
+
+
+def states(desk: Desk, user: str) -> list[tuple[Any, ...]]:
+    return desk.sql(
+        """SELECT state, waits_for, reviewed_by FROM requests WHERE user_address = %s
+           AND NOT (detail ->> 'control')::boolean ORDER BY request_id""",
+        user,
+    )
+
+
+@pytest.mark.parametrize(
+    ("user", "waits_for"),
+    [("user:ann", "operator"), ("203.0.113.7", "operator"), ("user:boss", None), ("127.0.0.1", None)],
+)
+def test_whoever_is_not_trusted_waits(strict: Desk, user: str, waits_for: str | None) -> None:
+    told = strict.submit(strict.predict(), user)
+
+    assert told.waits_for == waits_for
+    assert told.state == ("quarantined" if waits_for else "accepted")
+    assert len(strict.sql(IN_FORCE)) == (0 if waits_for else 1)
+
+
+def test_an_operators_acceptance_makes_what_people_prove_themselves_by(strict: Desk) -> None:
+    first = strict.submit(strict.predict(), "user:ann")
+    held = strict.services.ledger.get(first.submission_id)
+    strict.services.submissions.review(
+        first.submission_id, held.updated_at, "accepted", "olga", "right"
+    )
+
+    assert strict.submit(strict.predict(), "user:ann").waits_for == "proof"
+    assert strict.submit(strict.predict(), "203.0.113.7").waits_for == "operator"
+
+
+def test_two_proven_people_settle_an_image(strict: Desk, noise: Callable[[int], bytes]) -> None:
+    prove(strict, noise, "user:bob", "user:eve")
+    image = noise(1)
+    strict.submit(strict.predict(image), "user:ann", "corrected", RIGHT)
+
+    opine(strict, "user:bob", image)
+    assert strict.sql(IN_FORCE) == []
+    opine(strict, "user:eve", image)
+    assert strict.sql(IN_FORCE) == [("user:ann",)]
+    for user in ("user:ann", "user:bob", "user:eve"):
+        assert states(strict, user) == [("accepted", None, "sightloop")]
+    strict.agree_files()
+
+
+def test_people_who_did_not_prove_themselves_settle_nothing(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    image = noise(1)
+    strict.submit(strict.predict(image), "user:ann", "corrected", RIGHT)
+    for n in range(5):
+        opine(strict, f"user:sybil{n}", image)
+    prove(strict, noise, "user:bob")
+    opine(strict, "user:bob", image)
+    assert strict.sql(IN_FORCE) == []
+
+    prove(strict, lambda n: noise(n + 500), "user:sybil1")
+    assert strict.sql(IN_FORCE) == [("user:ann",)]
+
+
+def test_uninvited_answers_are_no_votes(strict: Desk, noise: Callable[[int], bytes]) -> None:
+    prove(strict, noise, "user:bob", "user:eve")
+    image = noise(1)
+    for user in ("user:ann", "user:bob", "user:eve"):
+        strict.submit(strict.predict(image), user, "corrected", WRONG)
+
+    assert strict.sql(IN_FORCE) == []
+
+
+def test_the_majority_wins_and_the_others_lose_an_audit(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    prove(strict, noise, "user:bob", "user:eve")
+    image = noise(1)
+    strict.submit(strict.predict(image), "user:ann", "corrected", WRONG)
+    opine(strict, "user:bob", image)
+    opine(strict, "user:eve", image)
+
+    assert states(strict, "user:ann") == [("rejected", None, "sightloop")]
+    assert strict.sql(IN_FORCE) == [("user:bob",)]
+    [(yolo,)] = strict.sql("SELECT yolo FROM samples JOIN labels USING (label_id)")
+    assert yolo.startswith("0 0.25")
+    assert strict.sql("SELECT suspicious_requests FROM users WHERE user_address = 'user:ann'") == [
+        (0,)
+    ]
+    assert strict.services.reviewing._book.standing("user:ann").audits.lost == 1
+
+
+def test_contested_answers_go_to_an_operator_after_five_opinions(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    people = [f"user:p{n}" for n in range(5)]
+    prove(strict, noise, *people)
+    image = noise(1)
+    strict.submit(strict.predict(image), "user:ann", "corrected", WRONG)
+    for n, user in enumerate(people):
+        opine(strict, user, image, (RIGHT, WRONG)[n % 2])
+
+    assert strict.sql(IN_FORCE) == []
+    assert ("quarantined", "operator", None) in states(strict, "user:ann")
+    [held] = strict.services.ledger.of_user("user:ann")
+    strict.services.submissions.review(
+        held.request_id, held.updated_at, "accepted", "olga", "I looked"
+    )
+    assert strict.sql(IN_FORCE) == [("user:ann",)]
+    assert [states(strict, user)[0][0] for user in people] == [
+        "rejected",
+        "accepted",
+        "rejected",
+        "accepted",
+        "rejected",
+    ]
+
+
+def test_who_is_established_counts_at_once_and_what_waited_is_released(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    strict.submit(strict.predict(noise(3)), "user:boss")
+    held = strict.services.ledger.of_user("user:boss")[0]
+    strict.services.submissions.review(held.request_id, held.updated_at, "accepted", "olga", "ok")
+    waiting = strict.submit(strict.predict(noise(1)), "user:ann")
+    assert waiting.waits_for == "proof"
+
+    establish(strict, noise, "user:ann")
+
+    assert states(strict, "user:ann")[0] == ("accepted", None, None)
+    assert strict.submit(strict.predict(noise(2)), "user:ann").state == "accepted"
+    surprising = strict.submit(
+        strict.predict(noise(4)), "user:ann", "corrected", [*RIGHT, ELSEWHERE]
+    )
+    assert surprising.state == "accepted"
+    assert strict.submit(strict.predict(noise(5)), "user:ann", "empty").waits_for == "opinions"
+
+
+def test_who_loses_audits_waits_again_with_all_that_nobody_confirmed(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    establish(strict, noise, "user:ann")
+    images = [noise(100 + n) for n in range(3)]
+    for image in images:
+        told = strict.submit(strict.predict(image), "user:ann", "corrected", [SCRATCH, ELSEWHERE])
+        assert told.state == "accepted"
+    for image in images[:2]:
+        for peer in ("user:peer1", "user:peer2"):
+            opine(strict, peer, image)
+
+    assert [state for state, *_ in states(strict, "user:ann")[-3:]] == [
+        "rejected",
+        "rejected",
+        "quarantined",
+    ]
+    assert strict.submit(strict.predict(noise(9)), "user:ann").state == "quarantined"
+    strict.agree_files()
+
+
+def test_a_settled_label_is_challenged_and_never_overwritten(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    image = noise(1)
+    strict.submit(strict.predict(image), "operator:olga", "corrected", RIGHT)
+    assert strict.sql("SELECT origin FROM labels") == [("operator",)]
+
+    told = strict.submit(strict.predict(image), "user:boss", "corrected", WRONG)
+    assert (told.state, told.waits_for) == ("quarantined", "operator")
+    [waiting] = strict.services.ledger.to_review()
+    assert waiting.detail["reasons"][-1]["cause"] == "settled"
+    same = strict.submit(strict.predict(image), "user:boss", "corrected", RIGHT)
+    assert same.state == "accepted"
+    assert strict.sql(IN_FORCE) == [("operator:olga",)]
+    assert strict.sql("SELECT count(*) FROM labels") == [(1,)]
+
+
+def test_a_settled_answer_is_not_replaced_by_its_own_author(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    prediction = strict.predict(noise(1))
+    told = strict.submit(prediction, "user:boss", "corrected", RIGHT)
+    held = strict.services.ledger.get(told.submission_id)
+    strict.services.submissions.review(held.request_id, held.updated_at, "accepted", "olga", "ok")
+
+    with pytest.raises(Conflict, match="detect on the photo anew"):
+        strict.submit(prediction, "user:boss", "corrected", WRONG)
+    assert strict.sql("SELECT state, reviewed_by FROM requests") == [("accepted", "olga")]
+    assert strict.submit(prediction, "user:boss", "corrected", RIGHT).change == "same"
+
+
+def test_equals_do_not_overwrite_each_other_and_the_higher_does(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    establish(strict, noise, "user:ann")
+    image = noise(1)
+    assert strict.submit(strict.predict(image), "user:ann").state == "accepted"
+
+    equal = strict.submit(strict.predict(image), "user:peer1", "corrected", WRONG)
+    assert (equal.state, equal.waits_for) == ("quarantined", "opinions")
+    higher = strict.submit(
+        strict.predict(image), "user:boss", "corrected", [SCRATCH, replace(DENT, x2=44)]
+    )
+    assert higher.state == "accepted"
+    assert ("user:boss",) in strict.sql(IN_FORCE)
+
+
+def test_the_settled_rule_holds_in_a_closed_team_too(
+    desk: Desk, noise: Callable[[int], bytes]
+) -> None:
+    image = noise(1)
+    desk.submit(desk.predict(image), "operator:olga", "corrected", RIGHT)
+    told = desk.submit(desk.predict(image), "user:ann", "corrected", WRONG)
+
+    assert (told.state, told.waits_for) == ("quarantined", "operator")
+    assert desk.sql(IN_FORCE) == [("operator:olga",)]
+
+
+def test_a_ban_takes_back_what_people_agreed_on(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    prove(strict, noise, "user:bob", "user:eve")
+    image = noise(1)
+    strict.submit(strict.predict(image), "user:ann", "corrected", WRONG)
+    opine(strict, "user:bob", image, WRONG)
+    opine(strict, "user:eve", image, WRONG)
+    assert strict.sql(IN_FORCE) == [("user:ann",)]
+
+    strict.services.ledger.ban("user:ann", "olga", "spam")
+    strict.services.submissions.settle()
+    assert strict.sql(IN_FORCE) == []
