@@ -19,11 +19,18 @@ import numpy as np
 import requests
 
 from benchmarks import poisoning_stage as stage
+from chalicelib.settings import Settings
 from local.demo.client import JSON, Api
 from local.demo.people import HEIGHT, WIDTH, Boxes
 from local.home import free_port
 
 Visibility = Literal["public", "members", "private"]
+# Not as the stack has it for somebody who is alone on a machine. Nothing is trained.
+AS_DEPLOYED = {
+    "SIGHTLOOP_LAUNCHER": "",
+    "SIGHTLOOP_TRUSTED_CALLERS": "",
+    "SIGHTLOOP_MAX_CONTRIBUTOR_SHARE": str(Settings().max_contributor_share),
+}
 LONGEST_WAIT_SECONDS = 300
 POLL_SECONDS = 0.2
 IN_FORCE = """
@@ -59,7 +66,7 @@ class Service:
     def __init__(self, folder: Path, both_classes: bool) -> None:
         from local.stack import Stack  # noqa: PLC0415 - it sets the environment
 
-        os.environ["SIGHTLOOP_LAUNCHER"] = ""  # the planner decides, and nothing is trained
+        os.environ |= AS_DEPLOYED
         self.port = free_port()
         self.both_classes = both_classes
         self._folder = folder

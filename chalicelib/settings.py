@@ -55,6 +55,10 @@ class Settings(BaseModel):
     min_new_training_data: int = Field(16, gt=0, description="since the live version")
     min_new_validation_data: int = Field(4, gt=0, description="since the live version")
 
+    max_contributor_share: float = Field(
+        0.5, gt=0, le=1, description="of a training's threshold that one contributor may fill"
+    )
+
     launcher: Literal["", "process", "sagemaker", "cluster"] = Field(
         "",
         description="where trainings run; empty: nowhere, the planner only says what it would do",

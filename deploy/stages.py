@@ -89,6 +89,7 @@ CHANGEABLE = frozenset(
         "launcher",
         "live_version_ttl_seconds",
         "max_body_bytes",
+        "max_contributor_share",
         "max_images_per_call",
         "max_import_bytes",
         "max_pixels",

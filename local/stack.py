@@ -148,6 +148,8 @@ def _set_environment(home: Home, database_url: str, aws_url: str, telegram_port:
     """Set what the Lambda's environment would hold; nothing of a real account is left in it."""
     os.environ.setdefault("SIGHTLOOP_LAUNCHER", "process")
     os.environ.setdefault("SIGHTLOOP_TRUSTED_CALLERS", "127.0.0.1,::/64")  # who tries it alone
+    # One person's machine: nobody else is there to bring the other half of a training's images.
+    os.environ.setdefault("SIGHTLOOP_MAX_CONTRIBUTOR_SHARE", "1")
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
         os.environ.pop(name, None)
     os.environ |= {

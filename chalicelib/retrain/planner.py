@@ -3,6 +3,7 @@
 A model that serves needs so many new ones since the state of the dataset that its live version was
 trained on. One that has no version needs so many altogether. Whatever came of the last job, it is
 not repeated on the same images: as many new ones are wanted since those that it learnt from.
+Near-duplicates count once, and one contributor for no more than a share.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, Protocol
 
 from chalicelib.catalog.lineage import Standing, standings
 from chalicelib.database import Database
-from chalicelib.labels.sizes import DatasetSizes, Sizes
+from chalicelib.labels.progress import Progress, Toward, TrainingProgress
+from chalicelib.labels.sizes import Sizes
 from chalicelib.observability import logger
 from chalicelib.retrain.job import Terms, Wish
 from chalicelib.retrain.jobs import TrainingJobs
@@ -41,10 +43,10 @@ MOMENT = "SELECT now()"
 
 
 class Counts(Protocol):
-    """Counts images; `DatasetSizes` does."""
+    """Counts images; `TrainingProgress` does."""
 
-    def new_since(self, revisions: Mapping[str, int | None], most: Sizes = ...) -> dict[str, Sizes]:
-        """Count the images of each side that are newer than a revision, up to so many."""
+    def toward(self, revisions: Mapping[str, int | None], needs: Sizes) -> dict[str, Toward]:
+        """Count the images of each side that are newer than a revision, until it is enough."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,28 @@ class Need:
     """What a model has, and with what it is trained: all images, or those that are new."""
 
     what: str
-    has: Sizes
+    progress: Toward
     needs: Sizes
+
+    @property
+    def has(self) -> Sizes:
+        """How many images of either side count."""
+        return self.progress.counts
+
+    @property
+    def uncounted(self) -> str:
+        """Which images of a side that lacks some do not count, in words; empty: none."""
+        sides = (
+            (self.progress.training, self.needs.training, "training"),
+            (self.progress.validation, self.needs.validation, "validation"),
+        )
+        notes = [
+            note
+            for progress, needs, side in sides
+            if progress.counts < needs
+            for note in _uncounted(progress, f"{self.what}{side}", needs)
+        ]
+        return "".join(f"; {note}" for note in notes)
 
     @property
     def is_met(self) -> bool:
@@ -104,7 +126,7 @@ class Planner:
         self._database = database
         self._jobs = jobs
         self._settings = settings
-        self._counts = counts or DatasetSizes(database)
+        self._counts = counts or TrainingProgress(database, settings.max_contributor_share)
         self._plans = Plans(database)
 
     def run(self) -> list[Plan]:
@@ -156,11 +178,10 @@ class Planner:
     ) -> dict[str, list[Need]]:
         """Return what each model needs; a pending one that was tried needs new ones besides."""
         whole, fresh = self._first(), self._again()
-        most = Sizes(max(whole.training, fresh.training), max(whole.validation, fresh.validation))
         revisions = {each.model: _learnt(each, courses[each.model]) for each in standing}
         pending = {each.model: None for each in standing if each.live_version is None}
-        new = self._counts.new_since(revisions, most)
-        total = self._counts.new_since(pending, most) if pending else {}
+        new = self._counts.toward(revisions, fresh)
+        total = self._counts.toward(pending, whole) if pending else {}
         needs: dict[str, list[Need]] = {}
         for each in standing:
             since = Need("new ", new[each.model], fresh)
@@ -208,7 +229,18 @@ def _learnt(standing: Standing, course: Course) -> int | None:
 
 def _wanting(need: Need, course: Course) -> str:
     since = " since the last training" if need.what and course.tried is not None else ""
-    return f"needs {need.missing}{since}"
+    return f"needs {need.missing}{since}{need.uncounted}"
+
+
+def _uncounted(progress: Progress, side: str, needs: int) -> Iterable[str]:
+    """Say which images of a side do not count; whose they are is not said."""
+    if alike := progress.images - progress.different:
+        yield f"{alike} of {progress.images} {side} images are near-duplicates and count once"
+    if beyond := progress.different - progress.counts:
+        yield (
+            f"{beyond} {side} image{'s are' if beyond > 1 else ' is'} beyond what one contributor "
+            f"may bring, which is {min(progress.most, needs - 1)} of {needs}"
+        )
 
 
 def _enough(need: Need) -> str:

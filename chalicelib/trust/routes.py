@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from chalicelib.errors import BanNotFound, DatabaseUnavailable
 from chalicelib.moment import Moment
 from chalicelib.web.api import Api, Media, base_path, json_response
-from chalicelib.web.identity import canonical, operator
+from chalicelib.web.identity import callable_name, canonical, operator
 from chalicelib.wiring import services
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ api = Api(__name__, tag="trust")
 MOST = 500
 NEWEST = 2**63 - 1
 # One word, without the percent sign, which a path would garble; no control character anywhere.
-User = Annotated[
+Name = Annotated[
     str,
     Field(
         description="as callers are named: an address, of IPv6 the /64, or user:<subject>",
@@ -30,8 +30,9 @@ User = Annotated[
         max_length=255,
         examples=["203.0.113.7"],
     ),
-    AfterValidator(canonical),
 ]
+User = Annotated[Name, AfterValidator(canonical)]
+Bannable = Annotated[Name, AfterValidator(callable_name)]
 Why = Annotated[
     str,
     Field(
@@ -84,7 +85,7 @@ class NewBan(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user: User
+    user: Bannable
     why: Why
 
 

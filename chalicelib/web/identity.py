@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chalicelib.secrets import Secret
 
 UNKNOWN = "unknown"
+NAMED_BY = ("user", "operator")  # what stands before the colon of a name
 ALGORITHM = "HS256"  # pinned: what a token says of itself decides nothing
 LEEWAY_SECONDS = 10
 LONGEST_TOKEN = 4096
@@ -157,6 +158,30 @@ def canonical(user: str) -> str:
     ('2001:db8:1:2::/64', '2001:db8:1:2::/64', 'user:ann')
     """
     return _by_address(user.removesuffix(f"/{ONE_HOUSEHOLD}")) or user
+
+
+def callable_name(user: str) -> str:
+    """Return a user's canonical name, if a caller can have it.
+
+    >>> callable_name("2001:DB8:1:2:aaaa::1")
+    '2001:db8:1:2::/64'
+
+    Raises
+    ------
+    ValueError
+        No caller is named so; the message says how callers are named.
+    """
+    name = canonical(user)
+    prefix, _, rest = name.partition(":")
+    if user == UNKNOWN or (prefix in NAMED_BY and rest):
+        return name
+    is_ipv4_network = user.endswith(f"/{ONE_HOUSEHOLD}") and ":" not in name
+    if _by_address(name.removesuffix(f"/{ONE_HOUSEHOLD}")) == name and not is_ipv4_network:
+        return name
+    raise ValueError(
+        "no caller is named so: give an IPv4 address such as 203.0.113.7, an IPv6 address or its "
+        "/64 such as 2001:db8:1:2::/64, user:<subject> or operator:<name>"
+    )
 
 
 def _by_address(told: str) -> str | None:

@@ -120,6 +120,20 @@ def test_lifting_a_ban_that_is_not_there_says_so(operate: Operate) -> None:
         assert (answer.status, answer.json["lifted"]) == (200, False)
 
 
+def test_a_name_that_no_caller_has_is_answered_with_what_to_send(operate: Operate) -> None:
+    answer = operate("POST", "/v1/bans", {"user": "203.0.113.007", "why": "x"})
+
+    [fault] = answer.json["faults"]
+    assert "an IPv4 address such as 203.0.113.7" in fault["what"]
+
+
+def test_a_ban_from_before_by_such_a_name_can_be_lifted(operate: Operate, ledger: Ledger) -> None:
+    ledger.ban("203.0.113.007", "olga", "mistyped")
+
+    lifted = operate("DELETE", f"{in_path('203.0.113.007')}?why=x")
+    assert lifted.json == {"user": "203.0.113.007", "lifted": True}
+
+
 @pytest.mark.parametrize(
     ("body", "where"),
     [
@@ -131,12 +145,25 @@ def test_lifting_a_ban_that_is_not_there_says_so(operate: Operate) -> None:
         ({"user": "", "why": "x"}, "body.user"),
         ({"user": "x" * 256, "why": "x"}, "body.user"),
         ({"user": 7, "why": "x"}, "body.user"),
-        ({"user": "ann"}, "body.why"),
-        ({"user": "ann", "why": ""}, "body.why"),
-        ({"user": "ann", "why": " \n\t "}, "body.why"),
-        ({"user": "ann", "why": "nul \x00"}, "body.why"),
-        ({"user": "ann", "why": "x" * 2001}, "body.why"),
-        ({"user": "ann", "why": "x", "by": "somebody else"}, "body.by"),
+        ({"user": "ann", "why": "x"}, "body.user"),
+        ({"user": "user:", "why": "x"}, "body.user"),
+        ({"user": "203.0.113.007", "why": "x"}, "body.user"),
+        ({"user": "203.0.113", "why": "x"}, "body.user"),
+        ({"user": "203.0.113.7/32", "why": "x"}, "body.user"),
+        ({"user": "203.0.113.7/64", "why": "x"}, "body.user"),
+        ({"user": "3405803783", "why": "x"}, "body.user"),
+        ({"user": "0xcb007107", "why": "x"}, "body.user"),
+        ({"user": "2001:db8:1:2::/63", "why": "x"}, "body.user"),
+        ({"user": "2001:db8:1:2::/128", "why": "x"}, "body.user"),
+        ({"user": "[2001:db8::1]", "why": "x"}, "body.user"),
+        ({"user": "fe80::1%eth0", "why": "x"}, "body.user"),
+        ({"user": "Operator:olga", "why": "x"}, "body.user"),
+        ({"user": "user:ann"}, "body.why"),
+        ({"user": "user:ann", "why": ""}, "body.why"),
+        ({"user": "user:ann", "why": " \n\t "}, "body.why"),
+        ({"user": "user:ann", "why": "nul \x00"}, "body.why"),
+        ({"user": "user:ann", "why": "x" * 2001}, "body.why"),
+        ({"user": "user:ann", "why": "x", "by": "somebody else"}, "body.by"),
     ],
 )
 def test_a_ban_that_cannot_be_says_which_field_is_wrong(

@@ -50,7 +50,7 @@ def known(
 ) -> dict[str, str]:
     """Names of what exists."""
     stack.publish(make_model(((8, 8, 24, 20, 0.9, 0), (30, 30, 60, 50, 0.7, 1))))
-    ban = json.dumps({"user": "eve", "why": "spam"}).encode()
+    ban = json.dumps({"user": "user:eve", "why": "spam"}).encode()
     told = {"content_type": "application/json", **as_operator}
     assert gateway("POST", "/v1/bans", ban, **told).status == 201
     wanted = {"model": "scratch", "file_name": "tag.jpg", "content_type": "image/jpeg"}
@@ -78,7 +78,7 @@ def known(
         "brought": brought.json["prediction_id"],
         "kept": _kept(gateway, make_picture()),
         **{name: answer.json[name] for name, answer in zips.items()},
-        "user": "eve",
+        "user": "user:eve",
         "sha256": image,
         "version": version.json["sha256"],
         "job_id": _training(stack),
@@ -143,6 +143,7 @@ SELECT label_id, sample_id FROM label, sample
 SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was given out before
     "/v1/models/{model}/detections",
     "/v1/pending-models",
+    "/v1/bans",
     "/v1/models/{model}/submissions",
     "/v1/pending-models/{model}/submissions",
     "/v1/pending-models/{model}/images",
@@ -215,6 +216,8 @@ def test_answers_are_as_the_document_says(
                 _name_versions(path, case)
             if path == "/v1/uploads" and is_positive:
                 case.body["model"] = known["model"]
+            if path == "/v1/bans" and method == "POST" and is_positive:
+                case.body["user"] = known["user"]
         statuses.add(case.call_and_validate(excluded_checks=excluded).status_code)
 
     check()

@@ -66,7 +66,7 @@ def nothing_else(stack: Stack) -> Iterator[None]:
             """TRUNCATE samples, labels, label_terms, tasks, control_answers, agreements,
                         control_standings CASCADE"""
         )
-        rows.execute("DELETE FROM requests")
+        rows.execute("TRUNCATE requests")
 
 
 @pytest.fixture

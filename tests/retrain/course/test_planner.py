@@ -282,3 +282,40 @@ def test_a_plan_of_a_training_that_has_ended_since_says_so(
 def test_without_models_there_is_nothing_to_plan(planner: Planner) -> None:
     assert planner.run() == []
     assert planner.plans() == []
+
+
+def test_a_plan_says_which_images_do_not_count_and_not_whose_they_are(
+    add_model: Add, plan: Callable[[], Plan], database: Database, add_images: Add
+) -> None:
+    add_model(revision=0)
+    add_images("scratch", "train", 28)
+    add_images("scratch", "valid", 4)
+    with database.transaction() as rows:
+        rows.execute("UPDATE labels SET user_address = '203.0.113.7'")
+        rows.execute(
+            """UPDATE samples SET joins = ARRAY[repeat('a', 64)]
+               WHERE sample_id IN (SELECT sample_id FROM samples WHERE side = 'train' LIMIT 5)"""
+        )
+
+    made = plan()
+
+    assert told(made) == ("wait", 8, 2, 16, 4)
+    assert made.reason == (
+        "needs 8 more new training images and 2 more new validation images; "
+        "4 of 28 new training images are near-duplicates and count once; "
+        "16 new training images are beyond what one contributor may bring, which is 8 of 16; "
+        "2 new validation images are beyond what one contributor may bring, which is 2 of 4"
+    )
+
+
+def test_a_setting_lets_one_contributor_fill_it_all(
+    database: Database, jobs: TrainingJobs, add_model: Add, give: Add
+) -> None:
+    add_model(revision=0)
+    give(16, 4)
+    with database.transaction() as rows:
+        rows.execute("UPDATE labels SET user_address = '127.0.0.1'")
+
+    alone = Settings(launcher="process", max_contributor_share=1)
+    assert [made.decision for made in Planner(database, jobs, Settings()).run()] == ["wait"]
+    assert [made.decision for made in Planner(database, jobs, alone).run()] == ["launch"]
