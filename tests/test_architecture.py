@@ -16,6 +16,7 @@ JUDGING = (
     "boxes",
     "changes",
     "grading",
+    "policy",
     "score",
     "signal",
     "standing",

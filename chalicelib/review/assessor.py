@@ -71,7 +71,7 @@ class Assessor:
             task is not None and task.is_control,
             was_asked,
             standing.distrust,
-            is_member(user_address) and self._book.can_prove(model),
+            self._proof and is_member(user_address) and self._book.can_prove(model),
         )
 
     def known(self, user_address: str) -> tuple[TrustStanding, Rank]:

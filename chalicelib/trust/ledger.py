@@ -41,14 +41,12 @@ RECORD = """
 INSERT INTO requests AS held (prediction_id, user_address, model, model_version, score,
                               predicted_boxes, submitted_boxes, state, detail, waits_for, audit)
 VALUES (%(prediction_id)s, %(user_address)s, %(model)s, %(model_version)s, %(score)s,
-        %(predicted_boxes)s, %(submitted_boxes)s, %(state)s, %(detail)s::jsonb, %(waits_for)s,
-        %(audit)s)
+        %(predicted_boxes)s, %(submitted_boxes)s, %(state)s, %(detail)s, %(waits_for)s, %(audit)s)
 ON CONFLICT ON CONSTRAINT requests_once_a_prediction_and_user DO UPDATE SET
     model = excluded.model, model_version = excluded.model_version, score = excluded.score,
     predicted_boxes = excluded.predicted_boxes, submitted_boxes = excluded.submitted_boxes,
-    state = excluded.state, detail = excluded.detail, updated_at = now(),
-    waits_for = excluded.waits_for, audit = excluded.audit,
-    reviewed_at = NULL, reviewed_by = NULL
+    state = excluded.state, detail = excluded.detail, updated_at = now(), reviewed_at = NULL,
+    reviewed_by = NULL, waits_for = excluded.waits_for, audit = excluded.audit
 WHERE CASE
     WHEN held.detail ? 'submitted' AND excluded.detail ? 'submitted' THEN
         (held.model, held.model_version, held.detail -> 'submitted')
@@ -209,8 +207,8 @@ class Ledger:
         reason : mapping
             `cause` and `text`, for operators.
         """
-        given = {"user_address": user_address, "reason": as_json(reason), "waits_for": waits_for}
-        rows.execute(DOUBT, given)
+        given = {"user_address": user_address, "waits_for": waits_for}
+        rows.execute(DOUBT, {**given, "reason": as_json(reason)})
         return [request_id for (request_id,) in rows.fetchall()]
 
     def get(self, request_id: int) -> Recorded:
@@ -355,8 +353,7 @@ class Ledger:
     def has_decided(self, decision_id: int) -> bool:
         """Tell whether an announced decision can be seen yet.
 
-        An announcement can be quicker than the transaction that it tells of. When the decision it
-        names is seen, so is all else of that transaction.
+        An announcement can be quicker than its transaction; with the decision all of that is seen.
         """
         return bool(self._all(HAS_DECIDED, decision_id=decision_id)[0][0])
 

@@ -116,9 +116,10 @@ def recorded_in(rows: cursor, request_id: int) -> Recorded:
 def said_in(rows: cursor, model: str, image_sha256: str) -> list[Said]:
     """Return what was said of an image, oldest first; controls and banned people left out."""
     rows.execute(ANSWERS, {"model": model, "image_sha256": image_sha256})
-    found = [
-        Said(*row[:7], boxes=boxes_of(row[7] or []), was_asked=row[8]) for row in rows.fetchall()
-    ]
+    found = []
+    for request_id, user, state, reviewed, by, waits_for, suspicious, boxes, asked in rows:
+        known = (request_id, user, state, reviewed, by, waits_for, suspicious)
+        found.append(Said(*known, boxes_of(boxes or []), asked))
     return sorted(found, key=lambda each: each.request_id)
 
 

@@ -171,7 +171,7 @@ class Stack:
 
 def make_stack(**settings: Any) -> Stack:
     """Make all resources, and the services over them."""
-    chosen = Settings(**settings)
+    chosen = Settings(**{"proof": "none", **settings})
     clients = {
         name: boto3.client(name, region_name=chosen.region)
         for name in ("s3", "sqs", "dynamodb", "secretsmanager")

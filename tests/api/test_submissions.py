@@ -43,6 +43,8 @@ def test_a_confirmation_becomes_a_label(gateway: Gateway, stack: Stack, sample: 
         "score": 0.0,
         "changes": {"kept": 2, "moved": 0, "relabelled": 0, "removed": 0, "added": 0},
         "change": "new",
+        "waits_for": None,
+        "task": None,
     }
     again = submit(gateway, prediction_id=found["prediction_id"], answer="confirmed")
     assert (again.status, again.json["change"]) == (200, "same")

@@ -236,7 +236,7 @@ def test_quarantined_images_come_before_labels_that_nobody_confirmed(
     assert order == [(waiting, "second_opinion"), (alone, "second_opinion")]
 
 
-def test_a_label_is_settled_once_an_operator_accepted_it_or_two_who_were_asked_agree(
+def test_what_two_people_agree_on_is_no_control_until_an_operator_accepted_it(
     stack: Stack, tasks: Any, book: TaskBook, label: Any, assessor: Assessor
 ) -> None:
     label(51, "submission", "finn")
@@ -252,7 +252,17 @@ def test_a_label_is_settled_once_an_operator_accepted_it_or_two_who_were_asked_a
         assessor.assess(someone, "scratch", prediction_id, SETTLED)
         _record(stack, someone, prediction_id, task.image_sha256)
     with stack.services.database.transaction() as rows:
-        rows.execute("UPDATE labels SET user_address = %s", (asked[1][0],))
+        rows.execute(
+            """UPDATE labels SET user_address = %s, request_id = (
+                   SELECT request_id FROM requests WHERE user_address = %s)""",
+            (asked[1][0], asked[1][0]),
+        )
+        rows.execute("UPDATE requests SET reviewed_at = now(), reviewed_by = 'sightloop'")
+    task = book.find(tasks(0.0).next(user(), "scratch", "correlation").prediction_id)
+    assert task
+    assert not task.is_control
+    with stack.services.database.transaction() as rows:
+        rows.execute("UPDATE requests SET reviewed_by = 'olga'")
 
     task = book.find(tasks(0.0).next(user(), "scratch", "correlation").prediction_id)
     assert task
@@ -357,8 +367,8 @@ def test_an_image_that_is_gone_is_passed_over(
     assert task.image_sha256 == here
 
 
-@pytest.mark.parametrize(("draw", "kind"), [(0.19, "control"), (0.21, "second_opinion")])
-def test_one_in_five_tasks_of_a_new_contributor_is_a_control(
+@pytest.mark.parametrize(("draw", "kind"), [(0.49, "control"), (0.51, "second_opinion")])
+def test_every_other_task_of_an_unproven_contributor_is_a_control(
     tasks: Any, book: TaskBook, label: Any, quarantine: Any, draw: float, kind: str
 ) -> None:
     label(401)

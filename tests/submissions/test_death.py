@@ -47,7 +47,7 @@ IN_TRANSACTION = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
   AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL
 """
-STATEMENTS = range(1, 27)  # of all transactions of one submission, and of making its files
+STATEMENTS = range(1, 40)  # of all transactions of one submission, and of making its files
 
 
 @contextmanager

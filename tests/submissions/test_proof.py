@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 from moto import mock_aws
 
@@ -21,8 +23,9 @@ Desk = Any
 SCRATCH = GivenBox(8, 8, 24, 20, class_id=0)
 DENT = GivenBox(30, 30, 60, 50, class_name="dent")
 ELSEWHERE = GivenBox(2, 40, 20, 60, class_id=0)
-RIGHT, WRONG = [SCRATCH, DENT], [SCRATCH, ELSEWHERE]
-PREDICTED = ClassedBoxes([[8, 8, 24, 20], [30, 30, 60, 50]], [0, 1])
+RIGHT = [SCRATCH, DENT]
+WRONG = [*RIGHT, ELSEWHERE, GivenBox(40, 2, 60, 20, class_id=1)]  # additions: the score sees none
+PREDICTED = ClassedBoxes(np.array([[8.0, 8, 24, 20], [30, 30, 60, 50]]), np.array([0, 1]))
 IN_FORCE = """SELECT l.user_address FROM samples s JOIN labels l ON l.label_id = s.label_id
               ORDER BY 1"""
 
@@ -47,9 +50,7 @@ def strict(
 
 def hand_out(desk: Desk, user: str, image: bytes, *, control: bool = False) -> str:
     """Hand an image out to somebody, as a task; return the prediction's id."""
-    import hashlib  # noqa: PLC0415
-
-    prediction = desk.predict(image)
+    prediction: str = desk.predict(image)
     sha256 = hashlib.sha256(image).hexdigest()
     kind: Any = "control" if control else "second_opinion"
     settled = PREDICTED if control else None
@@ -68,9 +69,7 @@ def prove(desk: Desk, noise: Callable[[int], bytes], *users: str) -> None:
             assert (told.state, told.waits_for) == ("quarantined", "opinions")
 
 
-def opine(
-    desk: Desk, user: str, image: bytes, boxes: Sequence[GivenBox] = RIGHT
-) -> Any:
+def opine(desk: Desk, user: str, image: bytes, boxes: Sequence[GivenBox] = RIGHT) -> Any:
     return desk.submit(hand_out(desk, user, image), user, "corrected", boxes)
 
 
@@ -85,16 +84,22 @@ def establish(desk: Desk, noise: Callable[[int], bytes], user: str) -> None:
 
 
 def states(desk: Desk, user: str) -> list[tuple[Any, ...]]:
-    return desk.sql(
+    found: list[tuple[Any, ...]] = desk.sql(
         """SELECT state, waits_for, reviewed_by FROM requests WHERE user_address = %s
            AND NOT (detail ->> 'control')::boolean ORDER BY request_id""",
         user,
     )
+    return found
 
 
 @pytest.mark.parametrize(
     ("user", "waits_for"),
-    [("user:ann", "operator"), ("203.0.113.7", "operator"), ("user:boss", None), ("127.0.0.1", None)],
+    [
+        ("user:ann", "operator"),
+        ("203.0.113.7", "operator"),
+        ("user:boss", None),
+        ("127.0.0.1", None),
+    ],
 )
 def test_whoever_is_not_trusted_waits(strict: Desk, user: str, waits_for: str | None) -> None:
     told = strict.submit(strict.predict(), user)
@@ -175,7 +180,7 @@ def test_the_majority_wins_and_the_others_lose_an_audit(
 def test_contested_answers_go_to_an_operator_after_five_opinions(
     strict: Desk, noise: Callable[[int], bytes]
 ) -> None:
-    people = [f"user:p{n}" for n in range(5)]
+    people = [f"user:p{n}" for n in range(5)]  # who say one and the other in turn
     prove(strict, noise, *people)
     image = noise(1)
     strict.submit(strict.predict(image), "user:ann", "corrected", WRONG)
@@ -224,7 +229,7 @@ def test_who_loses_audits_waits_again_with_all_that_nobody_confirmed(
     establish(strict, noise, "user:ann")
     images = [noise(100 + n) for n in range(3)]
     for image in images:
-        told = strict.submit(strict.predict(image), "user:ann", "corrected", [SCRATCH, ELSEWHERE])
+        told = strict.submit(strict.predict(image), "user:ann", "corrected", WRONG)
         assert told.state == "accepted"
     for image in images[:2]:
         for peer in ("user:peer1", "user:peer2"):

@@ -242,15 +242,6 @@ def test_images_that_wait_are_offered_to_others_until_enough_were_asked(
     assert opinions.asked_enough("scratch", [sha(1), sha(2)]) == {sha(1)}
 
 
-def test_people_agree_only_where_each_of_them_was_asked(opinions: Opinions, book: TaskBook) -> None:
-    book.agree("ann", "scratch", sha(1), {"bob": Agreement(4, 5), "cid": Agreement(3, 5)})
-    assert opinions.agreed("scratch", [sha(1)]) == {}
-
-    for user in ("ann", "bob", "cid"):
-        book.hand_out(second(user, 1))
-    assert opinions.agreed("scratch", [sha(1)]) == {sha(1): {"ann", "bob"}}
-
-
 def test_a_reviewer_sees_who_agrees(
     opinions: Opinions, book: TaskBook, ledger: Ledger, request_of: Make
 ) -> None:
