@@ -136,15 +136,19 @@ def voices_of(
         Voice(
             each.request_id,
             votes=each.was_asked and _may_vote(user, ranks[user], standings[user]),
-            vouches=ranks[user] >= Rank.ESTABLISHED and not each.suspicious,
+            vouches=not each.suspicious and _may_vote(user, ranks[user], standings[user]),
         )
         for user, each in sorted(newest.items(), key=lambda pair: pair[1].request_id)
     ]
 
 
 def _may_vote(user: str, rank: Rank, standing: TrustStanding) -> bool:
+    """Return whether somebody's word counts, as a vote or for their own image.
+
+    One lost answer silences those who have few: colluders lose their first lies.
+    """
     proven = standing.is_proven or rank >= Rank.KNOWN
-    return is_member(user) and rank > Rank.DISTRUSTED and proven and not standing.has_fallen
+    return is_member(user) and rank > Rank.DISTRUSTED and proven and not standing.audits.are_poor
 
 
 def says_the_same(one: ClassedBoxes, other: ClassedBoxes) -> bool:
