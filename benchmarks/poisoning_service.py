@@ -29,7 +29,7 @@ Visibility = Literal["public", "members", "private"]
 AS_DEPLOYED = {
     "SIGHTLOOP_LAUNCHER": "",
     "SIGHTLOOP_TRUSTED_CALLERS": "",
-    "SIGHTLOOP_MAX_CONTRIBUTOR_SHARE": str(Settings().max_contributor_share),
+    "SIGHTLOOP_MAX_CONTRIBUTOR_SHARE": str(Settings.from_environment({}).max_contributor_share),
 }
 LONGEST_WAIT_SECONDS = 300
 POLL_SECONDS = 0.2

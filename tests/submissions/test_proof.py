@@ -342,3 +342,27 @@ def test_a_lost_answer_silences_somebody_who_has_few(
     strict.submit(strict.predict(later), "user:ann", "corrected", RIGHT)
     opine(strict, "user:liar", later, RIGHT)
     assert ("user:ann",) not in strict.sql(IN_FORCE)
+
+
+def test_what_people_agreed_on_by_the_word_of_somebody_who_fell_is_asked_about_anew(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    prove(strict, noise, "user:liar", "user:friend", "user:bob", "user:eve", "user:joe")
+    lie = noise(1)
+    strict.submit(strict.predict(lie), "user:liar", "corrected", WRONG)
+    opine(strict, "user:friend", lie, WRONG)
+    assert strict.sql(IN_FORCE) == [("user:liar",)]
+
+    for n in range(5):  # of five decided answers four are lost
+        image = noise(100 + n)
+        strict.submit(strict.predict(image), "user:liar", "corrected", WRONG)
+        opine(strict, "user:bob", image)
+        opine(strict, "user:eve", image)
+    assert ("user:liar",) not in strict.sql(IN_FORCE)
+    assert states(strict, "user:friend") == [("quarantined", "opinions", None)]
+
+    for user in ("user:bob", "user:eve", "user:joe"):  # the friend's word still counts against them
+        opine(strict, user, lie)
+    assert states(strict, "user:liar")[0] == ("rejected", None, "sightloop")
+    assert len(strict.sql(IN_FORCE)) == 6
+    strict.agree_files()
