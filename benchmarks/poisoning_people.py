@@ -150,6 +150,14 @@ class Drip(Mind):
         return seen.predicted.joined(spurious(1, seen.classes, rng))
 
 
+class Confirmer(Mind):
+    """Somebody who confirms whatever was predicted: images are what they want to bring in."""
+
+    def own(self, seen: Seen, rng: np.random.Generator) -> Boxes:
+        """Confirm the prediction."""
+        return seen.predicted
+
+
 class OptionTrick(Mind):
     """Somebody who chooses what the answer is compared with, by the options of the detection.
 

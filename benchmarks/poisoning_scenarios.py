@@ -14,6 +14,7 @@ from benchmarks.poisoning_people import (
     EVERYTHING,
     NOTHING,
     Colluder,
+    Confirmer,
     Drip,
     Gang,
     Mind,
@@ -24,7 +25,6 @@ from benchmarks.poisoning_people import (
     Vandal,
     junk,
     near_duplicate,
-    one_added,
 )
 from benchmarks.poisoning_service import Service
 from benchmarks.poisoning_stage import Photo
@@ -167,7 +167,7 @@ def _among_honest_people(run: Run, attackers: Sequence[Person]) -> None:
 def near_duplicates(run: Run) -> None:
     """One address that sends copies of one photo and junk: does it meet a training's threshold?"""
     rng = np.random.default_rng(3)
-    [caller] = run.hostile([Vandal(one_added)], NEAR_DUPLICATES + JUNK, has_token=False)
+    [caller] = run.hostile([Confirmer()], NEAR_DUPLICATES + JUNK, has_token=False)
     photo = run.settled[-1]
     copies = [near_duplicate(photo, rng) for _ in range(NEAR_DUPLICATES)]
     theirs = [*copies, *(junk(rng) for _ in range(JUNK))]

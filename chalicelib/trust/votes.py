@@ -180,7 +180,7 @@ def decide_in(rows: cursor, requests: Iterable[int], state: str, by: str, why: s
 
 def agreed_with(rows: cursor, user: str, limit: int) -> list[tuple[str, str]]:
     """Return models and images that people agreed on with a user: first what the user sent."""
-    return _all(rows, AGREED_WITH, user_address=user, limit=limit)  # type: ignore[return-value]
+    return _all(rows, AGREED_WITH, user_address=user, limit=limit)
 
 
 def reopen_in(rows: cursor, requests: Iterable[int]) -> None:
