@@ -73,6 +73,11 @@ class Handler(StrictHandler, ChaliceRequestHandler):
         """
         self.origins.check(self.command, self.headers)
 
+    def setup(self) -> None:
+        """Give the app the address of the caller, as API Gateway does; Chalice names 127.0.0.1."""
+        super().setup()
+        self.local_gateway.event_converter.LOCAL_SOURCE_IP = self.client_address[0]
+
     def _generic_handle(self) -> None:
         try:
             with self._admitted():

@@ -129,8 +129,10 @@ class Settling:
         standing, rank = self._ranks.known(user)
         if rank >= Rank.ESTABLISHED:
             self._release(user)
-        elif standing.has_fallen and rank is not Rank.DISTRUSTED:
-            self._take_back(user)
+        elif standing.has_fallen or rank is Rank.DISTRUSTED:
+            if rank is not Rank.DISTRUSTED:
+                self._take_back(user)
+            self._reopen(user)
 
     def reconcile(self, most: int) -> int:
         """Finish what was left undone for images with new opinions; return of how many."""
@@ -304,6 +306,31 @@ class Settling:
             samples = self._dataset.withdraw(rows, doubted, "doubted")
         logger.info("answers wait again", user=user, requests=len(doubted))
         self._relabelling.publish(samples)
+
+    def _reopen(self, user: str) -> None:
+        """Ask anew about images that people agree on by a user's word alone, which is lost."""
+        with self._database.transaction() as rows:
+            images = votes.agreed_with(rows, user, IMAGES_AT_ONCE)
+        for model, image_sha256 in images:
+            with self._database.transaction() as rows:
+                votes.lock_image(rows, image_sha256)
+                samples = self._reopen_in(rows, self._image_in(rows, model, image_sha256))
+            self._relabelling.publish(samples)
+            if samples:
+                self._settle(model, image_sha256)
+
+    def _reopen_in(self, rows: cursor, image: _Image) -> list[int]:
+        """Take back a label that the voices which count by now would not have made."""
+        if image.present is None or image.present.is_of_an_operator:
+            return []
+        agreed = agreed_on(image.voices, image.same)
+        accepted = [each.request_id for each in image.said if each.state == "accepted"]
+        if agreed and any(image.same(agreed.winner, each) for each in accepted):
+            return []
+        decided = [e.request_id for e in image.said if e.reviewed_by == votes.BY_AGREEMENT]
+        votes.reopen_in(rows, decided)
+        logger.info("people are asked anew about an image", requests=len(decided))
+        return self._dataset.withdraw(rows, decided, "doubted")
 
 
 class _ChangedMeanwhile(Exception):

@@ -13,6 +13,7 @@ from chalicelib.labels.pool import LabelledImage, Pool, Shown
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import Opinions
 from chalicelib.trust.policy import is_member
+from chalicelib.trust.standing import TrustStanding
 from chalicelib.trust.task_book import TaskBook
 
 SAMPLED = 50  # images on either side of a random place of the dataset, twice: train and valid
@@ -105,19 +106,23 @@ class Candidates:
         )
 
     def _waiting(self, user_address: str, model: str, shown: Shown) -> list[Candidate]:
-        """Return images that wait: members' first, and of each sender one before any has two.
+        """Return images that wait: of each sender one before any has two.
 
-        So nobody crowds out the others by sending many, nor by many addresses.
+        Those of members who proved themselves come first, then other members', then those of
+        members who lost audits, then addresses'. So nobody crowds out the others by sending many,
+        by many addresses, or by what nobody agrees with.
         """
         images = list(self._opinions.waiting(user_address, model, WAITING, shown.promises))
         self._chance.shuffle(images)
+        standings = self._book.standings(sorted({image.user_address for image in images}))
         turn: Counter[str] = Counter()
-        ordered: dict[str, tuple[bool, int, Candidate]] = {}
+        ordered: dict[str, tuple[int, int, Candidate]] = {}
         for image in images:
             turn[image.user_address] += 1
             promise = Visibility.parse(image.visibility)
             candidate = Candidate(image.image_sha256, (image.key,), visibility=promise)
-            place = (not is_member(image.user_address), turn[image.user_address], candidate)
+            merit = _merit(image.user_address, standings[image.user_address])
+            place = (merit, turn[image.user_address], candidate)
             ordered.setdefault(image.image_sha256, place)
         return [each for *_, each in sorted(ordered.values(), key=lambda place: place[:2])]
 
@@ -159,6 +164,15 @@ class Candidates:
         mixed = list(candidates)
         self._chance.shuffle(mixed)
         return mixed
+
+
+def _merit(user: str, standing: TrustStanding) -> int:
+    """Return the place of a sender's images among those that wait, 0 first."""
+    if not is_member(user):
+        return 3
+    if standing.audits.are_poor:
+        return 2
+    return 0 if standing.is_proven else 1
 
 
 def _control(image: LabelledImage) -> Candidate:

@@ -223,7 +223,8 @@ class Voice:
     votes : bool
         A member who proved themselves and whom we asked.
     vouches : bool
-        It is counted for itself and against no other: an established sender's answer.
+        It is counted for itself and against no other: the answer of a member who proved
+        themselves, so that one more who agrees makes two.
     """
 
     request_id: int

@@ -14,8 +14,10 @@ LEAST_COMPARED = 10
 POOR_AGREEMENT = 0.3
 PROVEN_ACCURACY = 0.7  # whose opinion counts against another's
 PROVEN_CONTROLS = 3
-LEAST_AUDITS = 5  # decided answers, before what somebody sends counts at once
-NEWEST_AUDITS = 10
+LEAST_AUDITS = 20  # decided answers, before what somebody sends counts at once: what it costs to
+# lie unchecked for a while. With 5, attackers who wait for it left 8 % of poison in `make drill`.
+NEWEST_AUDITS = 20
+FALLEN_AFTER = 5  # decided answers, from which lost ones take back what nobody confirmed
 MOST_LOST = 1 / 5  # of them: an honest answer loses one in ten or so, by a box overlooked
 
 
@@ -84,7 +86,7 @@ class Agreements:
 
 @dataclass(frozen=True)
 class Audits:
-    """A contributor's newest answers that people agreed or operators decided on, ten at most.
+    """A contributor's newest answers that people agreed or operators decided on, twenty at most.
 
     Attributes
     ----------
@@ -169,7 +171,7 @@ class TrustStanding:
         >>> proven = Controls(answers=3, accuracy=0.9)
         >>> TrustStanding(proven).is_established
         False
-        >>> TrustStanding(proven, audits=Audits(5, 1)).is_established
+        >>> TrustStanding(proven, audits=Audits(20, 4)).is_established
         True
         """
         return self.is_proven and self.audits.are_enough and not self.audits.are_poor
@@ -177,7 +179,7 @@ class TrustStanding:
     @property
     def has_fallen(self) -> bool:
         """Whether they lost so many audits that what nobody confirmed has to wait again."""
-        return self.audits.are_enough and self.audits.are_poor
+        return self.audits.decided >= FALLEN_AFTER and self.audits.are_poor
 
 
 def _share(part: int, whole: int) -> float | None:

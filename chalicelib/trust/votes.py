@@ -50,6 +50,20 @@ UPDATE requests SET waits_for = %(waits_for)s, detail = detail || jsonb_build_ob
 WHERE request_id = ANY(%(requests)s) AND state = 'quarantined' AND reviewed_at IS NULL
   AND waits_for IS DISTINCT FROM %(waits_for)s
 """
+AGREED_WITH = """
+SELECT r.model, r.image_sha256
+FROM requests r LEFT JOIN tasks t USING (prediction_id)
+WHERE r.user_address = %(user_address)s AND r.state = 'accepted' AND r.reviewed_by = 'sightloop'
+  AND r.image_sha256 IS NOT NULL
+ORDER BY t.prediction_id IS NOT NULL, r.request_id DESC LIMIT %(limit)s
+"""
+REOPEN = """
+UPDATE requests SET state = 'quarantined', waits_for = 'opinions', reviewed_at = NULL,
+       reviewed_by = NULL
+WHERE request_id IN (SELECT request_id FROM requests
+                     WHERE request_id = ANY(%(requests)s) AND reviewed_by = 'sightloop'
+                     ORDER BY request_id FOR NO KEY UPDATE)
+"""
 UNPROVEN = """
 SELECT request_id FROM requests
 WHERE user_address = %(user_address)s AND state = 'quarantined' AND reviewed_at IS NULL
@@ -137,15 +151,19 @@ def voices_of(
         Voice(
             each.request_id,
             votes=each.was_asked and _may_vote(user, ranks[user], standings[user]),
-            vouches=ranks[user] >= Rank.ESTABLISHED and not each.suspicious,
+            vouches=not each.suspicious and _may_vote(user, ranks[user], standings[user]),
         )
         for user, each in sorted(newest.items(), key=lambda pair: pair[1].request_id)
     ]
 
 
 def _may_vote(user: str, rank: Rank, standing: TrustStanding) -> bool:
+    """Return whether somebody's word counts, as a vote or for their own image.
+
+    One lost answer silences those who have few: colluders lose their first lies.
+    """
     proven = standing.is_proven or rank >= Rank.KNOWN
-    return is_member(user) and rank > Rank.DISTRUSTED and proven and not standing.has_fallen
+    return is_member(user) and rank > Rank.DISTRUSTED and proven and not standing.audits.are_poor
 
 
 def says_the_same(one: ClassedBoxes, other: ClassedBoxes) -> bool:
@@ -159,6 +177,16 @@ def decide_in(rows: cursor, requests: Iterable[int], state: str, by: str, why: s
     if given["requests"]:
         rows.execute(SIGN, given)
         rows.execute(DECIDE, given)
+
+
+def agreed_with(rows: cursor, user: str, limit: int) -> list[tuple[str, str]]:
+    """Return models and images that people agreed on with a user: first what the user sent."""
+    return _all(rows, AGREED_WITH, user_address=user, limit=limit)
+
+
+def reopen_in(rows: cursor, requests: Iterable[int]) -> None:
+    """Have requests wait for opinions again that people had agreed or disagreed on."""
+    rows.execute(REOPEN, {"requests": sorted(requests)})
 
 
 def release_in(rows: cursor, request_id: int, *, audit: bool) -> bool:

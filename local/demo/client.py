@@ -23,18 +23,22 @@ class Api:
     """The service over HTTP, for one user.
 
     All users of a thread share a connection: for each the one-machine server keeps a thread.
+    Callers with an address of their own have a connection for each request.
 
     Parameters
     ----------
     port : int
         On 127.0.0.1.
     token : str
-        Of a user, or of an operator.
+        Of a user, or of an operator; empty: the caller is known by the address alone.
+    address : str, optional
+        Source address of the connections, in 127.0.0.0/8; the operating system's choice if empty.
     """
 
-    def __init__(self, port: int, token: str) -> None:
+    def __init__(self, port: int, token: str, address: str = "") -> None:
         self._token = token
         self._port = port
+        self._address = address
         self.retried = 0
 
     @classmethod
@@ -51,22 +55,22 @@ class Api:
         RuntimeError
             The answer is another than 200.
         """
-        status, told = self._ask("GET", path)
+        status, told = self.ask("GET", path)
         if status != 200:
             raise RuntimeError(f"{path}: {status}: {told}")
         return told
 
     def post(self, path: str, body: bytes, media_type: str) -> tuple[int, Any]:
         """Return the status and the answer."""
-        return self._ask("POST", path, body, media_type)
+        return self.ask("POST", path, body, media_type)
 
-    def _ask(
+    def ask(
         self, method: str, path: str, body: bytes | None = None, media_type: str = JSON
     ) -> tuple[int, Any]:
-        """Ask; what may succeed later is asked again."""
+        """Send a request, again where it may succeed later; return the status and the answer."""
         for _ in range(TRIES):
             status, told = self._ask_once(method, path, body, media_type)
-            if status != 503:
+            if status not in (429, 503):
                 break
             self.retried += 1
             time.sleep(1)
@@ -75,9 +79,11 @@ class Api:
     def _ask_once(
         self, method: str, path: str, body: bytes | None, media_type: str
     ) -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": media_type}
+        headers = {"Content-Type": media_type}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
         for last in (False, True):
-            held = _connection(self._port)
+            held = self._connection()
             try:
                 held.request(method, path, body, headers)
                 answer = held.getresponse()
@@ -86,11 +92,23 @@ class Api:
                 held.close()
                 if last:
                     raise
+            finally:
+                if self._address:
+                    held.close()
         raise AssertionError("not reached")
 
-    def detect(self, model: str, photo: bytes) -> tuple[str, Boxes]:
-        """Detect, and keep what was found; return the prediction's id and boxes."""
-        path = f"/v1/models/{model}/detections?keep=true"
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self._address:
+            return _connection(self._port)
+        source = (self._address, 0)
+        return http.client.HTTPConnection("127.0.0.1", self._port, 120, source)
+
+    def detect(self, model: str, photo: bytes, options: str = "") -> tuple[str, Boxes]:
+        """Detect, and keep what was found; return the prediction's id and boxes.
+
+        ``options`` is more of the query, such as ``confidence=0.5``.
+        """
+        path = f"/v1/models/{model}/detections?keep=true" + (options and f"&{options}")
         status, told = self.post(path, photo, "image/jpeg")
         if status != 200:
             raise RuntimeError(f"{status}: {told}")

@@ -16,6 +16,7 @@ from chalice.app import Chalice
 from chalice.config import Config
 
 from app import app
+from local.demo.client import Api
 from local.home import listen
 from local.server import Server
 
@@ -108,3 +109,20 @@ def test_who_leaves_before_the_answer_is_no_news(
             leaving.sendall(head.encode() * 3)
     assert ask(port, b"GET / HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n")[0] == 200
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_caller_is_known_by_the_address_that_the_connection_comes_from() -> None:
+    meeting = Chalice("meeting", configure_logs=False)
+
+    @meeting.route("/")
+    def tell() -> dict[str, str]:
+        return {"address": meeting.current_request.context["identity"]["sourceIp"]}
+
+    listening = listen(0)
+    server = Server(meeting, Config.create(), listening, io.StringIO())
+    try:
+        for address in ("127.0.0.1", "127.9.8.7"):
+            told = Api(listening.getsockname()[1], "", address).get("/")
+            assert told == {"address": address}
+    finally:
+        server.stop()

@@ -15,6 +15,7 @@ from moto import mock_aws
 from chalicelib.errors import Conflict
 from chalicelib.labels.submitted import GivenBox
 from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.standing import LEAST_AUDITS
 from chalicelib.trust.task_book import Task
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -74,9 +75,9 @@ def opine(desk: Desk, user: str, image: bytes, boxes: Sequence[GivenBox] = RIGHT
 
 
 def establish(desk: Desk, noise: Callable[[int], bytes], user: str) -> None:
-    """Have people agree with five answers of somebody who proved themselves."""
+    """Have others agree with as many answers as it takes, of somebody who proved themselves."""
     prove(desk, noise, "user:peer1", "user:peer2", user)
-    for n in range(5):
+    for n in range(LEAST_AUDITS):
         image = noise(20_000 + n)
         desk.submit(desk.predict(image), user)
         for peer in ("user:peer1", "user:peer2"):
@@ -227,17 +228,16 @@ def test_who_loses_audits_waits_again_with_all_that_nobody_confirmed(
     strict: Desk, noise: Callable[[int], bytes]
 ) -> None:
     establish(strict, noise, "user:ann")
-    images = [noise(100 + n) for n in range(3)]
+    images = [noise(100 + n) for n in range(6)]
     for image in images:
         told = strict.submit(strict.predict(image), "user:ann", "corrected", WRONG)
         assert told.state == "accepted"
-    for image in images[:2]:
+    for image in images[:5]:  # over a fifth of the newest twenty
         for peer in ("user:peer1", "user:peer2"):
             opine(strict, peer, image)
 
-    assert [state for state, *_ in states(strict, "user:ann")[-3:]] == [
-        "rejected",
-        "rejected",
+    assert [state for state, *_ in states(strict, "user:ann")[-6:]] == [
+        *["rejected"] * 5,
         "quarantined",
     ]
     assert strict.submit(strict.predict(noise(9)), "user:ann").state == "quarantined"
@@ -315,3 +315,54 @@ def test_a_ban_takes_back_what_people_agreed_on(
     strict.services.ledger.ban("user:ann", "olga", "spam")
     strict.services.submissions.settle()
     assert strict.sql(IN_FORCE) == []
+
+
+def test_one_who_proved_themselves_settles_what_another_such_person_sent(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    prove(strict, noise, "user:ann", "user:bob")
+    image = noise(1)
+    strict.submit(strict.predict(image), "user:ann", "corrected", RIGHT)
+    assert strict.sql(IN_FORCE) == []
+    opine(strict, "user:bob", image)
+    assert strict.sql(IN_FORCE) == [("user:ann",)]
+
+
+def test_a_lost_answer_silences_somebody_who_has_few(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    prove(strict, noise, "user:ann", "user:bob", "user:eve", "user:liar")
+    image = noise(1)
+    strict.submit(strict.predict(image), "user:liar", "corrected", WRONG)
+    opine(strict, "user:bob", image)
+    opine(strict, "user:eve", image)
+    assert states(strict, "user:liar") == [("rejected", None, "sightloop")]
+
+    later = noise(2)
+    strict.submit(strict.predict(later), "user:ann", "corrected", RIGHT)
+    opine(strict, "user:liar", later, RIGHT)
+    assert ("user:ann",) not in strict.sql(IN_FORCE)
+
+
+def test_what_people_agreed_on_by_the_word_of_somebody_who_fell_is_asked_about_anew(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    prove(strict, noise, "user:liar", "user:friend", "user:bob", "user:eve", "user:joe")
+    lie = noise(1)
+    strict.submit(strict.predict(lie), "user:liar", "corrected", WRONG)
+    opine(strict, "user:friend", lie, WRONG)
+    assert strict.sql(IN_FORCE) == [("user:liar",)]
+
+    for n in range(5):  # of five decided answers four are lost
+        image = noise(100 + n)
+        strict.submit(strict.predict(image), "user:liar", "corrected", WRONG)
+        opine(strict, "user:bob", image)
+        opine(strict, "user:eve", image)
+    assert ("user:liar",) not in strict.sql(IN_FORCE)
+    assert states(strict, "user:friend") == [("quarantined", "opinions", None)]
+
+    for user in ("user:bob", "user:eve", "user:joe"):  # the friend's word still counts against them
+        opine(strict, user, lie)
+    assert states(strict, "user:liar")[0] == ("rejected", None, "sightloop")
+    assert len(strict.sql(IN_FORCE)) == 6
+    strict.agree_files()
