@@ -29,6 +29,7 @@ class StandIn:
     """
 
     def __init__(self, home: Home) -> None:
+        self.home = home
         self.port = home.port("aws")
         kept = home.path / "aws"
         environment = {

@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from botocore.config import Config
+from moto.server import ThreadedMotoServer
 
 from app import app
 from chalicelib import aws, wiring
@@ -22,8 +22,6 @@ from chalicelib.settings import Settings
 from chalicelib.trust.report_list import KEY
 from chalicelib.web.routes import documented
 from deploy.resources import ensure
-from local.home import Home
-from local.standin import StandIn
 
 Gateway = Any
 ADDRESS = "203.0.113.7"  # of the recorded event
@@ -92,12 +90,13 @@ class Relay:
 
 
 @pytest.fixture(scope="module")
-def standin(make_home: Callable[[str], Path]) -> Iterator[StandIn]:
-    home = Home(make_home("hanging"))
-    standin = StandIn(home)
-    yield standin
-    standin.stop()
-    home.close()
+def standin() -> Iterator[str]:
+    """The address of a stand-in for AWS that any Host may be sent to, such as the relay's."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +105,10 @@ def database_url(new_database: Callable[..., str], migrated: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def prepared(
-    standin: StandIn, database_url: str, make_model: Callable[..., bytes]
-) -> Iterator[None]:
+def prepared(standin: str, database_url: str, make_model: Callable[..., bytes]) -> Iterator[None]:
     """Make the resources, a model, and a ban."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", standin.url)
+        patch.setenv("AWS_ENDPOINT_URL", standin)
         services = wiring.Services(Settings(database_url=database_url))
         ensure(services.settings)
         services.publisher.publish("scratch", make_model(), b"{}")
@@ -121,8 +118,8 @@ def prepared(
 
 
 @pytest.fixture
-def relay(standin: StandIn) -> Iterator[Relay]:
-    relay = Relay(standin.url)
+def relay(standin: str) -> Iterator[Relay]:
+    relay = Relay(standin)
     yield relay
     relay.stop()
 

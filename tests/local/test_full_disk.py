@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.disk import DiskSpace
 from local.home import Home
-from local.standin import REGION, StandIn
+from local.standin import REGION, StandIn, credentials
 
 pytestmark = pytest.mark.stack
 TABLE, BUCKET = "predictions", "uploads"
@@ -37,9 +37,10 @@ def small_disk(home_folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Callable[[StandIn, str], Any]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
 
     def make(standin: StandIn, service: str) -> Any:
+        for name, value in credentials(standin.home).items():
+            monkeypatch.setenv(name, value)
         config = Config(retries={"total_max_attempts": 1})
         url = standin.url
         return boto3.client(service, endpoint_url=url, region_name=REGION, config=config)
