@@ -66,8 +66,7 @@ WHERE r.prediction_id = %(prediction_id)s AND r.user_address = %(user_address)s
 COLUMNS = """
 SELECT request_id, prediction_id, user_address, model, model_version, score, predicted_boxes,
        submitted_boxes, counted, state, detail, created_at, updated_at, reviewed_at, reviewed_by,
-       waits_for
-FROM requests
+       waits_for FROM requests
 """
 BY_USER = f"""{COLUMNS} WHERE user_address = %(user_address)s AND request_id < %(before)s
 ORDER BY request_id DESC LIMIT %(limit)s"""
