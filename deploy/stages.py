@@ -66,6 +66,7 @@ CHANGEABLE = frozenset(
     {
         "appeal_to",
         "bot_updates_per_minute",
+        "call_seconds",
         "cluster_ca",
         "cluster_name",
         "cluster_namespace",
@@ -100,6 +101,7 @@ CHANGEABLE = frozenset(
         "min_training_set_size",
         "min_validation_set_size",
         "prediction_ttl_days",
+        "proof",
         "quota_everyone_factor",
         "quota_import_bytes",
         "quota_imports",
@@ -129,6 +131,7 @@ CHANGEABLE = frozenset(
         "training_role",
         "training_spot",
         "training_volume_gb",
+        "trusted_callers",
         "upload_expires_seconds",
     }
 )

@@ -52,7 +52,7 @@ def known(
 ) -> dict[str, str]:
     """Names of what exists."""
     stack.publish(make_model(((8, 8, 24, 20, 0.9, 0), (30, 30, 60, 50, 0.7, 1))))
-    ban = json.dumps({"user": "eve", "why": "spam"}).encode()
+    ban = json.dumps({"user": "user:eve", "why": "spam"}).encode()
     told = {"content_type": "application/json", **as_operator}
     assert gateway("POST", "/v1/bans", ban, **told).status == 201
     wanted = {"model": "scratch", "file_name": "tag.jpg", "content_type": "image/jpeg"}
@@ -80,7 +80,7 @@ def known(
         "brought": brought.json["prediction_id"],
         "kept": _kept(gateway, make_picture()),
         **{name: answer.json[name] for name, answer in zips.items()},
-        "user": "eve",
+        "user": "user:eve",
         "sha256": image,
         "version": version.json["sha256"],
         "job_id": _training(stack),
@@ -119,19 +119,20 @@ def _waiting(stack: Any, picture: bytes) -> dict[str, str]:
     """Have a submission wait for review, and an image whose boxes are settled."""
     key = "models/scratch/images/train/a.jpg"
     stack.services.store.put(key, picture, "image/jpeg")
-    image = {"width": 64, "height": 64, "sha256": "ab" * 32, "key": key}
+    image = {"width": 64, "height": 64, "sha256": SETTLED_IMAGE, "key": key}
     detail = {"image": image, "predicted": [], "submitted": []}
-    request = Request("eve", str(uuid.uuid4()), "scratch", 1, 0.9, 2, 0, "quarantined", detail)
+    request = Request("user:eve", str(uuid.uuid4()), "scratch", 1, 0.9, 2, 0, "quarantined", detail)
     number = stack.services.ledger.record(request).request_id
-    [recorded] = stack.services.ledger.of_user("eve")
+    [recorded] = stack.services.ledger.of_user("user:eve")
     with stack.services.database.transaction() as rows:
-        rows.execute(SETTLED, ("ab" * 32, "train", bytes(32)))
+        rows.execute(SETTLED, (SETTLED_IMAGE, "train", bytes(32)))
         [(label, sample)] = rows.fetchall()
         rows.execute("UPDATE samples SET label_id = %s WHERE sample_id = %s", (label, sample))
     seen = recorded.updated_at.isoformat()
     return {"submission_id": str(number), "seen": seen}
 
 
+SETTLED_IMAGE = "ab" * 32
 SETTLED = """
 WITH sample AS (
     INSERT INTO samples (model, sha256, extension, width, height, side, bits, source_key)
@@ -142,9 +143,16 @@ label AS (
     SELECT sample_id, '', 0, 'import' FROM sample RETURNING label_id)
 SELECT label_id, sample_id FROM label, sample
 """
+KNOWN_IN_BODY = {
+    ("/v1/uploads", "POST"): "model",
+    ("/v1/bans", "POST"): "user",
+    ("/v1/models/{model}/dataset/releases", "POST"): "images",
+}
+FOR_MEMBERS = {("/v1/contributions", "DELETE"), ("/v1/models/{model}/tasks", "POST")}
 SAID_IN_PART = {  # no schema tells what is a picture, is there once, or was given out before
     "/v1/models/{model}/detections",
     "/v1/pending-models",
+    "/v1/bans",
     "/v1/models/{model}/submissions",
     "/v1/pending-models/{model}/submissions",
     "/v1/pending-models/{model}/images",
@@ -178,6 +186,12 @@ def described(gateway: Gateway, make_picture: MakePicture) -> Any:
     return api
 
 
+def _take_a_new_key(case: schemathesis.Case) -> None:
+    """Replace a valid Idempotency-Key: no schema says how long whose is, or which was used."""
+    if re.fullmatch(VISIBLE, case.headers.get(KEY_HEADER) or ""):
+        case.headers[KEY_HEADER] = str(uuid.uuid4())
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("path", "method", "mode"), SENT)
 def test_answers_are_as_the_document_says(
@@ -198,10 +212,10 @@ def test_answers_are_as_the_document_says(
     @BOUNDED
     @given(described[path][method].as_strategy(generation_mode=mode), st.booleans())
     def check(case: schemathesis.Case, of_what_exists: bool) -> None:
-        if (path, method) in FOR_OPERATORS:
+        if (path, method) in FOR_OPERATORS | (FOR_MEMBERS if is_positive else set()):
             case.headers["Authorization"] = as_operator["authorization"]
         case.headers.update(AS_TELEGRAM)
-        _renew_key(case)
+        _take_a_new_key(case)
         is_known = of_what_exists and (is_positive or (path, method) not in FOR_OPERATORS)
         if is_known:
             case.path_parameters |= {key: known[key] for key in case.path_parameters}
@@ -216,18 +230,13 @@ def test_answers_are_as_the_document_says(
                 case.body |= {"prediction_id": known[kept]}
             if is_positive:
                 _name_versions(path, case)
-            if path == "/v1/uploads" and is_positive:
-                case.body["model"] = known["model"]
+            if is_positive and (path, method.upper()) in KNOWN_IN_BODY:
+                field = KNOWN_IN_BODY[path, method.upper()]
+                case.body[field] = [SETTLED_IMAGE] if field == "images" else known[field]
         statuses.add(case.call_and_validate(excluded_checks=excluded).status_code)
 
     check()
     assert not is_positive or statuses & {200, 201}, statuses
-
-
-def _renew_key(case: schemathesis.Case) -> None:
-    """Replace a good idempotency key: no schema says how long whose is, and which was used."""
-    if re.fullmatch(VISIBLE, case.headers.get(KEY_HEADER) or ""):
-        case.headers[KEY_HEADER] = str(uuid.uuid4())
 
 
 def _name_versions(path: str, case: schemathesis.Case) -> None:

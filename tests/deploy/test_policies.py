@@ -31,7 +31,7 @@ from chalicelib.errors import Conflict
 from chalicelib.idempotency import Lease
 from chalicelib.predictions.keys import image_key
 from chalicelib.predictions.messages import IdentifyMessage
-from chalicelib.predictions.model import State
+from chalicelib.predictions.model import ArrivedFile, State
 from chalicelib.retrain.job import Terms
 from chalicelib.retrain.keys import output_key
 from chalicelib.retrain.messages import Finished, parse_report
@@ -269,15 +269,18 @@ class Story:
         unseen = services.keeper.keep_unseen("bolts", self._photo, "a-call")
         self.unseen = unseen.prediction_id
         self._review(self._submit("scratch", self.kept, "empty"), "accepted")
-        for model, prediction_id in (("scratch", self.kept), ("bolts", unseen.prediction_id)):
+        other, gone, last = (
+            self._keep("scratch", self._another_photo(shade)) for shade in (210, 220, 230)
+        )
+        for model, prediction_id in (("scratch", other), ("bolts", unseen.prediction_id)):
             submission = self._submit(model, prediction_id, "confirmed")
             for decision in ("rejected", "accepted"):
                 self._review(submission, decision)
-        held = services.ledger.get(self._submit("scratch", self.kept, "empty"))
+        held = services.ledger.get(self._submit("scratch", gone, "empty"))
         services.store.delete(held.detail["image"]["key"])
         with pytest.raises(Conflict, match="gone"):
             self._review(held.request_id, "accepted")
-        self._submit("scratch", self.kept, "confirmed")
+        self._submit("scratch", last, "confirmed")
 
     def _submit(self, model: str, prediction_id: str, answer: str, **more: Any) -> int:
         path, headers = "/v1/models/{model}/submissions", {"Content-Type": "application/json"}
@@ -488,7 +491,8 @@ class Story:
             self._services().ledger.ban(user, "ada", "spam")
             self._call("update_reported_list", {})
         bolt = {"class_id": 0, "box": {"x1": 10, "y1": 10, "x2": 60, "y2": 60}}
-        self._submit("bolts", self.unseen, "corrected", boxes=[bolt])
+        unseen = self._services().keeper.keep_unseen("bolts", self._another_photo(240), "a-call")
+        self._submit("bolts", unseen.prediction_id, "corrected", boxes=[bolt])
         self._the_contributor_is_banned_and_let_in()
 
     def _the_contributor_is_banned_and_let_in(self) -> None:
@@ -502,13 +506,16 @@ class Story:
         services = self._services()
         parked, waiting, pending = (self._another_photo(shade) for shade in (40, 90, 140))
         kept = self._keep("scratch", parked)
-        self._review(self._submit("scratch", kept, "confirmed"), "rejected")
+        submission = self._submit("scratch", kept, "confirmed")
+        for decision in ("accepted", "rejected"):  # its image is parked then
+            self._review(submission, decision)
         self._submit("scratch", self._keep("scratch", waiting), "empty")
         unseen = services.keeper.keep_unseen("bolts", pending, "a-call").prediction_id
-        self._submit("bolts", unseen, "confirmed")
+        self._review(self._submit("bolts", unseen, "confirmed"), "accepted")
         path, id_of_upload = "/v1/predictions/{prediction_id}", self.offered.split("/")[2]
         record = services.predictions_table.find(id_of_upload)
-        message = IdentifyMessage.of(record, services.now()).model_dump_json()
+        arrived = ArrivedFile(record.key, "etag", services.now())
+        message = IdentifyMessage.of(record, arrived).model_dump_json()
         for prediction_id in (kept, unseen, id_of_upload):
             deleted = self._ask("DELETE", path, prediction_id=prediction_id)
             assert deleted["statusCode"] == 200, _body(deleted)
@@ -563,7 +570,7 @@ class Story:
         event = SCHEDULED
         done = self._call("reconcile", event)
         assert done == {**done, "driven": 2, "given_up": 1, "banned": 3, "published": 2}
-        assert (done["transfers"], done["cleared"]) == (1, 1)
+        assert (done["transfers"], done["cleared"]) == (1, 2)  # an accepted one that is in the dataset by now, and a stray
         self._labels(lambda rows, dataset, ids: dataset.restore(rows, ids))
         assert self._call("reconcile", event)["published"] == 2
         for source in ("quarantine", "predictions"):
