@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chalicelib.database import Database
     from chalicelib.deletion.desk import Deletions
     from chalicelib.idempotency import IdempotencyKeys
-    from chalicelib.inference import Answer, Inference
+    from chalicelib.inference import Inference
     from chalicelib.labels.dataset import Dataset
     from chalicelib.labels.datasets.facts import DatasetFacts
     from chalicelib.labels.datasets.images import DatasetImages
@@ -99,9 +99,8 @@ class Services:
         """What nobody but this service may know."""
         from chalicelib.secrets import Secrets
 
-        settings = self.settings
-        client = self.client("secretsmanager")
-        return Secrets(client, settings.secret_name, settings.secret_ttl_seconds)
+        name, ttl_seconds = self.settings.secret_name, self.settings.secret_ttl_seconds
+        return Secrets(self.client("secretsmanager"), name, ttl_seconds)
 
     @functools.cached_property
     def quotas(self) -> Quotas:
@@ -287,15 +286,9 @@ class Services:
         from chalicelib.predictions import UploadDesk
         from chalicelib.predictions.senders import Senders
 
-        return UploadDesk(
-            self.uploads,
-            self.predictions_table,
-            self.catalog,
-            self.settings,
-            self.now,
-            self.visibility.of,
-            Senders(self.store),
-        )
+        stores = self.uploads, self.predictions_table, self.catalog
+        senders = Senders(self.store)
+        return UploadDesk(*stores, self.settings, self.now, self.visibility.of, senders)
 
     @functools.cached_property
     def keeper(self) -> Keeper:
@@ -322,37 +315,9 @@ class Services:
     @functools.cached_property
     def submissions(self) -> Submissions:
         """What people say is on an image."""
-        from random import SystemRandom
+        from chalicelib.labels.parts import assemble
 
-        from chalicelib.labels.reference import References
-        from chalicelib.labels.relabelling import Relabelling
-        from chalicelib.labels.settling import Settling
-        from chalicelib.labels.submissions import Parts, Submissions
-
-        assessor, chance = self.reviewing.assessor, SystemRandom()
-        relabelling = Relabelling(self.database, self.store, self.known_models, self.dataset)
-        stores = self.database, self.ledger, self.dataset
-        settling = Settling(*stores, relabelling, assessor, chance)
-        parts = Parts(
-            self.predictions,
-            self.known_models,
-            self.store,
-            self.ledger,
-            self.dataset,
-            assessor,
-            settling,
-            self.settings.appeal_to,
-            self.settings.prediction_ttl_days,
-            References(self._detect_reference),
-        )
-        return Submissions(self.database, parts)
-
-    def _detect_reference(self, model: str, image: bytes) -> Answer:
-        """Detect at the service's own options; loads the model only when it is called."""
-        from chalicelib.inference.options import Options
-
-        options = Options().for_detector(self.settings.max_pixels)
-        return self.inference.detect(model, image, options)
+        return assemble(self)
 
     @functools.cached_property
     def announcer(self) -> Announcer:

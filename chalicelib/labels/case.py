@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from chalicelib.catalog.visibility import Visibility
+from chalicelib.labels.quarantine import quarantine_key
 from chalicelib.labels.reference import UNSEEN, Reference
 from chalicelib.predictions import PredictionReader
 from chalicelib.trust import Cause as Found
@@ -25,6 +26,10 @@ from chalicelib.trust.policy import (
 from chalicelib.trust.score import AveragePrecisions
 from chalicelib.trust.verdict import ACCEPTED
 from chalicelib.vision import Detections
+
+if TYPE_CHECKING:
+    from chalicelib.labels.dataset import NewLabel
+    from chalicelib.labels.submitted import Verb
 
 REJECTED = "Thank you. A person has looked at your boxes, and they are not used."
 WAITS = "Thank you. A person will look at your boxes before they are used."
@@ -301,3 +306,40 @@ class Case:
             kept = (r for r in judgement.reasons if r.finding.cause is not Found.TOTAL_MISS)
             judgement = replace(judgement, reasons=tuple(kept))
         return Judged(self, judgement)
+
+
+@dataclass(frozen=True)
+class JudgedAnswer:
+    """An answer that is about to be recorded."""
+
+    user: str
+    verb: Verb
+    judged: Judged
+    submitted: Detections
+    image: ImageOf
+    label: NewLabel | None
+
+    @property
+    def model(self) -> str:
+        """The model that it is about."""
+        return self.judged.case.model
+
+    def request(self, decision: Decision, *, audit: bool) -> Request:
+        """Return what is recorded of it."""
+        case, image, control = self.judged.case, self.image, self.judged.is_control
+        if not decision.is_accepted:
+            image = replace(image, key=quarantine_key(image.sha256))
+        accepted = decision.is_accepted or control
+        return Request(
+            user_address=self.user,
+            prediction_id=case.prediction_id,
+            model=case.model,
+            model_version=case.version,
+            score=self.judged.judgement.scored.score,
+            predicted_boxes=len(case.predicted),
+            submitted_boxes=len(self.submitted),
+            state="accepted" if accepted else "quarantined",
+            detail=self.judged.detail(self.verb, image, self.submitted, decision),
+            waits_for=None if accepted else decision.waits_for,
+            audit=audit,
+        )

@@ -18,11 +18,20 @@ from psycopg2.extensions import cursor
 
 from chalicelib.database import Database
 from chalicelib.errors import Banned, Conflict, InvalidSubmission
-from chalicelib.labels.case import Case, ImageOf, Judged, Models, Submitted, image_of, reason_of
-from chalicelib.labels.dataset import Dataset, NewLabel
+from chalicelib.labels.case import (
+    Case,
+    ImageOf,
+    Judged,
+    JudgedAnswer,
+    Models,
+    Submitted,
+    image_of,
+    reason_of,
+)
+from chalicelib.labels.dataset import Dataset
 from chalicelib.labels.deleted import refuse_deleted_in
 from chalicelib.labels.present import Present, present_in
-from chalicelib.labels.quarantine import Quarantine, quarantine_key
+from chalicelib.labels.quarantine import Quarantine
 from chalicelib.labels.reference import References, boxes_of
 from chalicelib.labels.relabelling import Relabelling, gone, label_of
 from chalicelib.labels.releases import release_in
@@ -56,43 +65,6 @@ class Assessor(Protocol):
         self, rows: cursor, users: Collection[str]
     ) -> tuple[dict[str, TrustStanding], dict[str, Rank]]:
         """Return how well users answer and how far they are trusted, in a transaction."""
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """An answer that is about to be recorded."""
-
-    user: str
-    verb: Verb
-    judged: Judged
-    submitted: Detections
-    image: ImageOf
-    label: NewLabel | None
-
-    @property
-    def model(self) -> str:
-        """The model that it is about."""
-        return self.judged.case.model
-
-    def request(self, decision: Decision, *, audit: bool) -> Request:
-        """Return what is recorded of it."""
-        case, image, control = self.judged.case, self.image, self.judged.is_control
-        if not decision.is_accepted:
-            image = replace(image, key=quarantine_key(image.sha256))
-        accepted = decision.is_accepted or control
-        return Request(
-            user_address=self.user,
-            prediction_id=case.prediction_id,
-            model=case.model,
-            model_version=case.version,
-            score=self.judged.judgement.scored.score,
-            predicted_boxes=len(case.predicted),
-            submitted_boxes=len(self.submitted),
-            state="accepted" if accepted else "quarantined",
-            detail=self.judged.detail(self.verb, image, self.submitted, decision),
-            waits_for=None if accepted else decision.waits_for,
-            audit=audit,
-        )
 
 
 @dataclass(frozen=True)
@@ -166,7 +138,7 @@ class Submissions:
             promise = case.visibility
             label = label_of(user, image.content, image.sha256, image.key, submitted, promise)
             self._parts.dataset.look(model, [label])
-        filed = _Answer(user, answer, judged, submitted, image, label)
+        filed = JudgedAnswer(user, answer, judged, submitted, image, label)
         request, outcome, decision, samples = self._record(filed)
         self.relabelling.publish(samples)
         if self._parts.settling:
@@ -321,7 +293,7 @@ class Submissions:
         if banned_since:
             raise Banned(user, banned_since, self._parts.appeal)
 
-    def _record(self, filed: _Answer) -> tuple[Request, Outcome, Decision, list[int]]:
+    def _record(self, filed: JudgedAnswer) -> tuple[Request, Outcome, Decision, list[int]]:
         """Record an answer and what follows from it; return the samples that it is about."""
         ledger, user = self._parts.ledger, filed.user
         who = filed.judged.who
@@ -343,7 +315,7 @@ class Submissions:
             return request, outcome, decision, samples
 
     def _label_in(
-        self, rows: cursor, filed: _Answer, decision: Decision, outcome: Outcome
+        self, rows: cursor, filed: JudgedAnswer, decision: Decision, outcome: Outcome
     ) -> list[int]:
         """Make an accepted answer the label; take back that of one that was replaced."""
         dataset, request_id = self._parts.dataset, outcome.request_id
@@ -359,7 +331,7 @@ class Submissions:
         return [added.sample_id for added in dataset.add(rows, filed.model, [label])]
 
     def _label_facts(
-        self, rows: cursor, filed: _Answer, present: Present | None
+        self, rows: cursor, filed: JudgedAnswer, present: Present | None
     ) -> PresentLabel | None:
         """Return what the policy has to know of the label that the image has."""
         if present is None:

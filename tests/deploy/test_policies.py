@@ -570,7 +570,8 @@ class Story:
         event = SCHEDULED
         done = self._call("reconcile", event)
         assert done == {**done, "driven": 2, "given_up": 1, "banned": 3, "published": 2}
-        assert (done["transfers"], done["cleared"]) == (1, 2)  # an accepted one that is in the dataset by now, and a stray
+        # Cleared are an accepted image, which is in the dataset by now, and a stray one.
+        assert (done["transfers"], done["cleared"]) == (1, 2)
         self._labels(lambda rows, dataset, ids: dataset.restore(rows, ids))
         assert self._call("reconcile", event)["published"] == 2
         for source in ("quarantine", "predictions"):
