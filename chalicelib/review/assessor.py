@@ -66,12 +66,14 @@ class Assessor:
         else:
             self._compare(user_address, model, prediction_id, task, submitted)
         standing, rank = self.known(user_address)
+        can_settle = self._proof and self._book.can_prove(model)
         return Assessment(
             rank,
             task is not None and task.is_control,
             was_asked,
             standing.distrust,
-            self._proof and is_member(user_address) and self._book.can_prove(model),
+            can_settle and is_member(user_address),
+            can_settle,
         )
 
     def known(self, user_address: str) -> tuple[TrustStanding, Rank]:

@@ -75,6 +75,8 @@ class Assessment:
         Why everything waits for an operator, in words for that operator.
     can_prove : bool
         The contributor is a member, and the model has images that controls can be made of.
+    can_settle : bool
+        The model has such images, so that members can prove themselves and agree on an image.
     """
 
     rank: Rank = Rank.KNOWN
@@ -82,6 +84,7 @@ class Assessment:
     was_asked: bool = False
     distrust: str | None = None
     can_prove: bool = True
+    can_settle: bool = True
 
     @property
     def is_sealed(self) -> bool:
@@ -209,8 +212,15 @@ def decide(  # noqa: PLR0911 - one rule a line, in their order
     if label and not (label.is_own or label.agrees or who.rank > label.author_rank):
         return Decision("opinions", Cause.CONTESTED)
     if who.rank is Rank.PROBATION:
-        return Decision("proof" if who.can_prove else "operator", Cause.UNPROVEN)
+        return Decision(_awaited(who), Cause.UNPROVEN)
     return ACCEPT
+
+
+def _awaited(who: Assessment) -> WaitsFor:
+    """Return what an answer on probation waits for; an address proves nothing by itself."""
+    if who.can_prove:
+        return "proof"
+    return "opinions" if who.can_settle else "operator"
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def test_an_operators_acceptance_makes_what_people_prove_themselves_by(strict: D
     )
 
     assert strict.submit(strict.predict(), "user:ann").waits_for == "proof"
-    assert strict.submit(strict.predict(), "203.0.113.7").waits_for == "operator"
+    assert strict.submit(strict.predict(), "203.0.113.7").waits_for == "opinions"
 
 
 def test_two_proven_people_settle_an_image(strict: Desk, noise: Callable[[int], bytes]) -> None:
@@ -133,6 +133,19 @@ def test_two_proven_people_settle_an_image(strict: Desk, noise: Callable[[int], 
     for user in ("user:ann", "user:bob", "user:eve"):
         assert states(strict, user) == [("accepted", None, "sightloop")]
     strict.agree_files()
+
+
+def test_two_proven_people_settle_what_an_address_sent(
+    strict: Desk, noise: Callable[[int], bytes]
+) -> None:
+    prove(strict, noise, "user:bob", "user:eve")
+    image = noise(1)
+    strict.submit(strict.predict(image), "203.0.113.7", "corrected", RIGHT)
+
+    opine(strict, "user:bob", image)
+    assert strict.sql(IN_FORCE) == []
+    opine(strict, "user:eve", image)
+    assert strict.sql(IN_FORCE) == [("203.0.113.7",)]
 
 
 def test_people_who_did_not_prove_themselves_settle_nothing(
