@@ -23,7 +23,7 @@ test: .venv/dev.stamp ## run the tests that need no torch
 test-training: .venv-training/training.stamp ## run the tests that need torch (6 GB with CUDA)
 	.venv-training/bin/python -m pytest -m training tests/training tests/vision $(ARGS)
 
-fuzz: .venv/dev.stamp ## damage 20,000 pictures of each kind and see that each is read or refused
+fuzz: .venv/dev.stamp ## damage 20,000 pictures of each format and see that each is read or refused
 	.venv/bin/python benchmarks/fuzz.py $(ARGS)
 
 lint: .venv/dev.stamp ## check style and types

@@ -1,4 +1,4 @@
-"""Damages pictures of every kind and sends each through all that is done with pictures.
+"""Damages pictures of every format and sends each through all that is done with pictures.
 
     python benchmarks/fuzz.py --count 20000 --seed 0
 
@@ -64,6 +64,20 @@ KINDS: dict[str, tuple[str, str, dict[str, object]]] = {
     "bmp palette": ("P", "BMP", {}),
     "bmp alpha": ("RGBA", "BMP", {}),
 }
+
+# Each format's name begins the names of its kinds, but for an animated PNG's.
+FORMATS = ("jpeg", "png", "webp", "bmp")
+
+
+def shares(file_format: str, count: int) -> dict[str, int]:
+    """Return how many mutants of each kind make up so many of a format.
+
+    >>> shares("bmp", 20)
+    {'bmp': 7, 'bmp palette': 7, 'bmp alpha': 6}
+    """
+    kinds = [kind for kind in KINDS if file_format in kind.split()[0]]
+    each, left = divmod(count, len(kinds))
+    return {kind: each + (place < left) for place, kind in enumerate(kinds)}
 
 
 def original(kind: str) -> bytes:
@@ -216,19 +230,23 @@ def fuzz(kind: str, count: int, seed: int, folder: Path | None = None) -> Counte
 
 
 def main() -> None:
-    """Print a row for each kind; exit with 1 where anything unexpected was raised."""
+    """Print a row for each kind and format; exit with 1 where anything unexpected was raised."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--count", type=int, default=20_000, help="mutants of each kind")
+    parser.add_argument("--count", type=int, default=20_000, help="mutants of each format")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", choices=KINDS, help="only this kind")
+    parser.add_argument("--format", choices=FORMATS, help="only this format")
     parser.add_argument("--failures", type=Path, help="folder for mutants that went wrong")
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # of Pillow, about damaged files
     wrong = 0
-    for kind in [given.kind] if given.kind else KINDS:
-        outcome = fuzz(kind, given.count, given.seed, given.failures)
+    for file_format in [given.format] if given.format else FORMATS:
+        outcome = Counter[str]()
+        for kind, count in shares(file_format, given.count).items():
+            row = fuzz(kind, count, given.seed, given.failures)
+            print(f"  {kind}: {dict(row)}", flush=True)
+            outcome += row
         wrong += outcome["wrong"] + outcome["slow"]
-        print(f"{kind}: seed {given.seed}, {dict(outcome)}", flush=True)
+        print(f"{file_format}: {given.count} of seed {given.seed}, {dict(outcome)}", flush=True)
     sys.exit(wrong > 0)
 
 

@@ -39,7 +39,7 @@ from chalicelib.labels.archive_layout import Pair, hint_in, paired
 from chalicelib.labels.fingerprint import ENOUGH, Fingerprint, fingerprint
 from chalicelib.labels.formats.label_set import ImageLabels
 from chalicelib.labels.words import Split, shown
-from chalicelib.vision import Detections, Picture, decode_image
+from chalicelib.vision import Detections, Picture, decode_image, file_without_metadata
 
 READING_FAULTS = (*DIRECTORY_FAULTS, zlib.error, RuntimeError)
 FAULTS_A_LABEL = 20
@@ -54,9 +54,9 @@ class ArchiveImage:
     name : str
         Its path in the archive.
     sha256 : str
-        Of its bytes, in hexadecimal.
+        Of ``content``, in hexadecimal: the image's identity.
     content : bytes
-        The encoded image.
+        The encoded image, without the metadata that its file in the archive has.
     detections : Detections
         The labels, in the classes of the model; ``to_yolo`` gives the label file to store.
     hint : {"train", "valid", "test"} or None
@@ -287,11 +287,12 @@ class Archive:
         return ArchiveImage(name, sha256, content, detections, hint, looks), []
 
     def _picture(self, entry: Entry, faults: list[Fault]) -> tuple[bytes, Picture | None]:
-        """Return the bytes of an image and, if they can be decoded, what is seen of them."""
+        """Return an image's file without metadata and, if it can be decoded, its picture."""
         content, name, picture = b"", str(entry.path), None
         try:
             content = self._bytes(entry)
             picture = decode_image(content, max_pixels=self._limits.pixels, enough=ENOUGH)
+            content = file_without_metadata(content, max_pixels=self._limits.pixels)
         except InvalidImage as fault:
             faults.append(Fault(shown(name), Kind.IMAGE, fault.detail))
         except READING_FAULTS as fault:

@@ -9,7 +9,14 @@
 from chalicelib.vision.boxes import Detections
 from chalicelib.vision.detector import Detected, DetectionOptions, Detector, Timing
 from chalicelib.vision.draw import annotate, draw
-from chalicelib.vision.image import MAX_PIXELS, Picture, decode_image, encode_jpeg, image_size
+from chalicelib.vision.image import (
+    MAX_PIXELS,
+    Picture,
+    decode_image,
+    encode_jpeg,
+    file_without_metadata,
+    image_size,
+)
 from chalicelib.vision.overlap import iou_matrix
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "decode_image",
     "draw",
     "encode_jpeg",
+    "file_without_metadata",
     "image_size",
     "iou_matrix",
 ]

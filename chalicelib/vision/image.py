@@ -17,7 +17,7 @@ from chalicelib.errors import (
     TooManyPixels,
     TruncatedImage,
 )
-from chalicelib.vision.metadata import StrippedFile, strip_metadata
+from chalicelib.vision.metadata import SOI, StrippedFile, strip_metadata, with_orientation
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 80_000_000
@@ -26,6 +26,9 @@ LONGEST_SIDE = 65_535  # JPEG's limit; Pillow allocates memory row by row, 80,00
 DRAFT_FROM_PIXELS = 6_000_000  # smaller JPEGs are decoded whole: it costs little and is exact
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 KEPT_BLOCKS = 4  # of 16 MiB
+BMP = b"BM"
+BEST_QUALITY = 95  # of JPEG
+QUICK = 1  # of PNG's levels of compression, 0..9
 DRAFT_MARGIN = 1.5  # a reduced JPEG stays this much larger than what the network sees
 
 # Everything that Pillow's decoders have been seen to raise on damaged bytes.
@@ -152,6 +155,35 @@ def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     image.info.clear()  # Pillow would write a comment that it finds there
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def file_without_metadata(data: bytes, *, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Return an image file of the same pixels, without metadata but an EXIF orientation.
+
+    JPEG, PNG and WebP files keep their coded pixels. A BMP becomes a PNG of the same pixels, for
+    bytes can be anywhere in it; a JPEG without a proper end is encoded again. The file that is
+    returned comes back as it is when it is passed again.
+
+    Parameters
+    ----------
+    data : bytes
+        A file that ``decode_image`` takes.
+    max_pixels : int
+        Refuse more.
+
+    Raises
+    ------
+    EmptyImage, NotAnImage, TruncatedImage, AnimatedImage, TooManyPixels, InvalidImage
+    """
+    file, opened = _open(data, max_pixels)
+    if file.data.startswith(SOI) and not file.is_sound_jpeg:
+        return encode_jpeg(decode_image(data, max_pixels=max_pixels).image, BEST_QUALITY)
+    if not file.data.startswith(BMP):
+        return with_orientation(file, opened.size)
+    buffer = BytesIO()
+    image = decode_image(data, max_pixels=max_pixels).image
+    image.save(buffer, "PNG", compress_level=QUICK)
     return buffer.getvalue()
 
 

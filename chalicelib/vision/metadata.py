@@ -91,6 +91,37 @@ def strip_metadata(data: bytes) -> StrippedFile:
     return StrippedFile(data)
 
 
+def with_orientation(file: StrippedFile, size: tuple[int, int]) -> bytes:
+    """Return a stripped JPEG, PNG or WebP file with its orientation, the only entry of its EXIF.
+
+    The result depends on nothing but the pixels' code and the orientation: stripping it and
+    calling this again gives the same bytes.
+
+    Parameters
+    ----------
+    file : StrippedFile
+    size : tuple[int, int]
+        Width and height in pixels of the picture as it is stored, before it is turned.
+    """
+    data = file.data
+    if file.orientation == 1:
+        return data
+    tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01"
+    tiff += struct.pack(">HHIHxx", ORIENTATION, SHORT, 1, file.orientation) + bytes(4)
+    if data.startswith(SOI):
+        segment = bytes((0xFF, APP1)) + (len(EXIF + tiff) + 2).to_bytes(2) + EXIF + tiff
+        return SOI + segment + data[len(SOI) :]
+    if data.startswith(PNG):
+        end = len(PNG) + 12 + int.from_bytes(data[8:12])  # of IHDR
+        chunk = b"eXIf" + tiff
+        exif = len(tiff).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+        return data[:end] + exif + data[end:]
+    width, height = ((side - 1).to_bytes(3, "little") for side in size)
+    header = b"VP8X" + struct.pack("<I", 10) + b"\x08\x00\x00\x00" + width + height
+    chunks = header + data[RIFF_HEADER:] + b"EXIF" + struct.pack("<I", len(tiff)) + tiff
+    return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
+
+
 def exif_orientation(exif: bytes) -> int:
     """Return the orientation 1..8 in the first directory of an EXIF block; else 1.
 

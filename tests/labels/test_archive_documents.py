@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from chalicelib.labels import archive_documents
 from chalicelib.labels.archive import Archive
 from chalicelib.labels.archive_directory import Kind
 from chalicelib.labels.formats import FORMATS, ImageLabels, LabelSet
-from chalicelib.vision import Detections
+from chalicelib.vision import Detections, encode_jpeg
 
 ZipOf = Callable[..., io.BytesIO]
 NAMES = ("scratch", "dent")
@@ -26,6 +27,10 @@ def boxes(*xyxy: tuple[float, ...], of: int = 0) -> Detections:
     count = len(xyxy)
     edges = np.array(xyxy, np.float32).reshape(-1, 4)
     return Detections(edges, np.ones(count), np.full(count, of), NAMES, SIZE)
+
+
+def another_picture() -> bytes:
+    return encode_jpeg(Image.new("RGB", SIZE, "red"), 90)
 
 
 def written(kind: str, *images: ImageLabels) -> dict[str, bytes]:
@@ -53,7 +58,8 @@ def test_images_are_given_with_the_labels_of_their_documents(
         ImageLabels("a.jpg", SIZE, boxes((1, 2, 11, 12), (3, 3, 30, 20), of=1), "train"),
         ImageLabels("b.jpg", SIZE, boxes(), "valid"),
     )
-    archive = Archive(zip_of({**files, "images/a.jpg": jpeg, "images/b.jpg": jpeg + b"."}), NAMES)
+    pictures = {"images/a.jpg": jpeg, "images/b.jpg": another_picture()}
+    archive = Archive(zip_of({**files, **pictures}), NAMES)
 
     assert archive.kind == kind
     assert archive.check().to_json()["faults"] == []
@@ -103,7 +109,7 @@ def test_of_two_images_of_a_name_the_one_in_the_same_folder_is_meant(
         {"id": number, "file_name": name, "width": 32, "height": 24}
         for number, name in enumerate(["x/a.jpg", "y/a.jpg"], 1)
     ]
-    files = {"l.json": coco("", images=two), "in/x/a.jpg": jpeg, "in/y/a.jpg": jpeg + b"."}
+    files = {"l.json": coco("", images=two), "in/x/a.jpg": jpeg, "in/y/a.jpg": another_picture()}
 
     found = {image.name: len(image.detections) for image in Archive(zip_of(files), NAMES).images()}
 

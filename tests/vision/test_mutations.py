@@ -23,7 +23,7 @@ from chalicelib.vision import (
 )
 
 MUTANTS = 400  # of each kind of file
-FUZZED, SEED = 100, 1  # 2,000 in all; `make fuzz` takes 20,000 of each kind
+FUZZED, SEED = 100, 1  # 2,000 in all; `make fuzz` takes 20,000 of each format
 LONGEST_SECONDS = 60
 # A damaged header may promise a large picture: this keeps what is unfolded, and the test, small.
 MAX_PIXELS = 4_000_000
