@@ -18,6 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
+    from playwright.sync_api import Browser
 
     from local.postgres import Postgres
     from local.telegram.server import Server
@@ -40,6 +41,11 @@ for name in [
 os.environ["SIGHTLOOP_QUOTAS"] = "false"  # a test's many callers have one address
 for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
     os.environ.pop(name, None)
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_MS = 20_000
+REBOUND = "--host-resolver-rules=MAP evil.example 127.0.0.1"
 
 
 @pytest.hookimpl(optionalhook=True)  # models are trained where there is no xdist
@@ -237,3 +243,25 @@ def serve_telegram() -> Iterator[Callable[[World, str], Server]]:
             return server
 
         yield serve
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start Debian's chromium, or Playwright's own; without any, CI fails and others skip.
+
+    evil.example is this machine for it, as DNS rebinding makes it. One for all tests: a process
+    runs one Playwright at a time.
+    """
+    from playwright.sync_api import Error, expect, sync_playwright  # noqa: PLC0415 - few tests
+
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=found, args=[REBOUND])
+        except Error as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no browser: apt install chromium, or playwright install ({error})")
+        expect.set_options(timeout=PATIENCE_MS)
+        yield started
+        started.close()

@@ -120,7 +120,7 @@ class Talk:
 
     def handle(self, function: str, records: list[Json]) -> Json:
         """Call a function with messages; return its answer."""
-        context = LambdaContext(function, 3008)
+        context = LambdaContext(function, 3008, 120_000)
         return dict(app.handler_map[function]({"Records": records}, context) or {})
 
     def _messages(self, queue: str) -> int:
@@ -162,6 +162,7 @@ def talk(
             report_list_ttl_seconds=0,
             database_url=url,
             telegram_api=server.url,
+            proof="none",
         )
         names = ("s3", "sqs", "dynamodb", "secretsmanager")
         clients = {name: boto3.client(name, region_name=settings.region) for name in names}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -22,13 +20,10 @@ from PIL import Image
 from playwright.sync_api import (
     Browser,
     BrowserContext,
-    Error,
     Locator,
     Page,
     Request,
     Route,
-    expect,
-    sync_playwright,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +31,6 @@ SERVED = Path(__file__).with_name("served.py")
 SITE_LINE = '{"url"'
 SAMPLES = ROOT / "chalicelib/web/static/samples"
 PATIENCE_MS = 20_000
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True)
@@ -75,22 +69,6 @@ def site(
         yield Site(**json.loads(told))
         process.stdin.close()
         drained.join()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Start Debian's chromium, or Playwright's own; without any, CI fails and others skip."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=found)
-        except Error as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no browser: apt install chromium, or playwright install ({error})")
-        expect.set_options(timeout=PATIENCE_MS)
-        yield started
-        started.close()
 
 
 @dataclass

@@ -57,6 +57,7 @@ def main() -> None:
     """Serve until standard input ends."""
     chats = ChatStandIn(0, "of-the-browsers-tests")
     wanted = {"SIGHTLOOP_DATABASE_URL": sys.argv[1], "SIGHTLOOP_TELEGRAM_API": chats.url}
+    wanted["SIGHTLOOP_PROOF"] = "none"
     settings = Settings.from_environment(wanted)
     standin = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     standin.start()

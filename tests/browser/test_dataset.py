@@ -57,6 +57,9 @@ def image(number: int, where: str, **other: Any) -> dict[str, Any]:
         "origin": "submission",
         "labelled_at": NOW.isoformat(),
         "leaking": False,
+        "visibility": "public",
+        "released_at": None,
+        "released_by": None,
         "links": {"self": "x", "image": f"samples/tag-{number % 4 + 1}.jpg"},
         **other,
     }

@@ -168,7 +168,7 @@ def test_a_box_is_deleted_and_comes_back(desk) -> None:
     page = desk()
     before = page.rows()
     page.locator("#list .row").first.click()
-    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
     assert len(page.rows()) == len(before) - 1
     page.get_by_role("button", name="Undo").click()
     assert page.rows() == before

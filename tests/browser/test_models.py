@@ -275,6 +275,7 @@ def page_of(names: list[str], route: Any) -> dict[str, Any]:
 def shown(route: Any) -> dict[str, Any]:
     name = route.request.url.rpartition("/")[2]
     told = {"name": name, "class_names": ["scratch"], "live_version": 1, "versions": []}
+    told["visibility"] = "private"
     return {**told, "training_set_size": 1, "validation_set_size": 1}
 
 
@@ -285,6 +286,7 @@ def waits(name: str) -> dict[str, Any]:
         "class_names": ["scratch"],
         "training_set_size": 0,
         "validation_set_size": 0,
+        "visibility": "private",
         **least,
     }
 

@@ -566,21 +566,21 @@ class Story:
         self._services().ledger.ban("announced-and-lost", "ada", "spam")
         self._services().store.delete("trust/report_list.txt")
         self._services().store.put(f"quarantine/{'0' * 64}.jpg", b"", "image/jpeg")
-        self._datasets_are_behind()
+        behind = self._datasets_are_behind()
         event = SCHEDULED
         done = self._call("reconcile", event)
-        assert done == {**done, "driven": 2, "given_up": 1, "banned": 3, "published": 2}
+        assert done == {**done, "driven": 2, "given_up": 1, "banned": 3, "published": behind}
         # Cleared are an accepted image, which is in the dataset by now, and a stray one.
         assert (done["transfers"], done["cleared"]) == (1, 2)
-        self._labels(lambda rows, dataset, ids: dataset.restore(rows, ids))
-        assert self._call("reconcile", event)["published"] == 2
+        behind = self._labels(lambda rows, dataset, ids: dataset.restore(rows, ids))
+        assert self._call("reconcile", event)["published"] == behind
         for source in ("quarantine", "predictions"):
             self._images_are_gone(f"{source}/gone.jpg")
             assert self._call("reconcile", event)["published"] == 0
 
-    def _datasets_are_behind(self) -> None:
-        """Labels were taken back, and their files are there still."""
-        self._labels(lambda rows, dataset, ids: dataset.withdraw(rows, ids, "rejected"))
+    def _datasets_are_behind(self) -> int:
+        """Labels were taken back, and their files are there still; return of how many images."""
+        return self._labels(lambda rows, dataset, ids: dataset.withdraw(rows, ids, "rejected"))
 
     def _a_model_is_trained(self) -> None:
         """Asked for, ordered, launched as far as this stage can, cancelled, reported."""
@@ -669,11 +669,16 @@ class Story:
             jobs.append(self._services().training.jobs.get(job_id))
         return jobs
 
-    def _labels(self, act: Callable[[Any, Any, list[int]], object]) -> None:
+    def _labels(self, act: Callable[[Any, Any, list[int]], object]) -> int:
+        """Change labels; return how many images are to be published for it."""
         services = self._services()
         with services.database.transaction() as rows:
             rows.execute("SELECT DISTINCT request_id FROM labels")
             act(rows, services.dataset, [request_id for (request_id,) in rows.fetchall()])
+            rows.execute("SELECT count(*) FROM samples WHERE NOT published")
+            [(behind,)] = rows.fetchall()
+        assert behind
+        return int(behind)
 
     def _images_are_gone(self, source: str) -> None:
         services = self._services()

@@ -94,7 +94,12 @@ def launch(home: Path, port: int | str, folder: Path = ROOT) -> subprocess.Popen
     return subprocess.Popen(
         [sys.executable, "-m", "local"],
         cwd=folder,
-        env={**os.environ, "SIGHTLOOP_HOME": str(home), "PORT": str(port)},
+        env={
+            **os.environ,
+            "SIGHTLOOP_HOME": str(home),
+            "PORT": str(port),
+            "SIGHTLOOP_TRUSTED_CALLERS": "127.0.0.1,::/64,user:contributor",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -118,6 +118,7 @@ def test_a_stand_in_that_is_killed_costs_no_agreement(
         under_way = [pool.submit(submit, each) for each in kept]
         assert enough.wait(60)
         os.kill(standin(stack), signal.SIGKILL)
+        unanswered = sum(not each.done() for each in under_way)
         statuses = {each.result() for each in under_way}
     stack.stop()
 
@@ -127,7 +128,7 @@ def test_a_stand_in_that_is_killed_costs_no_agreement(
         assert time.monotonic() < deadline, "the files were not brought to what the rows say"
         time.sleep(0.2)
     assert statuses <= {0, 201, 503}
-    assert statuses & {0, 503}, "it was killed too late"
+    assert unanswered, "it was killed too late"  # some may be answered once it is back
     assert files_there(again) == wanted_files(again)
     recorded = {number for (number,) in rows(again, "SELECT request_id FROM requests")}
     assert set(accepted) <= recorded

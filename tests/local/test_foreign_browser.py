@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Error, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.timeout(300)]
 Stack = Any
@@ -51,22 +49,6 @@ def foreign() -> Iterator[str]:
     yield f"http://evil.example:{server.server_port}/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start a browser for which evil.example is this machine, as DNS rebinding makes it."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    rules = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-    with sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=path, args=[rules])
-        except Error as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no browser: {error}")
-        yield started
-        started.close()
 
 
 def test_another_sites_page_reads_and_changes_nothing(
