@@ -67,7 +67,7 @@ def test_a_jpeg_without_an_end_is_encoded_again() -> None:
 def test_no_import_or_export_has_metadata(way: Way, name: str, orientation: int) -> None:
     make, place = FILES[name]
     content = make(place, "RGB", orientation)
-    text = f"{name.split('.', maxsplit=1)[0]}.txt"
+    text = f"{name[0]}.txt"
     files = {name: content, text: LABEL, "data.yaml": "names: [scratch, dent]"}
 
     first, again = way.bring(files), way.bring(files)
