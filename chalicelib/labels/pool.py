@@ -10,6 +10,7 @@ import numpy as np
 
 from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.database import Database
+from chalicelib.trust.policy import OPERATOR
 
 COLUMNS = """
 s.sample_id, s.model, s.sha256, s.extension, s.side, s.published, s.source_key, s.width, s.height,
@@ -125,6 +126,13 @@ class LabelledImage:
     visibility: str
     is_released: bool
     labels: int
+
+    @property
+    def is_of_an_operator(self) -> bool:
+        """Whether an operator imported or made the label; an import may be a requester's."""
+        if self.origin == "import":
+            return self.user_address is None or self.user_address.startswith(OPERATOR)
+        return self.origin == "operator"
 
     @property
     def centres(self) -> tuple[np.ndarray, np.ndarray]:

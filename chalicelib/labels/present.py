@@ -12,11 +12,16 @@ from chalicelib.trust.boxes import ClassedBoxes
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
 
-PRESENT = """
+# Whoever asked for a model may import a ZIP into it: that is one person's word.
+OF_AN_OPERATOR = """
+(l.origin = 'operator' OR l.origin = 'import'
+ AND coalesce(starts_with(l.user_address, 'operator:'), true))
+"""
+PRESENT = f"""
 SELECT l.label_id, l.yolo, l.user_address, r.prediction_id::text,
-       l.origin IN ('import', 'operator')
+       {OF_AN_OPERATOR}
        OR coalesce(r.state = 'accepted' AND r.reviewed_at IS NOT NULL, false),
-       l.origin IN ('import', 'operator')
+       {OF_AN_OPERATOR}
        OR coalesce(r.reviewed_by <> 'sightloop' AND r.state = 'accepted', false)
 FROM samples s JOIN labels l ON l.label_id = s.label_id
 LEFT JOIN requests r ON r.request_id = l.request_id
@@ -38,7 +43,7 @@ class Present:
     prediction_id : str | None
         That its submission answers.
     is_settled : bool
-        It was imported, an operator made or accepted it, or people agreed on it.
+        An operator imported, made or accepted it, or people agreed on it.
     is_of_an_operator : bool
         The same, without what people agreed on.
     """

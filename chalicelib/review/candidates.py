@@ -146,7 +146,7 @@ class Candidates:
         return {
             image.label_id
             for image in images
-            if image.origin in ("import", "operator") or image.request_id in accepted
+            if image.is_of_an_operator or image.request_id in accepted
         }
 
     def _alone(self, model: str, images: Sequence[LabelledImage]) -> list[Candidate]:

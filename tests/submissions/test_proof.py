@@ -13,6 +13,7 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.errors import Conflict
+from chalicelib.labels.case import image_of
 from chalicelib.labels.submitted import GivenBox
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.standing import LEAST_AUDITS
@@ -27,6 +28,15 @@ ELSEWHERE = GivenBox(2, 40, 20, 60, class_id=0)
 RIGHT = [SCRATCH, DENT]
 WRONG = [*RIGHT, ELSEWHERE, GivenBox(40, 2, 60, 20, class_id=1)]  # additions: the score sees none
 PREDICTED = ClassedBoxes(np.array([[8.0, 8, 24, 20], [30, 30, 60, 50]]), np.array([0, 1]))
+IMPORTED = """
+WITH sample AS (
+    INSERT INTO samples (model, sha256, extension, width, height, side, bits, source_key)
+    VALUES ('scratch', %s, 'jpg', 64, 64, 'train', %s, 'x') RETURNING sample_id),
+label AS (
+    INSERT INTO labels (sample_id, yolo, boxes, origin, user_address)
+    SELECT sample_id, '', 0, 'import', %s FROM sample RETURNING label_id, sample_id)
+SELECT label_id, sample_id FROM label
+"""
 IN_FORCE = """SELECT l.user_address FROM samples s JOIN labels l ON l.label_id = s.label_id
               ORDER BY 1"""
 
@@ -272,6 +282,24 @@ def test_a_settled_label_is_challenged_and_never_overwritten(
     assert same.state == "accepted"
     assert strict.sql(IN_FORCE) == [("operator:olga",)]
     assert strict.sql("SELECT count(*) FROM labels") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("importer", "waits_for"),
+    [("operator:olga", "operator"), (None, "operator"), ("user:mallory", None)],
+)
+def test_only_an_operators_import_settles(
+    strict: Desk, noise: Callable[[int], bytes], importer: str | None, waits_for: str | None
+) -> None:
+    image = noise(1)
+    first = strict.predict(image)
+    sha256 = image_of(strict.services.predictions, first).sha256
+    [(label, sample)] = strict.sql(IMPORTED, sha256, bytes(32), importer)
+    strict.sql("UPDATE samples SET label_id = %s WHERE sample_id = %s", label, sample)
+
+    told = strict.submit(first, "user:boss", "corrected", WRONG)
+
+    assert told.waits_for == waits_for
 
 
 def test_a_settled_answer_is_not_replaced_by_its_own_author(
