@@ -36,14 +36,12 @@ def small_disk(home_folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Callable[[StandIn, str], Any]:
-
+def client() -> Callable[[StandIn, str], Any]:
     def make(standin: StandIn, service: str) -> Any:
-        for name, value in credentials(standin.home).items():
-            monkeypatch.setenv(name, value)
+        keys = {name.lower(): value for name, value in credentials(standin.home).items()}
         config = Config(retries={"total_max_attempts": 1})
         url = standin.url
-        return boto3.client(service, endpoint_url=url, region_name=REGION, config=config)
+        return boto3.client(service, endpoint_url=url, region_name=REGION, config=config, **keys)
 
     return make
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from chalicelib.errors import ObjectNotFound
 from chalicelib.labels.formats import FORMATS
@@ -352,10 +353,18 @@ def test_an_image_that_is_gone_ends_the_export_and_leaves_no_zip(full: Way) -> N
     assert "Uploads" not in uploads
 
 
-def test_a_large_zip_is_sent_in_parts(full: Way, make_photo: Callable[..., bytes]) -> None:
+def incompressible(seed: int) -> bytes:
+    """Return a PNG of 13 MB."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (1800, 2400, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def test_a_large_zip_is_sent_in_parts(full: Way) -> None:
     files: Files = {}
     for number in range(2):  # of 13 MB each
-        files[f"{number}.bmp"] = make_photo(100 + number, size=(2400, 1800), kind="BMP")
+        files[f"{number}.png"] = incompressible(number)
         files[f"{number}.txt"] = ""
     assert full.bring(files).state is State.DONE
 
