@@ -151,23 +151,30 @@ def open_zip(file: IO[bytes], limits: Limits) -> zipfile.ZipFile:
     InvalidArchive
         It is no ZIP, or its directory is over the limit.
     """
+    source = _Sips(file, limits.directory_bytes)
     try:
-        return zipfile.ZipFile(_Sips(file, limits.directory_bytes))
+        archive = zipfile.ZipFile(source)
     except DIRECTORY_FAULTS as fault:
         raise InvalidArchive(f"the file cannot be read as a ZIP: {fault}") from fault
+    source.has_directory = True
+    return archive
 
 
 class _Sips:
-    """A file of which no more is read at once than a limit: a directory can declare any size."""
+    """A file of which no more is read at once than a limit: a directory can declare any size.
+
+    Once the directory is read, an entry is read in pieces of that size.
+    """
 
     def __init__(self, file: IO[bytes], most: int) -> None:
         self._file, self._most = file, most
+        self.has_directory = False
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, size: int = -1) -> bytes:
-        if size > self._most:
+        if size > self._most and not self.has_directory:
             raise zipfile.BadZipFile(f"its directory is over {self._most} bytes")
-        return self._file.read(self._most if size < 0 else size)
+        return self._file.read(self._most if size < 0 else min(size, self._most))
 
 
 @dataclass(frozen=True)
