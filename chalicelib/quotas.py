@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.aws import translated
+from chalicelib.callers import is_operator, is_user
 from chalicelib.errors import ConfigurationError, DatabaseUnavailable, PayloadTooLarge
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.refusals import TooManyRequests
@@ -22,8 +23,6 @@ from chalicelib.settings import Settings
 
 KEY = "entry"
 EXPIRES = "expires_at"
-OPERATOR = "operator:"
-USER = "user:"
 DAY_SECONDS = 86_400
 CONTENDED_AFTER = 8
 # Both name the moment `full_at`; the first is for a bucket in use, the second for a full one.
@@ -116,7 +115,7 @@ class Quotas:
         DatabaseUnavailable
             The table does not answer, and this kind needs it.
         """
-        if not self._settings.quotas or caller.startswith(OPERATOR):
+        if not self._settings.quotas or is_operator(caller):
             return
         own, everyones = self.buckets(kind, caller)
         if amount > own.capacity:
@@ -131,11 +130,11 @@ class Quotas:
 
     def buckets(self, kind: Kind, caller: str) -> tuple[Bucket, Bucket]:
         """Return the bucket of a caller and that of all callers of its class."""
-        is_user = caller.startswith(USER)
-        factor = self._settings.quota_token_factor if is_user else 1
+        has_own_token = is_user(caller)
+        factor = self._settings.quota_token_factor if has_own_token else 1
         capacity = factor * int(getattr(self._settings, f"quota_{kind.name}"))
         period = kind.period_seconds or self._settings.quota_seconds
-        everyone = "users" if is_user else "addresses"
+        everyone = "users" if has_own_token else "addresses"
         prefix = f"quota/{kind.name}"
         return (
             Bucket(f"{prefix}/caller/{caller}", capacity, period),

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 LEAVES = {
     "aws",
     "bounded",
+    "callers",
     "database",
     "errors",
     "idempotency",

@@ -7,7 +7,8 @@ promised; what is shown is limited by both, so that a wider setting exposes no e
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+
+from chalicelib.callers import is_operator, is_user
 
 SHOWN_TO = (
     "who may be shown the photos that its contributors send; private: operators and the sender; "
@@ -52,14 +53,15 @@ class Audience(StrEnum):
     OPERATOR = "operator"
 
     @classmethod
-    def of(cls, caller: str) -> Self:
+    def of(cls, caller: str) -> Audience:
         """Return the kind of a caller, named as ``web.identity.caller`` does.
 
         >>> Audience.of("operator:ann").value, Audience.of("203.0.113.7").value
         ('operator', 'anybody')
         """
-        kind, _, _ = caller.partition(":")
-        return cls({"operator": "operator", "user": "member"}.get(kind, "anybody"))
+        if is_operator(caller):
+            return cls.OPERATOR
+        return cls.MEMBER if is_user(caller) else cls.ANYBODY
 
     def promises(self, setting: Visibility) -> frozenset[Visibility]:
         """Return the promises under which a photo was sent that this caller may be shown.

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from chalicelib.callers import is_operator
 from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.database import Database
-from chalicelib.trust.policy import OPERATOR
 
 COLUMNS = """
 s.sample_id, s.model, s.sha256, s.extension, s.side, s.published, s.source_key, s.width, s.height,
@@ -131,7 +131,7 @@ class LabelledImage:
     def is_of_an_operator(self) -> bool:
         """Whether an operator imported or made the label; an import may be a requester's."""
         if self.origin == "import":
-            return self.user_address is None or self.user_address.startswith(OPERATOR)
+            return self.user_address is None or is_operator(self.user_address)
         return self.origin == "operator"
 
     @property

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from chalicelib.callers import is_operator
 from chalicelib.catalog.visibility import Visibility
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, SightloopError
 from chalicelib.labels.dataset import Dataset, NewLabel
 from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.observability import logger
-from chalicelib.trust.policy import OPERATOR
 from chalicelib.vision import Detections
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def label_of(
         fingerprint=fingerprint_of(content),
         source_key=key,
         boxes=boxes,
-        origin="operator" if user.startswith(OPERATOR) else "submission",
+        origin="operator" if is_operator(user) else "submission",
         user_address=user,
         request_id=None,
         visibility=visibility,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from chalicelib.callers import is_operator, is_user
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import agreement, grade
 from chalicelib.trust.opinions import Opinions
-from chalicelib.trust.policy import Assessment, Rank, is_member, rank_of
+from chalicelib.trust.policy import Assessment, Kind, Rank, rank_of
 from chalicelib.trust.standing import TrustStanding
 from chalicelib.trust.task_book import Task, TaskBook, standings_in, unanswered_in
 
@@ -72,7 +73,7 @@ class Assessor:
             task is not None and task.is_control,
             was_asked,
             standing.distrust,
-            can_settle and is_member(user_address),
+            can_settle and is_user(user_address),
             can_settle,
         )
 
@@ -90,10 +91,10 @@ class Assessor:
         unanswered = unanswered_in(rows, sorted(users))
         ranks = {
             user: rank_of(
-                user,
+                _kind(user),
                 standing,
                 unanswered.get(user, 0),
-                self._trusted,
+                is_trusted=user in self._trusted,
                 proof=self._proof,
             )
             for user, standing in standings.items()
@@ -125,3 +126,9 @@ class Assessor:
         self._book.agree(user_address, model, image, peers)
         if task and asked:
             self._book.answered(task)
+
+
+def _kind(user: str) -> Kind:
+    if is_operator(user):
+        return "operator"
+    return "member" if is_user(user) else "address"

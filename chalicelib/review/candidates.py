@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from chalicelib.callers import is_user
 from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.labels.keys import parked_key
 from chalicelib.labels.pool import LabelledImage, Pool, Shown
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import Opinions
-from chalicelib.trust.policy import is_member
 from chalicelib.trust.standing import TrustStanding
 from chalicelib.trust.task_book import TaskBook
 
@@ -168,7 +168,7 @@ class Candidates:
 
 def _merit(user: str, standing: TrustStanding) -> int:
     """Return the place of a sender's images among those that wait, 0 first."""
-    if not is_member(user):
+    if not is_user(user):
         return 3
     if standing.audits.are_poor:
         return 2

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from chalicelib.callers import is_user
 from chalicelib.catalog import Catalog
 from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.errors import (
@@ -30,7 +31,6 @@ from chalicelib.trust.policy import (
     USUAL_TASK_RATE,
     Rank,
     control_rate,
-    is_member,
 )
 from chalicelib.trust.standing import PROVEN_CONTROLS, TrustStanding
 from chalicelib.trust.task_book import Task, TaskBook
@@ -127,7 +127,7 @@ class Tasks:
         they left unanswered is offered again before another one.
         """
         rank = self._rank_of(user_address)
-        if not is_member(user_address) or rank >= Rank.KNOWN:
+        if not is_user(user_address) or rank >= Rank.KNOWN:
             return None
         waiting = self._book.open_tasks(user_address, model, MOST_UNANSWERED)
         is_due = rank < Rank.ESTABLISHED or len(waiting) >= MOST_UNANSWERED

@@ -6,7 +6,7 @@ Pure: facts in, decisions out. ``docs/trust.md`` explains it; the figures are me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Literal
@@ -14,9 +14,9 @@ from typing import Literal
 from chalicelib.trust.standing import TrustStanding
 
 WaitsFor = Literal["proof", "opinions", "operator"]
+# A member has a token; addresses are shared and cheap, and prove nothing.
+Kind = Literal["operator", "member", "address"]
 
-MEMBER = "user:"  # callers with a token; addresses are shared and cheap, and prove nothing
-OPERATOR = "operator:"
 LEAD = 2  # votes that an answer needs beyond those against it: the smallest agreement of two
 MOST_UNANSWERED = 5  # open tasks; more than an honest person leaves behind by accident
 OFTEN_AUDITED = 20  # accepted answers after becoming established
@@ -142,41 +142,37 @@ CONFIRM = Decision(makes_label=False)
 
 
 def rank_of(
-    user: str, standing: TrustStanding, unanswered: int, trusted: Container[str], *, proof: bool
+    kind: Kind, standing: TrustStanding, unanswered: int, *, is_trusted: bool, proof: bool
 ) -> Rank:
     """Return how far a contributor is trusted.
 
     Parameters
     ----------
+    kind : {"operator", "member", "address"}
     unanswered : int
         Tasks that were handed out and not answered.
-    trusted : Container[str]
-        Callers that the settings name.
+    is_trusted : bool
+        Whether the settings name the contributor.
     proof : bool
         Whether people have to prove themselves.
 
     Examples
     --------
-    >>> rank_of("user:ann", TrustStanding(), 0, ["user:ann"], proof=True).name
+    >>> rank_of("member", TrustStanding(), 0, is_trusted=True, proof=True).name
     'TRUSTED'
-    >>> rank_of("203.0.113.7", TrustStanding(), 0, [], proof=True).name
+    >>> rank_of("address", TrustStanding(), 0, is_trusted=False, proof=True).name
     'PROBATION'
     """
-    if user.startswith(OPERATOR):
+    if kind == "operator":
         return Rank.OPERATOR
     if standing.distrust:
         return Rank.DISTRUSTED
-    if user in trusted:
+    if is_trusted:
         return Rank.TRUSTED
     if not proof:
         return Rank.KNOWN
     established = standing.is_established and unanswered < MOST_UNANSWERED
-    return Rank.ESTABLISHED if is_member(user) and established else Rank.PROBATION
-
-
-def is_member(user: str) -> bool:
-    """Return whether a caller has a token, so that it can prove itself."""
-    return user.startswith(MEMBER)
+    return Rank.ESTABLISHED if kind == "member" and established else Rank.PROBATION
 
 
 def decide(  # noqa: PLR0911 - one rule a line, in their order

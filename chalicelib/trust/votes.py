@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.callers import is_user
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import agreement
 from chalicelib.trust.ledger import ONE_REQUEST
 from chalicelib.trust.opinions import AGREES, boxes_of
-from chalicelib.trust.policy import Rank, Voice, WaitsFor, is_member
+from chalicelib.trust.policy import Rank, Voice, WaitsFor
 from chalicelib.trust.records import Recorded, as_json
 from chalicelib.trust.standing import TrustStanding
 
@@ -163,7 +164,7 @@ def _may_vote(user: str, rank: Rank, standing: TrustStanding) -> bool:
     One lost answer silences those who have few: colluders lose their first lies.
     """
     proven = standing.is_proven or rank >= Rank.KNOWN
-    return is_member(user) and rank > Rank.DISTRUSTED and proven and not standing.audits.are_poor
+    return is_user(user) and rank > Rank.DISTRUSTED and proven and not standing.audits.are_poor
 
 
 def says_the_same(one: ClassedBoxes, other: ClassedBoxes) -> bool:

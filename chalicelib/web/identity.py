@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalice.app import Request
 
+from chalicelib.callers import OPERATOR, USER
 from chalicelib.errors import OperatorsOnly, SightloopError, Unauthorized
 from chalicelib.wiring import services
 
@@ -68,7 +69,7 @@ def caller_for_log(request: Request) -> str:
 
 def _named_by(token: str, secret: Secret) -> str:
     name = _operator_by(token, secret)
-    return f"operator:{name}" if name else _user_by(token, secret)
+    return f"{OPERATOR}{name}" if name else _user_by(token, secret)
 
 
 def operator(request: Request) -> str:
@@ -152,7 +153,7 @@ def _subject_by_gateway(request: Request) -> str | None:
 def _user(subject: str) -> str:
     from chalicelib.trust.records import is_address  # noqa: PLC0415 - most callers send no token
 
-    named = f"user:{subject}"
+    named = f"{USER}{subject}"
     if not subject or "%" in subject or not is_address(named):  # a path would garble a %
         raise Unauthorized("the token's subject has to be one word, at most 250 characters, no %")
     return named

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalice.app import Request, Response
 
+from chalicelib.callers import has_token
 from chalicelib.errors import Conflict, InvalidRequest, SightloopError
 from chalicelib.observability import logger
 
@@ -23,7 +24,6 @@ VISIBLE = rf"^[!-~]{{1,{LONGEST_KEY}}}$"
 # Who shares an address must not come by another's answer by guessing: 16 characters of a UUID
 # have more than 60 bits.
 SHORTEST_UNNAMED_KEY = 16
-NAMED = ("user:", "operator:")
 TOO_MANY_REQUESTS = 429
 
 
@@ -42,7 +42,7 @@ def key_in(request: Request, caller: str) -> str | None:
         raise InvalidRequest(
             f"{KEY_HEADER} has to be 1 to {LONGEST_KEY} visible ASCII characters, such as a UUID"
         )
-    if len(key) < SHORTEST_UNNAMED_KEY and not caller.startswith(NAMED):
+    if len(key) < SHORTEST_UNNAMED_KEY and not has_token(caller):
         raise InvalidRequest(
             f"without a token {KEY_HEADER} has to have at least {SHORTEST_UNNAMED_KEY} characters: "
             "send a random UUID, for others may call from the same address"

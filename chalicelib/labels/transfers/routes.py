@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from chalicelib.callers import is_operator
 from chalicelib.catalog.model import ModelName
 from chalicelib.errors import (
     DatabaseUnavailable,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 api = Api(__name__, tag="datasets")
 
 Format = Literal["yolo", "coco", "voc", "ground-truth", "csv"]
-OPERATOR = "operator:"
 LARGEST_FORM = 5 * 1024**3  # bytes that S3 takes by a form
 
 
@@ -241,12 +241,12 @@ def offer_pending_import(model: ModelName, body: ImportRequest) -> Response:
     """Make an import and a form to send its ZIP with, for who asked for the model."""
     user = caller(api.request)
     asked_by = services().pending_models.get(model).requested_by
-    if user != asked_by and not user.startswith(OPERATOR):
+    if user != asked_by and not is_operator(user):
         raise Forbidden(
             "a ZIP is taken from who asked for the model and from operators: "
             "send images one at a time"
         )
-    if body.release and not user.startswith(OPERATOR):
+    if body.release and not is_operator(user):
         raise Forbidden("images are released by operators: import them without `release`")
     return _offered(model, user, body)
 
