@@ -148,11 +148,12 @@ def voices_of(
         for each in said
         if not (each.state == "rejected" and each.is_of_an_operator)
     }
+    counts = {user: _may_vote(user, ranks[user], standings[user]) for user in newest}
     return [
         Voice(
             each.request_id,
-            votes=each.was_asked and _may_vote(user, ranks[user], standings[user]),
-            vouches=not each.suspicious and _may_vote(user, ranks[user], standings[user]),
+            votes=each.was_asked and counts[user],
+            vouches=not each.suspicious and counts[user],
         )
         for user, each in sorted(newest.items(), key=lambda pair: pair[1].request_id)
     ]
