@@ -26,6 +26,7 @@ from chalicelib.trust.policy import (
     audit_rate,
     is_contested,
 )
+from chalicelib.trust.records import BY_AGREEMENT
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
@@ -210,8 +211,8 @@ class Settling:
         lost = [each for each in open_ if each not in kept]
         fresh_kept = [each.request_id for each in kept if not _is_decided(each, "accepted")]
         fresh_lost = [each.request_id for each in lost if not _is_decided(each, "rejected")]
-        votes.decide_in(rows, fresh_kept, "accepted", votes.BY_AGREEMENT, AGREED)
-        votes.decide_in(rows, fresh_lost, "rejected", votes.BY_AGREEMENT, OUTVOTED)
+        votes.decide_in(rows, fresh_kept, "accepted", BY_AGREEMENT, AGREED)
+        votes.decide_in(rows, fresh_lost, "rejected", BY_AGREEMENT, OUTVOTED)
         samples = self._dataset.withdraw(rows, fresh_lost, "rejected")
         winner = votes.recorded_in(rows, agreed.winner)
         if not self._has_label(rows, kept):
@@ -234,7 +235,7 @@ class Settling:
         lost = [each for each in asked if each not in kept]
         for some, state in ((kept, "accepted"), (lost, "rejected")):
             requests = [each.request_id for each in some]
-            votes.decide_in(rows, requests, state, votes.BY_AGREEMENT, BY_AN_OPERATOR)
+            votes.decide_in(rows, requests, state, BY_AGREEMENT, BY_AN_OPERATOR)
         return asked
 
     def _settled_boxes(self, rows: cursor, image: _Image) -> Callable[[Said], bool] | None:
@@ -327,7 +328,7 @@ class Settling:
         accepted = [each.request_id for each in image.said if each.state == "accepted"]
         if agreed and any(image.same(agreed.winner, each) for each in accepted):
             return []
-        decided = [e.request_id for e in image.said if e.reviewed_by == votes.BY_AGREEMENT]
+        decided = [e.request_id for e in image.said if e.reviewed_by == BY_AGREEMENT]
         votes.reopen_in(rows, decided)
         logger.info("people are asked anew about an image", requests=len(decided))
         return self._dataset.withdraw(rows, decided, "doubted")

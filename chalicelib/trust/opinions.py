@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
-from chalicelib.trust.records import Recorded
+from chalicelib.trust.records import Recorded, accepted_by_operator
 
 MOST_ANSWERS = 50  # on one image that a new one is compared with, the newest
 OPINIONS_WANTED = 3  # asked for on one image
@@ -78,22 +78,26 @@ WHERE image_sha256 = ANY(%(images)s) AND model = %(model)s AND kind = 'second_op
 GROUP BY image_sha256 HAVING count(*) >= {OPINIONS_WANTED}
 """
 SETTLED = "model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL"
+MOST_SETTLED = (
+    1000  # requests that are read on either side of a random place: most may be agreed on
+)
 REVIEWED = f"""
 WITH start AS MATERIALIZED (
     SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place
-    FROM requests WHERE {SETTLED})
-(SELECT image_sha256 FROM requests
- WHERE {SETTLED} AND request_id >= (SELECT place::bigint FROM start)
- ORDER BY request_id LIMIT %(limit)s)
-UNION ALL
-(SELECT image_sha256 FROM requests
- WHERE {SETTLED} AND request_id < (SELECT place::bigint FROM start)
- ORDER BY request_id LIMIT %(limit)s)
+    FROM requests WHERE {SETTLED}),
+near AS MATERIALIZED (
+    (SELECT image_sha256, state, reviewed_at, reviewed_by FROM requests
+     WHERE {SETTLED} AND request_id >= (SELECT place::bigint FROM start)
+     ORDER BY request_id LIMIT {MOST_SETTLED})
+    UNION ALL
+    (SELECT image_sha256, state, reviewed_at, reviewed_by FROM requests
+     WHERE {SETTLED} AND request_id < (SELECT place::bigint FROM start)
+     ORDER BY request_id LIMIT {MOST_SETTLED}))
+SELECT image_sha256 FROM near WHERE {accepted_by_operator("near")} LIMIT %(limit)s * 2
 """
-ACCEPTED_BY_PEOPLE = """
+ACCEPTED_BY_OPERATORS = f"""
 SELECT request_id FROM requests
-WHERE request_id = ANY(%(requests)s) AND state = 'accepted' AND reviewed_at IS NOT NULL
-  AND reviewed_by <> 'sightloop'
+WHERE request_id = ANY(%(requests)s) AND {accepted_by_operator("requests")}
 """
 ON_IMAGES = """
 SELECT g.image_sha256, g.model, g.user_address, g.peer_address, g.matched, g.total
@@ -198,7 +202,7 @@ class Opinions:
 
     def accepted_by_operators(self, requests: Iterable[int]) -> set[int]:
         """Return those requests that an operator accepted."""
-        found = self._all(ACCEPTED_BY_PEOPLE, requests=list(requests))
+        found = self._all(ACCEPTED_BY_OPERATORS, requests=list(requests))
         return {request_id for (request_id,) in found}
 
     def on(self, requests: Sequence[Recorded]) -> dict[int, list[PeerOpinion]]:

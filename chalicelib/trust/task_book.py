@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import Agreement, Grade
+from chalicelib.trust.records import accepted_by_operator, label_of_operator
 from chalicelib.trust.standing import (
     NEWEST_AUDITS,
     PROVEN_ACCURACY,
@@ -113,13 +114,15 @@ WHERE user_address = ANY(%(users)s) AND answered_at IS NULL
   AND created_at > now() - interval '{OPEN_DAYS} days'
 GROUP BY user_address
 """
-PROVABLE = """
+# Labels are looked at only where there are imports, one of which may be a requester's.
+PROVABLE = f"""
 SELECT EXISTS (SELECT FROM dataset_counts
                WHERE model = %(model)s AND side <> '' AND fact = 'images_by_origin'
                  AND key IN ('import', 'operator') AND n > 0)
+       AND EXISTS (SELECT FROM samples s JOIN labels l ON l.label_id = s.label_id
+                   WHERE s.model = %(model)s AND {label_of_operator("l")})
     OR EXISTS (SELECT FROM requests
-               WHERE model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL
-                 AND reviewed_by <> 'sightloop')
+               WHERE model = %(model)s AND {accepted_by_operator("requests")})
 """
 
 

@@ -12,13 +12,12 @@ from chalicelib.trust.grading import agreement
 from chalicelib.trust.ledger import ONE_REQUEST
 from chalicelib.trust.opinions import AGREES, boxes_of
 from chalicelib.trust.policy import Rank, Voice, WaitsFor
-from chalicelib.trust.records import Recorded, as_json
+from chalicelib.trust.records import BY_AGREEMENT, Recorded, as_json
 from chalicelib.trust.standing import TrustStanding
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
 
-BY_AGREEMENT = "sightloop"  # as bans are signed that follow from counters
 MOST_ANSWERS = 200  # on one image that are looked at; those that were asked for come first
 
 # Whoever decides about an image, or answers about it, takes this lock first.
@@ -148,11 +147,12 @@ def voices_of(
         for each in said
         if not (each.state == "rejected" and each.is_of_an_operator)
     }
+    counts = {user: _may_vote(user, ranks[user], standings[user]) for user in newest}
     return [
         Voice(
             each.request_id,
-            votes=each.was_asked and _may_vote(user, ranks[user], standings[user]),
-            vouches=not each.suspicious and _may_vote(user, ranks[user], standings[user]),
+            votes=each.was_asked and counts[user],
+            vouches=not each.suspicious and counts[user],
         )
         for user, each in sorted(newest.items(), key=lambda pair: pair[1].request_id)
     ]

@@ -120,6 +120,19 @@ def test_whoever_is_not_trusted_waits(strict: Desk, user: str, waits_for: str | 
     assert len(strict.sql(IN_FORCE)) == (0 if waits_for else 1)
 
 
+@pytest.mark.parametrize(
+    ("importer", "waits_for"),
+    [("operator:olga", "proof"), (None, "proof"), ("user:mallory", "operator")],
+)
+def test_people_wait_for_proof_only_where_controls_can_be_made(
+    strict: Desk, importer: str | None, waits_for: str
+) -> None:
+    [(label, sample)] = strict.sql(IMPORTED, "0" * 64, bytes(32), importer)
+    strict.sql("UPDATE samples SET label_id = %s WHERE sample_id = %s", label, sample)
+
+    assert strict.submit(strict.predict(), "user:ann").waits_for == waits_for
+
+
 def test_an_operators_acceptance_makes_what_people_prove_themselves_by(strict: Desk) -> None:
     first = strict.submit(strict.predict(), "user:ann")
     held = strict.services.ledger.get(first.submission_id)
