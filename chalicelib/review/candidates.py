@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.callers import is_user
@@ -19,6 +19,7 @@ from chalicelib.trust.task_book import TaskBook
 SAMPLED = 50  # images on either side of a random place of the dataset, twice: train and valid
 REVIEWED = 50
 WAITING = 50
+LAST = 4  # place of what is audited, behind all that waits
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,9 @@ class Candidates:
         """Return images that wait: of each sender one before any has two.
 
         Those of members who proved themselves come first, then other members', then those of
-        members who lost audits, then addresses'. So nobody crowds out the others by sending many,
-        by many addresses, or by what nobody agrees with.
+        members who lost audits, then addresses', and last what counts already and is audited. So
+        nobody crowds out the others by sending many, by many addresses, or by what nobody agrees
+        with.
         """
         images = list(self._opinions.waiting(user_address, model, WAITING, shown.promises))
         self._chance.shuffle(images)
@@ -121,7 +123,7 @@ class Candidates:
             turn[image.user_address] += 1
             promise = Visibility.parse(image.visibility)
             candidate = Candidate(image.image_sha256, (image.key,), visibility=promise)
-            merit = _merit(image.user_address, standings[image.user_address])
+            merit = LAST if image.counts else _merit(image.user_address, standings)
             place = (merit, turn[image.user_address], candidate)
             ordered.setdefault(image.image_sha256, place)
         return [each for *_, each in sorted(ordered.values(), key=lambda place: place[:2])]
@@ -166,13 +168,13 @@ class Candidates:
         return mixed
 
 
-def _merit(user: str, standing: TrustStanding) -> int:
+def _merit(user: str, standings: Mapping[str, TrustStanding]) -> int:
     """Return the place of a sender's images among those that wait, 0 first."""
     if not is_user(user):
         return 3
-    if standing.audits.are_poor:
+    if standings[user].audits.are_poor:
         return 2
-    return 0 if standing.is_proven else 1
+    return 0 if standings[user].is_proven else 1
 
 
 def _control(image: LabelledImage) -> Candidate:
