@@ -238,11 +238,11 @@ def test_quarantined_images_come_before_labels_that_nobody_confirmed(
     assert order == [(waiting, "second_opinion"), (alone, "second_opinion")]
 
 
-def test_what_counts_already_is_audited_when_nothing_waits(
+def test_what_counts_already_is_audited_when_no_member_waits(
     tasks: Any, stack: Stack, label: Any, quarantine: Any, book: TaskBook
 ) -> None:
     label(1)
-    audited, waiting = quarantine(2, user()), quarantine(3, "203.0.113.7")
+    audited, waiting = quarantine(2, user()), quarantine(3, user())
     with stack.services.database.transaction() as rows:
         rows.execute(
             "UPDATE requests SET state = 'accepted', audit = true WHERE image_sha256 = %s",
