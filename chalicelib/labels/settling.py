@@ -136,12 +136,27 @@ class Settling:
             self._reopen(user)
 
     def reconcile(self, most: int) -> int:
-        """Finish what was left undone for images with new opinions; return of how many."""
+        """Finish what was left undone, however long ago.
+
+        Parameters
+        ----------
+        most : int
+            Images, and users, that are looked at; the next call goes on.
+
+        Returns
+        -------
+        int
+            Images that were looked at.
+        """
         with self._database.transaction() as rows:
-            undone = votes.undecided(rows, most)
-        for model, image_sha256, user in undone:
-            self.follow(model, image_sha256, user)
-        return len(undone)
+            images = votes.undecided(rows, most)
+        for model, image_sha256 in images:
+            self._settle(model, image_sha256)
+        with self._database.transaction() as rows:
+            users = votes.unfollowed(rows, most)
+        for user in users:
+            self.follow_standing(user)
+        return len(images)
 
     def settle_by_operator(self, model: str, image_sha256: str) -> None:
         """Decide about opinions on an image that an operator decided about."""
