@@ -233,6 +233,35 @@ def test_an_operator_who_decides_after_the_label_was_made_is_not_overwritten(
     check_images(strict)
 
 
+def test_an_answer_that_is_sent_anew_while_people_agree_on_it_becomes_the_label(
+    strict: Desk, noise: Noise
+) -> None:
+    prove(strict, noise, "user:bob", "user:eve")
+    image = noise(1)
+    prediction = strict.predict(image)
+    strict.submit(prediction, "user:ann", "corrected", RIGHT)
+    opine(strict, "user:bob", image)
+    relabelling = settling(strict)._relabelling
+    label_again = relabelling.label_again
+    shifted = [replace(RIGHT[0], x1=RIGHT[0].x1 + 1), RIGHT[1]]
+
+    def change_after(recorded: Any) -> Any:
+        label = label_again(recorded)
+        relabelling.label_again = label_again
+        with nobody_follows(strict):
+            strict.submit(prediction, "user:ann", "corrected", shifted)
+        return label
+
+    relabelling.label_again = change_after
+    opine(strict, "user:eve", image)
+
+    assert states(strict, "user:ann") == [AGREED]
+    [(yolo,)] = strict.sql("SELECT yolo FROM samples JOIN labels USING (label_id)")
+    width = (shifted[0].x2 - shifted[0].x1) / 64
+    assert float(yolo.split()[3]) == pytest.approx(width, abs=1e-6)
+    check_images(strict)
+
+
 def test_an_operators_rejection_is_not_overwritten_by_people_who_agree_meanwhile(
     strict: Desk, noise: Noise
 ) -> None:
