@@ -20,7 +20,7 @@ Kind = Literal["operator", "member", "address"]
 LEAD = 2  # votes that an answer needs beyond those against it: the smallest agreement of two
 MOST_UNANSWERED = 5  # open tasks; more than an honest person leaves behind by accident
 OFTEN_AUDITED = 20  # accepted answers after becoming established
-OFTEN_RATE = 1 / 3  # of those: somebody who turns hostile loses two audits within some ten answers
+OFTEN_RATE = 1.0  # of those: with a third, small lies about one photo in five left 2 % of poison
 USUAL_AUDIT_RATE = 1 / 10
 
 UNPROVEN_CONTROL_RATE = 1 / 2  # six tasks give the three controls that prove somebody

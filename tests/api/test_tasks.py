@@ -238,6 +238,22 @@ def test_quarantined_images_come_before_labels_that_nobody_confirmed(
     assert order == [(waiting, "second_opinion"), (alone, "second_opinion")]
 
 
+def test_what_counts_already_is_audited_when_no_member_waits(
+    tasks: Any, stack: Stack, label: Any, quarantine: Any, book: TaskBook
+) -> None:
+    label(1)
+    audited, waiting = quarantine(2, user()), quarantine(3, user())
+    with stack.services.database.transaction() as rows:
+        rows.execute(
+            "UPDATE requests SET state = 'accepted', audit = true WHERE image_sha256 = %s",
+            (audited,),
+        )
+    ann = user()
+    images = [book.find(tasks(0.99).next(ann, "scratch", "c").prediction_id) for _ in range(2)]
+
+    assert [task.image_sha256 for task in images if task] == [waiting, audited]
+
+
 def test_what_two_people_agree_on_is_no_control_until_an_operator_accepted_it(
     stack: Stack, tasks: Any, book: TaskBook, label: Any, assessor: Assessor
 ) -> None:
