@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from chalicelib.trust.votes import Said
 
 RELEASED_AT_ONCE = 50  # of one contributor in one call; the next call goes on
+IMAGES_A_RUN = 1_000  # that one reconciliation looks at; five minutes are for all that it does
+USERS_A_RUN = 500
 IMAGES_AT_ONCE = 20  # that are settled when somebody's earlier opinions begin to count
 TRIES = 3  # where an image changes between reading its file and locking it
 MOST_OPINIONS = 5  # without agreement, then an operator decides
@@ -154,7 +156,7 @@ class Settling:
         Parameters
         ----------
         most : int
-            Images, and users, that are looked at; the next call goes on.
+            Images that are looked at, a thousand at most; the next call goes on.
 
         Returns
         -------
@@ -162,11 +164,11 @@ class Settling:
             Images that were looked at.
         """
         with self._database.transaction() as rows:
-            images = votes.undecided(rows, most)
+            images = votes.undecided(rows, min(most, IMAGES_A_RUN))
         for model, image_sha256 in images:
             self._settle(model, image_sha256)
         with self._database.transaction() as rows:
-            users = votes.unfollowed(rows, most)
+            users = votes.unfollowed(rows, min(most, USERS_A_RUN))
         for user in users:
             self.follow_standing(user)
         return len(images)
