@@ -41,18 +41,26 @@ RIGHT = "right"
 
 @dataclass(eq=False)
 class Person:
-    """Somebody who takes part: what is known of them, and how they lie."""
+    """Somebody who takes part: how they lie, whom they bear out, and what is known of them."""
 
     name: str
     photos: int
     lies: Callable[[Person, random.Random], bool] | None = None
+    is_in_gang: bool = False
     accepted_in_a_row: int = 0
     controls: list[float] = field(default_factory=list)
     decided: list[bool] = field(default_factory=list)  # whether each was lost, the newest last
+    kept: tuple[tuple[int, int], TrustStanding] | None = None
 
     @property
     def standing(self) -> TrustStanding:
         """What controls and decided answers say of them."""
+        lengths = len(self.controls), len(self.decided)  # both only grow
+        if self.kept is None or self.kept[0] != lengths:
+            self.kept = lengths, self._standing()
+        return self.kept[1]
+
+    def _standing(self) -> TrustStanding:
         known = self.controls[-100:]
         accuracy = statistics.fmean(known) if known else None
         newest = self.decided[-standing.NEWEST_AUDITS :]
@@ -241,8 +249,8 @@ class Simulation:
         return True
 
     def _opinion(self, person: Person, image: Image) -> str:
-        is_friend = person.lies is not None and image.own.person.lies is not None
-        return image.own.says if is_friend else self._honestly()
+        both = person.is_in_gang and image.own.person.is_in_gang
+        return image.own.says if both else self._honestly()
 
     def _wants(self, image: Image, person: Person) -> bool:
         """Return whether somebody can be asked about an image."""
@@ -300,10 +308,11 @@ class Simulation:
         for image in self._images:
             if image.own.person is person and image.own.is_accepted and not image.own.is_reviewed:
                 image.own.is_accepted = False
-            label, agreed = image.label, policy.agreed_on(image.voices, image.same)
+            label = image.label
             rests = any(a.person is person and a.is_accepted for a in image.answers)
             if not self._reopens or label is None or not rests or not label.is_reviewed:
                 continue
+            agreed = policy.agreed_on(image.voices, image.same)
             if agreed and image.same(agreed.winner, label.number):
                 continue
             for answer in image.answers:
@@ -335,21 +344,21 @@ def _now_and_then(person: Person, rng: random.Random) -> bool:
 
 
 SCENARIOS = {
-    "collusion": (20, 5, _always),
-    "collusion-of-ten": (10, 5, _always),
-    "sleepers": (20, 8, _when_trusted),
-    "drip": (8, 10, _now_and_then),
-    "nobody hostile": (0, 0, None),
+    "collusion": (20, 5, _always, True),
+    "collusion-of-ten": (10, 5, _always, True),
+    "sleepers": (20, 8, _when_trusted, True),
+    "drip": (8, 10, _now_and_then, False),
+    "nobody hostile": (0, 0, None, False),
 }
 
 
 def simulated(scenario: str, runs: int, *, reopens: bool) -> list[Outcome]:
     """Return the outcomes of so many runs of a scenario."""
-    count, photos, lies = SCENARIOS[scenario]
+    count, photos, lies, is_in_gang = SCENARIOS[scenario]
     found = []
     for seed in range(runs):
         people = [Person(f"user:honest-{n}", HONEST_PHOTOS) for n in range(HONEST)]
-        people += [Person(f"user:hostile-{n}", photos, lies) for n in range(count)]
+        people += [Person(f"user:hostile-{n}", photos, lies, is_in_gang) for n in range(count)]
         found.append(Simulation(people, seed, reopens=reopens).run())
     return found
 
