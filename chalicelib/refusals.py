@@ -4,7 +4,7 @@ A branch of the tree in ``errors.py``, which is as long as a file may be::
 
     SightloopError
     ├── Forbidden                    403
-    │   └── AddressBlocked               a banned token was used from there: send a token of one's own
+    │   └── AddressBlocked               a banned token was used there: send a token of your own
     ├── IdempotencyKeyInUse          409  the first call with this key is not answered yet: retry
     ├── IdempotencyKeyReused         422  another request was sent with this key
     └── TooManyRequests              429  a quota is used up: retry when Retry-After says

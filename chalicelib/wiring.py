@@ -150,7 +150,7 @@ class Services:
         """Where nobody writes without a token, for a banned token was used there."""
         from chalicelib.trust.address_blocks import AddressBlocks
 
-        banned_since = lambda user: self.report_list.banned_since(user)  # noqa: E731 - made late
+        banned_since = lambda user: self.report_list.banned_since(user)  # noqa: E731, PLW0108
         return AddressBlocks(self.client("dynamodb"), self.settings, self.now, banned_since)
 
     @functools.cached_property

@@ -245,8 +245,9 @@ class Jobs:
     def _placeholder(self, job: Job) -> int | None:
         """Return the message that becomes the answer, sent now unless it was before.
 
-        None where the user's quota is used up, which they are told. Who is killed between sending it and noting that leaves it standing as it is, and the next
-        sends another: Telegram knows no way to ask what was sent. The answer itself is one.
+        None where the user's quota is used up, which the user is told. A call that is killed
+        between sending the message and noting it leaves it as it is, and the next call sends
+        another: Telegram knows no way to ask what was sent. The answer itself is one.
 
         Raises
         ------
@@ -270,7 +271,6 @@ class Jobs:
         if "placeholder" not in note:
             raise Conflict("somebody else begins with this picture at this moment")
         return int(note["placeholder"])
-
 
     def _refuse(self, job: Job, wait_seconds: int) -> None:
         """Say how long to wait; of all that is sent meanwhile, in answer to the first only."""

@@ -98,8 +98,9 @@ def process(stack: Stack, clock: Clock, dynamodb: Counting) -> Iterator[Callable
     def begin(check_seconds: float = 0, **settings: Any) -> None:
         services.report_list = ReportList(services.store, 0)
         chosen = Settings(**settings)
-        since = lambda user: services.report_list.banned_since(user)  # noqa: E731
-        services.address_blocks = AddressBlocks(dynamodb, chosen, clock, since, check_seconds)
+        services.address_blocks = AddressBlocks(
+            dynamodb, chosen, clock, services.report_list.banned_since, check_seconds
+        )
 
     begin()
     yield begin
@@ -220,9 +221,7 @@ def test_a_block_ends_with_the_ban(vandal: dict[str, str], ban: Callable[..., No
     assert office.form() == 201
 
 
-def test_another_process_knows_of_it(
-    vandal: dict[str, str], process: Callable[..., None]
-) -> None:
+def test_another_process_knows_of_it(vandal: dict[str, str], process: Callable[..., None]) -> None:
     office = From()
     office.form(**vandal)
     process()

@@ -1,4 +1,4 @@
-"""What one Telegram user may ask of the bot: the quota of an address, and a word when it is over."""
+"""What one Telegram user may ask of the bot: the quota of an address, and what is said beyond."""
 
 from __future__ import annotations
 
