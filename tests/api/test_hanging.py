@@ -64,7 +64,10 @@ class Relay:
     def _serve(self, client: socket.socket) -> None:
         if self.mode == "refuse":
             return client.close()
-        server = socket.create_connection(self._server)
+        try:
+            server = socket.create_connection(self._server)
+        except OSError:  # it was stopped: a call that was given up tries once more
+            return client.close()
         self._open.append(server)
         threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
         return self._pump(client, server, answers=True)
