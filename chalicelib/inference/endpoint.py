@@ -23,9 +23,16 @@ from chalicelib.errors import (
     SightloopError,
 )
 from chalicelib.inference.options import Options
-from chalicelib.inference.service import Answer, Batch, Inference, Look, reference_options
+from chalicelib.inference.service import (
+    Answer,
+    Batch,
+    Inference,
+    Look,
+    decode_timed,
+    reference_options,
+)
 from chalicelib.observability import MetricUnit, correlation_id, logger, metrics
-from chalicelib.vision import DetectionOptions, Detections, Timing, decode_image
+from chalicelib.vision import DetectionOptions, Detections, Timing
 
 LARGEST_BODY = 6 * 1024 * 1024  # bytes that InvokeEndpoint takes
 PAUSE_SECONDS = 10.0  # for which an endpoint, or a model of it, that did not answer is left alone
@@ -187,12 +194,12 @@ class EndpointInference(Inference):
         asked = self._asked(model, options)
         if reference_options(options):
             asked = asked.model_copy(update={"reference": True})
-        picture = decode_image(image, max_pixels=options.max_pixels)
+        decoded = decode_timed(image, options)
         try:
-            return Look(self._endpoint.ask(image, asked), picture)
+            return Look(self._endpoint.ask(image, asked), decoded.picture)
         except EndpointUnavailable:
             _count()
-            return super().look(model, image, options)
+            return self._look_at(model, self._detector(model), decoded, options)
 
     def detect_each(self, model: str, images: Sequence[bytes], options: DetectionOptions) -> Batch:
         """Detect in several pictures with one version; a bad picture spoils no other.

@@ -77,6 +77,14 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """A picture, and how long it took to decode it."""
+
+    picture: Picture
+    milliseconds: float
+
+
+@dataclass(frozen=True)
 class Batch:
     """What a model's live version found in several pictures, or why it could not look."""
 
@@ -151,11 +159,15 @@ class Inference:
             As ``detect``.
         """
         warm = self._detector(model)
-        started = time.perf_counter()
-        picture = decode_image(image, max_pixels=options.max_pixels)
-        decode = (time.perf_counter() - started) * 1000
-        answer = _look(model, warm, picture, options)
-        return Look(replace(answer, timing=replace(answer.timing, decode=decode)), picture)
+        return self._look_at(model, warm, decode_timed(image, options), options)
+
+    def _look_at(
+        self, model: str, warm: _Warm, decoded: Decoded, options: DetectionOptions
+    ) -> Look:
+        """Detect in a picture that is decoded already."""
+        answer = _look(model, warm, decoded.picture, options)
+        timing = replace(answer.timing, decode=decoded.milliseconds)
+        return Look(replace(answer, timing=timing), decoded.picture)
 
     def detect_each(self, model: str, images: Sequence[bytes], options: DetectionOptions) -> Batch:
         """Detect in several pictures with one version; a bad picture spoils no other.
@@ -277,6 +289,18 @@ class Inference:
     def _loading_lock(self, model: str) -> threading.Lock:
         with self._lock:
             return self._loading.setdefault(model, threading.Lock())
+
+
+def decode_timed(image: bytes, options: DetectionOptions) -> Decoded:
+    """Decode a picture and measure how long that takes.
+
+    Raises
+    ------
+    InvalidImage
+    """
+    started = time.perf_counter()
+    picture = decode_image(image, max_pixels=options.max_pixels)
+    return Decoded(picture, (time.perf_counter() - started) * 1000)
 
 
 def _look(model: str, warm: _Warm, image: bytes | Picture, options: DetectionOptions) -> Answer:

@@ -8,15 +8,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from chalicelib.callers import is_operator
 from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.database import Database
+from chalicelib.trust.records import label_of_operator
 
-COLUMNS = """
+COLUMNS = f"""
 s.sample_id, s.model, s.sha256, s.extension, s.side, s.published, s.source_key, s.width, s.height,
 l.label_id, l.yolo, l.origin, l.user_address, l.request_id, s.visibility,
 s.released_at IS NOT NULL,
-(SELECT count(*) FROM labels o WHERE o.sample_id = s.sample_id AND o.withdrawn_at IS NULL)
+(SELECT count(*) FROM labels o WHERE o.sample_id = s.sample_id AND o.withdrawn_at IS NULL),
+{label_of_operator("l")}
 """
 FROM = "FROM samples s JOIN labels l ON l.label_id = s.label_id"
 # From a random place on, and on from the beginning: every image is as likely as its neighbours.
@@ -107,6 +108,8 @@ class LabelledImage:
         An operator released it as a control image.
     labels : int
         How many labels the image has that were not withdrawn.
+    is_of_an_operator : bool
+        An operator imported or made the label.
     """
 
     sample_id: int
@@ -126,13 +129,7 @@ class LabelledImage:
     visibility: str
     is_released: bool
     labels: int
-
-    @property
-    def is_of_an_operator(self) -> bool:
-        """Whether an operator imported or made the label; an import may be a requester's."""
-        if self.origin == "import":
-            return self.user_address is None or is_operator(self.user_address)
-        return self.origin == "operator"
+    is_of_an_operator: bool
 
     @property
     def centres(self) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +138,8 @@ class LabelledImage:
         Examples
         --------
         >>> image = LabelledImage(1, "scratch", "", "jpg", "train", True, "", 100, 50, 1,
-        ...                       "2 0.5 0.5 0.2 0.4", "import", None, None, "public", False, 1)
+        ...                       "2 0.5 0.5 0.2 0.4", "import", None, None, "public", False, 1,
+        ...                       True)
         >>> [part.tolist() for part in image.centres]
         [[[50.0, 25.0, 20.0, 20.0]], [2]]
         """

@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.records import accepted_by_operator, label_of_operator
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
 
-# Whoever asked for a model may import a ZIP into it: that is one person's word.
-OF_AN_OPERATOR = """
-(l.origin = 'operator' OR l.origin = 'import'
- AND coalesce(starts_with(l.user_address, 'operator:'), true))
-"""
 PRESENT = f"""
 SELECT l.label_id, l.yolo, l.user_address, r.prediction_id::text,
-       {OF_AN_OPERATOR}
+       {label_of_operator("l")}
        OR coalesce(r.state = 'accepted' AND r.reviewed_at IS NOT NULL, false),
-       {OF_AN_OPERATOR}
-       OR coalesce(r.reviewed_by <> 'sightloop' AND r.state = 'accepted', false)
+       {label_of_operator("l")} OR coalesce({accepted_by_operator("r")}, false)
 FROM samples s JOIN labels l ON l.label_id = s.label_id
 LEFT JOIN requests r ON r.request_id = l.request_id
 WHERE s.model = %(model)s AND s.sha256 = %(image_sha256)s

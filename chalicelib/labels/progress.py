@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from chalicelib.database import Database
 from chalicelib.labels.sizes import Sizes
+from chalicelib.trust.records import accepted_by_operator, label_of_operator
 
 AT_FIRST = 2  # times the threshold: how many new images are read of each side
 AT_MOST = 2**31  # images of one contributor that count where no share limits them
@@ -19,7 +20,7 @@ THEN = 8  # times more, of models where that was not enough and there are more
 
 # Every image is looked up by itself: a join may be planned as a scan of whole tables.
 # `lookalikes` is null for an image that an importer put into a group: groups hold many scenes.
-TOWARD = """
+TOWARD = f"""
 WITH recent AS (
     SELECT asked.model, sides.side, sides.most, t.sample_id, t.label_id, t.began
     FROM unnest(%(models)s::text[], %(revisions)s::bigint[]) AS asked (model, revision)
@@ -38,13 +39,13 @@ WITH recent AS (
     LEFT JOIN LATERAL (
         SELECT (SELECT k.cluster_id FROM cluster_names k
                 WHERE k.model = s.model AND k.name = s.sha256) AS cluster_id
-        FROM samples s WHERE s.sample_id = r.sample_id AND s.groups = '{}' LIMIT 1) s ON true
+        FROM samples s WHERE s.sample_id = r.sample_id AND s.groups = '{{}}' LIMIT 1) s ON true
     LEFT JOIN LATERAL (
-        SELECT l.user_address, l.origin = 'operator' OR starts_with(l.user_address, 'operator:')
+        SELECT l.user_address, {label_of_operator("l")}
                OR EXISTS (SELECT FROM requests q
                           WHERE q.model = r.model AND q.request_id = l.request_id
                             AND q.user_address = l.user_address
-                            AND q.state = 'accepted' AND q.reviewed_at IS NOT NULL) AS by_operator
+                            AND {accepted_by_operator("q")}) AS by_operator
         FROM labels l WHERE l.label_id = r.label_id LIMIT 1) l ON true
 ), different AS (
     SELECT DISTINCT ON (model, side, lookalikes, alone) model, side, most, contributor

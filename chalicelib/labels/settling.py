@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from chalicelib.database import Database
@@ -26,6 +27,7 @@ from chalicelib.trust.policy import (
     audit_rate,
     is_contested,
 )
+from chalicelib.trust.records import BY_AGREEMENT
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from chalicelib.trust.votes import Said
 
 RELEASED_AT_ONCE = 50  # of one contributor in one call; the next call goes on
+IMAGES_A_RUN = 1_000  # that one reconciliation looks at; five minutes are for all that it does
+USERS_A_RUN = 500
 IMAGES_AT_ONCE = 20  # that are settled when somebody's earlier opinions begin to count
 TRIES = 3  # where an image changes between reading its file and locking it
 MOST_OPINIONS = 5  # without agreement, then an operator decides
@@ -82,6 +86,18 @@ class _Image:
         if not self.waiting or (self.present and self.present.is_of_an_operator):
             return None
         return agreed_on(self.voices, self.same)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The label of the answer that people agree on, made before its image is locked.
+
+    ``label`` is None where the request has one already.
+    """
+
+    request_id: int
+    updated_at: datetime
+    label: NewLabel | None
 
 
 class Settling:
@@ -135,12 +151,27 @@ class Settling:
             self._reopen(user)
 
     def reconcile(self, most: int) -> int:
-        """Finish what was left undone for images with new opinions; return of how many."""
+        """Finish what was left undone, however long ago.
+
+        Parameters
+        ----------
+        most : int
+            Images that are looked at, a thousand at most; the next call goes on.
+
+        Returns
+        -------
+        int
+            Images that were looked at.
+        """
         with self._database.transaction() as rows:
-            undone = votes.undecided(rows, most)
-        for model, image_sha256, user in undone:
-            self.follow(model, image_sha256, user)
-        return len(undone)
+            images = votes.undecided(rows, min(most, IMAGES_A_RUN))
+        for model, image_sha256 in images:
+            self._settle(model, image_sha256)
+        with self._database.transaction() as rows:
+            users = votes.unfollowed(rows, min(most, USERS_A_RUN))
+        for user in users:
+            self.follow_standing(user)
+        return len(images)
 
     def settle_by_operator(self, model: str, image_sha256: str) -> None:
         """Decide about opinions on an image that an operator decided about."""
@@ -152,41 +183,38 @@ class Settling:
     def _settle(self, model: str, image_sha256: str) -> set[str]:
         """Settle an image if people agree; return whose answers were decided about."""
         for _ in range(TRIES):
-            made, winner = self._prepared(model, image_sha256)
+            prepared = self._prepared(model, image_sha256)
             try:
-                return self._settle_once(model, image_sha256, made, winner)
+                return self._settle_once(model, image_sha256, prepared)
             except _ChangedMeanwhile:
                 continue
         logger.info("an image changes too often to be settled now", sha256=image_sha256)
         return set()
 
-    def _prepared(self, model: str, image_sha256: str) -> tuple[NewLabel | None, int | None]:
+    def _prepared(self, model: str, image_sha256: str) -> _Prepared | None:
         """Do what takes long before the image is locked: make the label of what is agreed on."""
         with self._database.transaction() as rows:
             agreed = self._image_in(rows, model, image_sha256).agreed()
         if agreed is None:
-            return None, None
+            return None
         try:
-            held = self._ledger.get(agreed.winner)
-            return self._relabelling.label_again(held), agreed.winner
+            winner = self._ledger.get(agreed.winner)
+            label = self._relabelling.label_again(winner)
         except SightloopError:
             logger.warning("what people agree on cannot be a label", exc_info=True)
-            return None, None
+            return None
+        return _Prepared(winner.request_id, winner.updated_at, label)
 
-    def _settle_once(
-        self, model: str, image_sha256: str, made: NewLabel | None, prepared: int | None
-    ) -> set[str]:
+    def _settle_once(self, model: str, image_sha256: str, prepared: _Prepared | None) -> set[str]:
         samples: list[int] = []
         with self._database.transaction() as rows:
             votes.lock_image(rows, image_sha256)
             image = self._image_in(rows, model, image_sha256)
             agreed = image.agreed()
-            if agreed and agreed.winner != prepared:
-                if prepared is None:
-                    return set()
-                raise _ChangedMeanwhile
-            if agreed:
-                decided, samples = self._agree_in(rows, image, agreed, made)
+            if agreed and prepared is None:
+                return set()
+            if agreed and prepared:
+                decided, samples = self._agree_in(rows, image, agreed, prepared)
             elif image.present and image.present.is_of_an_operator:
                 decided = self._follow_operator_in(rows, image)
             else:
@@ -202,20 +230,28 @@ class Settling:
         return _Image(said, voices, present_in(rows, model, image_sha256))
 
     def _agree_in(
-        self, rows: cursor, image: _Image, agreed: Agreed, made: NewLabel | None
+        self, rows: cursor, image: _Image, agreed: Agreed, prepared: _Prepared
     ) -> tuple[list[Said], list[int]]:
-        """Accept what people agree on with what says the same; reject the rest."""
+        """Accept what people agree on with what says the same; reject the rest.
+
+        Raises
+        ------
+        _ChangedMeanwhile
+            It is another answer, or was sent anew, since its label was made.
+        """
+        winner = votes.recorded_in(rows, agreed.winner)
+        if (winner.request_id, winner.updated_at) != (prepared.request_id, prepared.updated_at):
+            raise _ChangedMeanwhile
         open_ = [each for each in image.said if not each.is_of_an_operator]
         kept = [each for each in open_ if image.same(agreed.winner, each.request_id)]
         lost = [each for each in open_ if each not in kept]
         fresh_kept = [each.request_id for each in kept if not _is_decided(each, "accepted")]
         fresh_lost = [each.request_id for each in lost if not _is_decided(each, "rejected")]
-        votes.decide_in(rows, fresh_kept, "accepted", votes.BY_AGREEMENT, AGREED)
-        votes.decide_in(rows, fresh_lost, "rejected", votes.BY_AGREEMENT, OUTVOTED)
+        votes.decide_in(rows, fresh_kept, "accepted", BY_AGREEMENT, AGREED)
+        votes.decide_in(rows, fresh_lost, "rejected", BY_AGREEMENT, OUTVOTED)
         samples = self._dataset.withdraw(rows, fresh_lost, "rejected")
-        winner = votes.recorded_in(rows, agreed.winner)
         if not self._has_label(rows, kept):
-            samples += self._relabelling.put_in(rows, winner, made)
+            samples += self._relabelling.put_in(rows, winner, prepared.label)
         metrics.add_metric("ImagesSettled", MetricUnit.Count, 1)
         logger.info("people agree on an image", submission=agreed.winner, lost=len(lost))
         return [*kept, *lost], samples
@@ -234,7 +270,7 @@ class Settling:
         lost = [each for each in asked if each not in kept]
         for some, state in ((kept, "accepted"), (lost, "rejected")):
             requests = [each.request_id for each in some]
-            votes.decide_in(rows, requests, state, votes.BY_AGREEMENT, BY_AN_OPERATOR)
+            votes.decide_in(rows, requests, state, BY_AGREEMENT, BY_AN_OPERATOR)
         return asked
 
     def _settled_boxes(self, rows: cursor, image: _Image) -> Callable[[Said], bool] | None:
@@ -283,9 +319,10 @@ class Settling:
                 self._contest_in(rows, image, request_id)
                 return
             audit = self._chance.random() < audit_rate(votes.unconfirmed_in(rows, user))
+            if votes.recorded_in(rows, request_id).updated_at != held.updated_at:
+                return  # it was sent anew since its label was made
             if not votes.release_in(rows, request_id, audit=audit):
                 return
-            held = votes.recorded_in(rows, request_id)
             samples = self._relabelling.put_in(rows, held, made)
         self._relabelling.publish(samples)
 
@@ -327,7 +364,7 @@ class Settling:
         accepted = [each.request_id for each in image.said if each.state == "accepted"]
         if agreed and any(image.same(agreed.winner, each) for each in accepted):
             return []
-        decided = [e.request_id for e in image.said if e.reviewed_by == votes.BY_AGREEMENT]
+        decided = [e.request_id for e in image.said if e.reviewed_by == BY_AGREEMENT]
         votes.reopen_in(rows, decided)
         logger.info("people are asked anew about an image", requests=len(decided))
         return self._dataset.withdraw(rows, decided, "doubted")

@@ -31,13 +31,18 @@ Why = Annotated[
 ]
 
 
-class Page(BaseModel):
-    """Which part of a list."""
+class QueueQuery(BaseModel):
+    """Which part of the queue, and in which order."""
 
     model_config = ConfigDict(extra="forbid")
 
-    after: int = Field(0, ge=0, le=LARGEST_ID, description="`next` of the page before")
+    after: str | None = Field(
+        None, max_length=30, description="`next` of the page before, in the same order"
+    )
     limit: int = Field(20, ge=1, le=100, description="entries of the page")
+    order: Literal["frees", "oldest"] = Field(
+        "frees", description="frees: what one decision settles most of first; oldest: oldest first"
+    )
 
 
 class PeopleQuery(BaseModel):
@@ -206,6 +211,11 @@ class QueueItem(SubmissionAnswer):
     changes: list[BoxChange]
     reasons: list[str] = Field(description="why it waits")
     contributor: ContributorAnswer
+    frees: float = Field(
+        description="how many waiting answers one decision settles: those about the same image, "
+        "one a person, and of its sender's that wait for proof the share by which it brings "
+        "them nearer to counting"
+    )
     opinions: list[Opinion]
     proposal: Literal["accept"] | None = Field(
         description="accept: two people who proved themselves say the same"
@@ -231,6 +241,7 @@ class QueueItem(SubmissionAnswer):
                 "changes": detail.get("changes") or [],
                 "reasons": [reason["text"] for reason in detail.get("reasons") or []],
                 "contributor": ContributorAnswer.of(case.contributor),
+                "frees": case.frees,
                 "opinions": _opinions(case),
                 "proposal": case.proposal,
             }
@@ -238,10 +249,10 @@ class QueueItem(SubmissionAnswer):
 
 
 class QueuePage(BaseModel):
-    """What waits, oldest first."""
+    """What waits, in the order that was asked for."""
 
     waiting: list[QueueItem]
-    next: int | None = Field(description="give it as `after`; null: there is no more")
+    next: str | None = Field(description="give it as `after`; null: there is no more")
 
 
 class ReviewBody(BaseModel):

@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from chalicelib.callers import OPERATOR
 from chalicelib.errors import InvalidRequest
 
 ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
@@ -18,6 +19,9 @@ MODEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ZERO = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 LARGEST = 2**31
+BY_AGREEMENT = (
+    "sightloop"  # signs what people agreed on, as it signs bans that follow from counters
+)
 Change = Literal["new", "updated", "same"]
 
 
@@ -152,6 +156,42 @@ class Decision:
     why: str
     decided_at: datetime
     request_id: int | None
+
+
+def accepted_by_operator(request: str) -> str:
+    """Return the SQL condition that an operator accepted a request, rather than people who agree.
+
+    Parameters
+    ----------
+    request : str
+        The table ``requests``, or its alias.
+
+    Examples
+    --------
+    >>> accepted_by_operator("r")
+    "(r.state = 'accepted' AND r.reviewed_at IS NOT NULL AND r.reviewed_by <> 'sightloop')"
+    """
+    return (
+        f"({request}.state = 'accepted' AND {request}.reviewed_at IS NOT NULL"
+        f" AND {request}.reviewed_by <> '{BY_AGREEMENT}')"
+    )
+
+
+def label_of_operator(label: str) -> str:
+    """Return the SQL condition that an operator made or imported a label.
+
+    Whoever asked for a model may import a ZIP into it: that is one person's word. Imports by
+    nobody are of the time before their callers were recorded, when only operators imported.
+
+    Parameters
+    ----------
+    label : str
+        The table ``labels``, or its alias.
+    """
+    return (
+        f"({label}.origin = 'operator' OR"
+        f" coalesce(starts_with({label}.user_address, '{OPERATOR}'), {label}.origin = 'import'))"
+    )
 
 
 def is_address(text: str) -> bool:

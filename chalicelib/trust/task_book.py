@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import Agreement, Grade
+from chalicelib.trust.records import accepted_by_operator, label_of_operator
 from chalicelib.trust.standing import (
     NEWEST_AUDITS,
     PROVEN_ACCURACY,
@@ -83,6 +84,12 @@ VALUES (%(first)s, %(second)s, %(model)s, %(image_sha256)s, %(matched)s, %(total
 ON CONFLICT (image_sha256, model, user_address, peer_address) DO UPDATE SET
     matched = excluded.matched, total = excluded.total, compared_at = excluded.compared_at
 """
+AUDITS_OF_USER = f"""
+SELECT count(*) AS decided, count(*) FILTER (WHERE state = 'rejected') AS lost
+FROM (SELECT state FROM requests r
+      WHERE r.user_address = u.user_address AND r.reviewed_at IS NOT NULL
+      ORDER BY reviewed_at DESC LIMIT {NEWEST_AUDITS}) newest
+"""
 STANDINGS = f"""
 SELECT u.user_address, c.*, a.*, d.*
 FROM unnest(%(users)s::text[]) u (user_address)
@@ -101,11 +108,7 @@ CROSS JOIN LATERAL (
                 ORDER BY compared_at DESC LIMIT {NEWEST_COMPARED}) n
           LEFT JOIN control_standings s ON s.user_address = n.peer_address
           WHERE NOT EXISTS (SELECT FROM bans b WHERE b.user_address = n.peer_address)) newest) a
-CROSS JOIN LATERAL (
-    SELECT count(*), count(*) FILTER (WHERE state = 'rejected')
-    FROM (SELECT state FROM requests r
-          WHERE r.user_address = u.user_address AND r.reviewed_at IS NOT NULL
-          ORDER BY reviewed_at DESC LIMIT {NEWEST_AUDITS}) newest) d
+CROSS JOIN LATERAL ({AUDITS_OF_USER}) d
 """
 UNANSWERED = f"""
 SELECT user_address, count(*) FROM tasks
@@ -113,13 +116,15 @@ WHERE user_address = ANY(%(users)s) AND answered_at IS NULL
   AND created_at > now() - interval '{OPEN_DAYS} days'
 GROUP BY user_address
 """
-PROVABLE = """
+# Labels are looked at only where there are imports, one of which may be a requester's.
+PROVABLE = f"""
 SELECT EXISTS (SELECT FROM dataset_counts
                WHERE model = %(model)s AND side <> '' AND fact = 'images_by_origin'
                  AND key IN ('import', 'operator') AND n > 0)
+       AND EXISTS (SELECT FROM samples s JOIN labels l ON l.label_id = s.label_id
+                   WHERE s.model = %(model)s AND {label_of_operator("l")})
     OR EXISTS (SELECT FROM requests
-               WHERE model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL
-                 AND reviewed_by <> 'sightloop')
+               WHERE model = %(model)s AND {accepted_by_operator("requests")})
 """
 
 

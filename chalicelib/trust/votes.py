@@ -12,13 +12,13 @@ from chalicelib.trust.grading import agreement
 from chalicelib.trust.ledger import ONE_REQUEST
 from chalicelib.trust.opinions import AGREES, boxes_of
 from chalicelib.trust.policy import Rank, Voice, WaitsFor
-from chalicelib.trust.records import Recorded, as_json
-from chalicelib.trust.standing import TrustStanding
+from chalicelib.trust.records import BY_AGREEMENT, Recorded, as_json
+from chalicelib.trust.standing import FALLEN_AFTER, LEAST_AUDITS, MOST_LOST, TrustStanding
+from chalicelib.trust.task_book import AUDITS_OF_USER
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
 
-BY_AGREEMENT = "sightloop"  # as bans are signed that follow from counters
 MOST_ANSWERS = 200  # on one image that are looked at; those that were asked for come first
 
 # Whoever decides about an image, or answers about it, takes this lock first.
@@ -77,19 +77,41 @@ SELECT count(*) FROM (
     ORDER BY request_id DESC LIMIT 100) newest
 WHERE state = 'accepted' AND reviewed_at IS NULL
 """
+# In any order, so that images that stay undecided never keep others from being looked at.
 UNDECIDED_OF = """
-SELECT DISTINCT t.model, t.image_sha256
-FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
-WHERE t.user_address = %(user_address)s AND t.kind = 'second_opinion'
-  AND t.answered_at IS NOT NULL AND r.state = 'quarantined' AND r.reviewed_at IS NULL
-LIMIT %(limit)s
+SELECT model, image_sha256 FROM (
+    SELECT DISTINCT t.model, t.image_sha256
+    FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
+    WHERE t.user_address = %(user_address)s AND t.kind = 'second_opinion'
+      AND t.answered_at IS NOT NULL AND r.state = 'quarantined' AND r.reviewed_at IS NULL) images
+ORDER BY random() LIMIT %(limit)s
 """
 UNDECIDED = """
-SELECT DISTINCT t.model, t.image_sha256, t.user_address
-FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
-WHERE t.answered_at > now() - interval '2 hours' AND t.kind = 'second_opinion'
-  AND r.state = 'quarantined' AND r.reviewed_at IS NULL
-LIMIT %(limit)s
+SELECT model, image_sha256 FROM (
+    SELECT DISTINCT t.model, t.image_sha256
+    FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
+    WHERE t.kind = 'second_opinion' AND t.answered_at IS NOT NULL
+      AND r.state = 'quarantined' AND r.reviewed_at IS NULL) images
+ORDER BY random() LIMIT %(limit)s
+"""
+# Those who may be established by now and have something to release, and those who lost too many
+# audits and have something that counts all the same.
+UNFOLLOWED = f"""
+WITH fallen AS MATERIALIZED (
+    SELECT u.user_address FROM users u CROSS JOIN LATERAL ({AUDITS_OF_USER}) a
+    WHERE a.decided >= {FALLEN_AFTER} AND a.lost > a.decided * {MOST_LOST})
+SELECT user_address FROM (
+    SELECT u.user_address
+    FROM (SELECT DISTINCT user_address FROM requests
+          WHERE state = 'quarantined' AND reviewed_at IS NULL AND waits_for = 'proof') u
+    CROSS JOIN LATERAL ({AUDITS_OF_USER}) a
+    WHERE a.decided >= {LEAST_AUDITS}
+    UNION
+    SELECT f.user_address FROM fallen f CROSS JOIN LATERAL (
+        SELECT FROM requests r
+        WHERE r.user_address = f.user_address AND r.state = 'accepted' AND r.reviewed_at IS NULL
+        LIMIT 1) r) users
+ORDER BY random() LIMIT %(limit)s
 """
 
 
@@ -148,11 +170,12 @@ def voices_of(
         for each in said
         if not (each.state == "rejected" and each.is_of_an_operator)
     }
+    counts = {user: _may_vote(user, ranks[user], standings[user]) for user in newest}
     return [
         Voice(
             each.request_id,
-            votes=each.was_asked and _may_vote(user, ranks[user], standings[user]),
-            vouches=not each.suspicious and _may_vote(user, ranks[user], standings[user]),
+            votes=each.was_asked and counts[user],
+            vouches=not each.suspicious and counts[user],
         )
         for user, each in sorted(newest.items(), key=lambda pair: pair[1].request_id)
     ]
@@ -221,9 +244,14 @@ def undecided_of(rows: cursor, user_address: str, limit: int) -> list[tuple[str,
     return [(m, i) for m, i in _all(rows, UNDECIDED_OF, user_address=user_address, limit=limit)]
 
 
-def undecided(rows: cursor, limit: int) -> list[tuple[str, str, str]]:
-    """Return images that wait with a new opinion: model, sha256, and who gave it."""
-    return [(m, i, u) for m, i, u in _all(rows, UNDECIDED, limit=limit)]
+def undecided(rows: cursor, limit: int) -> list[tuple[str, str]]:
+    """Return images, by model and sha256, that wait and that anybody gave an opinion about."""
+    return [(model, image) for model, image in _all(rows, UNDECIDED, limit=limit)]
+
+
+def unfollowed(rows: cursor, limit: int) -> list[str]:
+    """Return users with answers that may have to be released or taken back, for their audits."""
+    return [user for (user,) in _all(rows, UNFOLLOWED, limit=limit)]
 
 
 def _all(rows: cursor, query: str, **given: object) -> list[tuple[Any, ...]]:

@@ -16,8 +16,8 @@ from chalicelib import wiring
 from chalicelib.settings import Settings
 from chalicelib.trust.address_blocks import AddressBlocks
 from chalicelib.trust.report_list import KEY, ReportList
-from tests.api.conftest import Gateway
-from tests.api.test_bans import DETECTIONS, READING, WRITING, by_token, concrete
+from tests.api.conftest import Gateway, member_headers
+from tests.api.test_bans import DETECTIONS, READING, WRITING, concrete
 
 Stack = Any
 MakePicture = Callable[..., bytes]
@@ -125,7 +125,7 @@ def ban(stack: Stack, process: object) -> Callable[..., None]:
 def vandal(stack: Stack, ban: Callable[..., None]) -> dict[str, str]:
     """A banned token, as a header."""
     ban("user:vandal")
-    return by_token(stack, "vandal")
+    return member_headers(stack, "vandal")
 
 
 @pytest.mark.parametrize("operation", WRITING, ids=lambda each: f"{each.method} {each.path}")
@@ -174,7 +174,7 @@ def test_callers_with_a_token_of_their_own_go_on_from_the_same_address(
     office = From()
     office.form(**vandal)
 
-    assert office.form(**by_token(stack, "ann")) == 201
+    assert office.form(**member_headers(stack, "ann")) == 201
     assert office.form(**as_operator) == 201
     assert From(ELSEWHERE).form() == 201
 
@@ -326,7 +326,7 @@ def test_anonymous_writes_read_once_within_the_cache_time(
 def test_a_caller_with_a_token_costs_no_read(
     stack: Stack, ban: Callable[..., None], dynamodb: Counting
 ) -> None:
-    assert From().form(**by_token(stack, "ann")) == 201
+    assert From().form(**member_headers(stack, "ann")) == 201
 
     assert not dynamodb.calls
 
@@ -350,7 +350,7 @@ def test_a_ban_that_only_the_database_knows_yet_blocks_as_well(
     stack: Stack, ban: Callable[..., None], make_picture: MakePicture
 ) -> None:
     """The list is some seconds old: whoever is banned learns of it from a submission first."""
-    office, eve = From(), by_token(stack, "eve")
+    office, eve = From(), member_headers(stack, "eve")
     kept = office(
         "POST", f"{DETECTIONS}?keep=true", make_picture(), content_type="image/jpeg", **eve
     ).json

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
+from PIL import Image
 
 from chalicelib.catalog import Catalog
 from chalicelib.errors import (
@@ -29,7 +30,7 @@ from chalicelib.inference.endpoint import (
 )
 from chalicelib.observability import bind_correlation_id
 from chalicelib.settings import Settings
-from chalicelib.vision import DetectionOptions
+from chalicelib.vision import DetectionOptions, decode_image
 from chalicelib.web import problems
 from chalicelib.wiring import Services
 
@@ -239,6 +240,34 @@ def test_where_the_endpoint_is_silent_this_process_detects(
 
     assert found in (1, [[8.0, 8.0, 24.0, 20.0]])
     assert store.weights_read == ["models/scratch/versions/1/model.onnx"]
+
+
+@pytest.mark.parametrize("confidence", [0.25, 1.0])
+def test_a_silent_endpoint_costs_no_second_decode(
+    inference: EndpointInference,
+    runtime: Runtime,
+    image: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    confidence: float,
+) -> None:
+    runtime.says = lambda _: refusal("ServiceUnavailable")
+    opened: list[object] = []
+
+    def opening(*args: Any, **settings: Any) -> Image.Image:
+        opened.append(args)
+        return open_image(*args, **settings)
+
+    open_image = Image.open
+    monkeypatch.setattr(Image, "open", opening)
+    decode_image(image)
+    files_per_decode = len(opened)
+    opened.clear()
+
+    look = inference.look("scratch", image, DetectionOptions(confidence=confidence))
+
+    assert len(opened) == files_per_decode
+    assert look.picture.size == (64, 64)
+    assert look.answer.timing.decode > 0
 
 
 def test_a_silent_endpoint_is_left_alone_for_a_moment(

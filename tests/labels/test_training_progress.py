@@ -13,6 +13,7 @@ import pytest
 from chalicelib.database import Database
 from chalicelib.labels.progress import Progress, TrainingProgress, most_of_one
 from chalicelib.labels.sizes import Sizes
+from chalicelib.trust.records import BY_AGREEMENT
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -30,7 +31,7 @@ ADD_REQUEST = """
 INSERT INTO requests (prediction_id, user_address, model, model_version, score, predicted_boxes,
                       submitted_boxes, state, reviewed_at, reviewed_by)
 VALUES (gen_random_uuid(), %(user)s, 'tags', 1, 0, 1, 1, 'accepted',
-        CASE WHEN %(reviewed)s THEN now() END, CASE WHEN %(reviewed)s THEN 'olga' END)
+        CASE WHEN %(reviewed_by)s IS NOT NULL THEN now() END, %(reviewed_by)s)
 RETURNING request_id
 """
 NEEDS = Sizes(16, 4)
@@ -61,7 +62,7 @@ class Dataset:
         side: str = "train",
         like: str | None = None,
         origin: str = "submission",
-        reviewed: bool = False,
+        reviewed_by: str | None = None,
         groups: tuple[str, ...] = (),
     ) -> None:
         """Add labelled images of a contributor, near to an image where one is named."""
@@ -72,7 +73,7 @@ class Dataset:
             sample = self._do(ADD_SAMPLE, sha256=name, side=side, joins=joins, groups=list(groups))
             request = None
             if origin == "submission":
-                request = self._do(ADD_REQUEST, user=user, reviewed=reviewed)
+                request = self._do(ADD_REQUEST, user=user, reviewed_by=reviewed_by)
             label = self._do(ADD_LABEL, sample=sample, origin=origin, user=user, request=request)
             use = "UPDATE samples SET label_id = %(label)s WHERE sample_id = %(sample)s"
             self._do(use, label=label, sample=sample)
@@ -116,11 +117,19 @@ def test_what_operators_bring_or_accept_is_not_limited(dataset: Dataset) -> None
     dataset.add("operator:olga", 4, origin="import")
     dataset.add("operator:olga", 2)
     dataset.add(ANN, 5, origin="operator")
-    dataset.add(ANN, 6, reviewed=True)
+    dataset.add(ANN, 6, reviewed_by="olga")
     assert dataset.training().counts == 20
 
     dataset.add(ANN, 50)
     assert dataset.training(needs=Sizes(40, 4)).counts == 40
+
+
+def test_images_that_people_agree_on_count_as_their_senders(dataset: Dataset) -> None:
+    dataset.add(BOB, 30, reviewed_by=BY_AGREEMENT)
+    assert dataset.training().counts == 8
+
+    dataset.add(ANN, 3, reviewed_by=BY_AGREEMENT)
+    assert dataset.training().counts == 11
 
 
 def test_what_somebody_imports_into_the_model_that_they_asked_for_is_limited(

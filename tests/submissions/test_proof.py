@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
-from moto import mock_aws
 
 from chalicelib.errors import Conflict
 from chalicelib.labels.case import image_of
@@ -39,24 +37,6 @@ SELECT label_id, sample_id FROM label
 """
 IN_FORCE = """SELECT l.user_address FROM samples s JOIN labels l ON l.label_id = s.label_id
               ORDER BY 1"""
-
-
-@pytest.fixture
-def strict(
-    new_database: Callable[..., str],
-    migrated: str,
-    make_model: Callable[..., bytes],
-    desk_over: Callable[..., Desk],
-) -> Iterator[Desk]:
-    with mock_aws():
-        clients = {
-            name: boto3.client(name, region_name="eu-central-1")
-            for name in ("s3", "sqs", "dynamodb", "secretsmanager")
-        }
-        settings = {"proof": "required", "trusted_callers": "user:boss, 127.0.0.1"}
-        made = desk_over(clients, new_database(template=migrated), make_model, **settings)
-        yield made
-        made.services.database.close()
 
 
 def hand_out(desk: Desk, user: str, image: bytes, *, control: bool = False) -> str:
@@ -118,6 +98,19 @@ def test_whoever_is_not_trusted_waits(strict: Desk, user: str, waits_for: str | 
     assert told.waits_for == waits_for
     assert told.state == ("quarantined" if waits_for else "accepted")
     assert len(strict.sql(IN_FORCE)) == (0 if waits_for else 1)
+
+
+@pytest.mark.parametrize(
+    ("importer", "waits_for"),
+    [("operator:olga", "proof"), (None, "proof"), ("user:mallory", "operator")],
+)
+def test_people_wait_for_proof_only_where_controls_can_be_made(
+    strict: Desk, importer: str | None, waits_for: str
+) -> None:
+    [(label, sample)] = strict.sql(IMPORTED, "0" * 64, bytes(32), importer)
+    strict.sql("UPDATE samples SET label_id = %s WHERE sample_id = %s", label, sample)
+
+    assert strict.submit(strict.predict(), "user:ann").waits_for == waits_for
 
 
 def test_an_operators_acceptance_makes_what_people_prove_themselves_by(strict: Desk) -> None:
@@ -282,6 +275,16 @@ def test_a_settled_label_is_challenged_and_never_overwritten(
     assert same.state == "accepted"
     assert strict.sql(IN_FORCE) == [("operator:olga",)]
     assert strict.sql("SELECT count(*) FROM labels") == [(1,)]
+
+
+def test_an_operator_corrects_what_is_settled(strict: Desk, noise: Callable[[int], bytes]) -> None:
+    image = noise(1)
+    strict.submit(strict.predict(image), "operator:olga", "corrected", RIGHT)
+
+    told = strict.submit(strict.predict(image), "operator:oscar", "corrected", WRONG)
+
+    assert told.state == "accepted"
+    assert strict.sql(IN_FORCE) == [("operator:oscar",)]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("boxes", "changes", "grading", "score", "signal", "standing", "verdict")
+MODULES = (
+    "boxes",
+    "changes",
+    "grading",
+    "policy",
+    "records",
+    "score",
+    "signal",
+    "standing",
+    "verdict",
+)
 
 
 @pytest.mark.parametrize("name", ["", *(f".{module}" for module in MODULES)])

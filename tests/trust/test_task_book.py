@@ -16,6 +16,7 @@ from chalicelib.trust.contributors import Contributors, Order
 from chalicelib.trust.grading import Agreement, Grade
 from chalicelib.trust.ledger import Ledger, Request
 from chalicelib.trust.opinions import Opinions
+from chalicelib.trust.records import BY_AGREEMENT
 from chalicelib.trust.task_book import Task, TaskBook
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -43,6 +44,20 @@ def detail(image: int, *boxes: tuple[float, float, float, float]) -> dict[str, A
     submitted = [{"class_id": 0, "box": dict(zip(sides, box, strict=True))} for box in boxes]
     key = f"quarantine/{sha(image)}.jpg"
     return {"image": {"sha256": sha(image), "key": key}, "submitted": submitted}
+
+
+ADD_LABELLED_IMAGE = """
+WITH sample AS (
+    INSERT INTO sightloop.samples (model, sha256, extension, width, height, side, bits, source_key)
+    VALUES ('scratch', %(sha256)s, 'jpg', 64, 64, 'train', decode(repeat('00', 32), 'hex'), 'x')
+    RETURNING sample_id)
+INSERT INTO sightloop.labels (sample_id, yolo, boxes, origin, user_address, request_id)
+SELECT sample_id, '', 0, %(origin)s, %(user)s, 1 FROM sample
+"""
+USE_LABELS = """
+UPDATE sightloop.samples s SET label_id = l.label_id
+FROM sightloop.labels l WHERE l.sample_id = s.sample_id
+"""
 
 
 @pytest.fixture
@@ -242,6 +257,21 @@ def test_images_that_wait_are_offered_to_others_until_enough_were_asked(
     assert opinions.asked_enough("scratch", [sha(1), sha(2)]) == {sha(1)}
 
 
+def test_what_counts_already_is_audited_after_all_that_waits(
+    opinions: Opinions, ledger: Ledger, request_of: Make
+) -> None:
+    ledger.record(request_of("eve", detail=detail(1), state="accepted", audit=True))
+    ledger.record(request_of("eve", detail=detail(2)))
+    images = [
+        (each.image_sha256, each.counts)
+        for each in opinions.waiting("ann", "scratch", 9, ["private"])
+    ]
+    assert images == [(sha(2), False), (sha(1), True)]
+
+    [first] = opinions.waiting("ann", "scratch", 1, ["private"])
+    assert first.image_sha256 == sha(2)
+
+
 def test_a_reviewer_sees_who_agrees(
     opinions: Opinions, book: TaskBook, ledger: Ledger, request_of: Make
 ) -> None:
@@ -300,3 +330,43 @@ def test_a_ban_is_shown_with_its_reason(contributors: Contributors, ledger: Ledg
     assert (found.banned_by, found.banned_why, found.submissions) == ("olga", "random boxes", 0)
     [decision] = contributors.decisions("eve", 9)
     assert (decision.decision, decision.decided_by) == ("ban", "olga")
+
+
+@pytest.mark.parametrize(
+    ("origin", "user", "provable"),
+    [
+        ("import", "operator:olga", True),
+        ("import", None, True),
+        ("operator", "operator:olga", True),
+        ("import", "user:mallory", False),
+        ("import", "203.0.113.7", False),
+        ("submission", "user:ann", False),
+    ],
+)
+def test_controls_are_made_of_what_operators_made_or_imported(
+    sql: Any, book: TaskBook, origin: str, user: str | None, provable: bool
+) -> None:
+    sql(ADD_LABELLED_IMAGE, sha256=sha(1), origin=origin, user=user)
+    assert not book.can_prove("scratch")
+
+    sql(USE_LABELS)
+
+    assert book.can_prove("scratch") is provable
+    assert not book.can_prove("another")
+
+
+def test_controls_are_made_of_what_operators_accepted_and_not_of_what_people_agree_on(
+    sql: Any, book: TaskBook, opinions: Opinions, ledger: Ledger, request_of: Make
+) -> None:
+    for image in range(1, 4):
+        ledger.record(request_of("ann", model="scratch", detail=detail(image)))
+    review = """UPDATE sightloop.requests SET state = 'accepted', reviewed_at = now(),
+                reviewed_by = %(by)s WHERE image_sha256 = %(sha256)s"""
+
+    sql(review, by=BY_AGREEMENT, sha256=sha(1))
+    assert not book.can_prove("scratch")
+    assert opinions.reviewed("scratch", 10) == []
+
+    sql(review, by="olga", sha256=sha(2))
+    assert book.can_prove("scratch")
+    assert opinions.reviewed("scratch", 10) == [sha(2)]
