@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import Chalice
 from chalice.config import Config
@@ -66,7 +67,7 @@ class Limits:
 class Handler(StrictHandler, ChaliceRequestHandler):
     """One connection to the app."""
 
-    access_log: TextIO
+    access_log: io.TextIOBase
     origins: Origins
     turns: Turns
     window: Window | None = None
@@ -225,7 +226,7 @@ class Server:
         app: Chalice,
         config: Config,
         listening: socket.socket,
-        access_log: TextIO,
+        access_log: io.TextIOBase,
         window: Window | None = None,
         buckets: Buckets | None = None,
         limits: Limits | None = None,
