@@ -173,7 +173,9 @@ def _converse(stage: Stage) -> list[Statement]:
         list_keys(stage, "ListModels", store, MODELS, PREDICTIONS, REPORT_LIST),
         write_objects(stage, "Quarantine", store, QUARANTINE),
         *_keep_datasets(stage),
-        _read_records(stage),
+        write_objects(stage, "RememberSenders", store, SENDERS, DELETIONS),
+        *_delete_what_people_sent(stage),
+        _keep_records(stage),
         _read_secret(stage),
         *_detect_elsewhere(stage),
     ]

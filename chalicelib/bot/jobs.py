@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.bot import words
 from chalicelib.bot.captions import Concat, Count, Filter, Misunderstood, Predict, Wish
+from chalicelib.bot.deleting import ASK
 from chalicelib.bot.pictures import filtered, refit
 from chalicelib.bot.table import BotTable, Note
 from chalicelib.bot.telegram import Buttons, Telegram
@@ -103,6 +104,8 @@ class Jobs:
         From prediction id, user and chat to where that user corrects its boxes; empty: nowhere.
     take_quota : callable
         Takes one picture out of a user's quota, or raises TooManyRequests.
+    note_sender : callable
+        Notes that a user sent the picture of a prediction, for when they delete all of theirs.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Jobs:
         stores: Stores,
         link: Callable[[str, str, int], str],
         take_quota: Callable[[str], None],
+        note_sender: Callable[[str, str], object],
     ) -> None:
         self._telegram = bot.telegram
         self._table = bot.table
@@ -119,6 +123,7 @@ class Jobs:
         self._stores = stores
         self._link = link
         self._take_quota = take_quota
+        self._note_sender = note_sender
 
     @property
     def can_detect(self) -> bool:
@@ -206,6 +211,7 @@ class Jobs:
             ("The boxes are right", f"right:{prediction_id}"),
             ("Nothing here", f"none:{prediction_id}"),
             *correct,
+            ("Delete the photo", f"{ASK}{prediction_id}"),
         ]
 
     def _detect(self, wish: Predict | Count, job: Job) -> None:
@@ -236,6 +242,7 @@ class Jobs:
             self._telegram.tell(job.chat, placeholder, words.why(error))
             return
         key = upload_key(model, prediction_id, FILE_NAME)
+        self._note_sender(job.user, prediction_id)
         self._stores.uploads.put(key, picture, "image/jpeg")
         self._table.note(f"chat#{job.chat}", {"model": model}, MONTH_SECONDS)
 
