@@ -11,6 +11,7 @@ from chalicelib.errors import SightloopError
 from chalicelib.inference.routes import Box, ImageSize
 from chalicelib.moment import Moment
 from chalicelib.review.decision import Decision
+from chalicelib.trust.policy import WaitsFor
 from chalicelib.web import problems
 
 if TYPE_CHECKING:
@@ -211,10 +212,10 @@ class QueueItem(SubmissionAnswer):
     changes: list[BoxChange]
     reasons: list[str] = Field(description="why it waits")
     contributor: ContributorAnswer
+    waits_for: WaitsFor | None = Field(description="who settles it besides you; null: nobody")
     frees: float = Field(
-        description="how many waiting answers one decision settles: those about the same image, "
-        "one a person, and of its sender's that wait for proof the share by which it brings "
-        "them nearer to counting"
+        description="how many waiting answers one decision settles: one a person about the image, "
+        "and the share by which it brings its sender's that wait for proof nearer to counting"
     )
     opinions: list[Opinion]
     proposal: Literal["accept"] | None = Field(

@@ -122,6 +122,7 @@ def test_the_queue_shows_all_that_helps_to_decide(operate: Any, send: Any) -> No
     assert any("above 0.7" in reason for reason in item["reasons"])
     assert item["contributor"]["suspicious"] >= 1
     assert item["proposal"] is None
+    assert item["waits_for"] is None
 
 
 def test_the_queue_goes_on_where_the_page_before_ended(operate: Any, send: Any) -> None:
