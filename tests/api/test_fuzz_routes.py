@@ -1,6 +1,7 @@
 """Damaged pictures through every way in that keeps one: no 5xx, one verdict, nothing left behind.
 
-FUZZ_ROUTES sets how many files of each format are sent, one of each kind undamaged; ``make fuzz-routes`` sends more.
+FUZZ_ROUTES sets how many files of each format are sent, one of each kind undamaged;
+``make fuzz-routes`` sends more.
 """
 
 from __future__ import annotations
