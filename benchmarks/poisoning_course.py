@@ -7,7 +7,6 @@ known what is on each photo.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from local.demo.people import Boxes, Seen, errors
 
 DETECTING_AT_ONCE = 3
 COUNTED_EVERY = 25  # submissions between two counts of the poison in the dataset
-MINUTE = 60.0
+A_MINUTE = 300  # answers of everybody, counted so that a busy machine measures the same
 
 Turn = tuple[Person, Photo]
 
@@ -42,10 +41,10 @@ class Sent:
         As the service answered; `refused` for a banned sender.
     was_wrong : bool
         A box of it is not there, or one that is there is missing.
-    sent_at : float
-        By the monotonic clock, in seconds.
-    counted_after : float or None
-        Seconds until the label in force of the image said the same for the first time.
+    number : int
+        Of the answer in the run, from 0.
+    counted_after : int or None
+        Answers of everybody until the label in force of the image said the same for the first time.
     """
 
     person: Person
@@ -54,10 +53,10 @@ class Sent:
     image: str
     state: str
     was_wrong: bool
-    sent_at: float
+    number: int
     submission_id: int = 0
     score: float = 0.0
-    counted_after: float | None = None
+    counted_after: int | None = None
     counts_at_once: bool = False
 
 
@@ -144,17 +143,17 @@ class Course:
         self, person: Person, prediction_id: str, seen: Seen, said: Boxes, kind: str
     ) -> dict[str, Any] | None:
         """Send an answer and record it; return what the service said, None if it refused."""
-        sent_at = time.monotonic()
+        number = len(self.sent)
         status, answer = self._api(person).submit(self.model, prediction_id, seen, said)
         wrong = errors(said, seen.there) > 0
         if status == 403:
-            self.sent.append(Sent(person, kind, said, "", "refused", wrong, sent_at))
+            self.sent.append(Sent(person, kind, said, "", "refused", wrong, number))
             return None
         if status not in (200, 201):
             raise RuntimeError(f"{status}: {answer}")
         image = self.service.images_of([prediction_id])[prediction_id]
         self.truth.setdefault(image, seen.there)
-        sent = Sent(person, kind, said, image, answer["state"], wrong, sent_at)
+        sent = Sent(person, kind, said, image, answer["state"], wrong, number)
         sent.score, sent.submission_id = answer["score"], answer["submission_id"]
         self.sent.append(sent)
         return dict(answer)
@@ -189,10 +188,10 @@ class Course:
 
     def _note(self, is_turn: bool) -> None:
         """Read the labels in force, and note which answers count by now."""
-        self.labels, now = self.service.labels(self.model), time.monotonic()
+        self.labels, now = self.service.labels(self.model), len(self.sent)
         for sent in self.sent:
             if sent.counted_after is None and sent.image and self.is_in_force(sent):
-                sent.counted_after = now - sent.sent_at
+                sent.counted_after = now - sent.number
         self._mark_last_turn()
         self.poisoned_ever |= self._poisoned()
         turns = sum(sent.kind == "own" for sent in self.sent)

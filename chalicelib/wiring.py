@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from chalicelib.retrain.parts import Training
     from chalicelib.review.parts import Reviewing
     from chalicelib.secrets import Secrets
+    from chalicelib.trust.address_blocks import AddressBlocks
     from chalicelib.trust.announcements import BanFollowUp
     from chalicelib.trust.ledger import Ledger
     from chalicelib.trust.report_list import ReportList
@@ -143,6 +144,14 @@ class Services:
         from chalicelib.trust.report_list import ReportList
 
         return ReportList(self.store, self.settings.report_list_ttl_seconds)
+
+    @functools.cached_property
+    def address_blocks(self) -> AddressBlocks:
+        """Where nobody writes without a token, for a banned token was used there."""
+        from chalicelib.trust.address_blocks import AddressBlocks
+
+        banned_since = lambda user: self.report_list.banned_since(user)  # noqa: E731, PLW0108
+        return AddressBlocks(self.client("dynamodb"), self.settings, self.now, banned_since)
 
     @functools.cached_property
     def ban_follow_up(self) -> BanFollowUp:
@@ -272,13 +281,8 @@ class Services:
         """How uploads come in."""
         from chalicelib.predictions import Intake
 
-        return Intake(
-            self.uploads,
-            self.predictions_table,
-            self.queue(self.settings.identify_queue),
-            self.settings,
-            self.now,
-        )
+        identify = self.queue(self.settings.identify_queue)
+        return Intake(self.uploads, self.predictions_table, identify, self.settings, self.now)
 
     @functools.cached_property
     def upload_desk(self) -> UploadDesk:

@@ -20,10 +20,12 @@ from chalicelib.bot.albums import Albums
 from chalicelib.bot.captions import Concat, Misunderstood, Wish, plain_words, understand
 from chalicelib.bot.jobs import Bot, Job, Jobs, unless_refused
 from chalicelib.bot.telegram import LARGEST_DOWNLOAD
+from chalicelib.callers import TELEGRAM_USER
 from chalicelib.catalog import Catalog
 from chalicelib.errors import Conflict, SightloopError
 from chalicelib.labels.submitted import Verb
 from chalicelib.observability import logger
+from chalicelib.refusals import TooManyRequests
 from chalicelib.trust.report_list import ReportList
 
 MINUTE = 60
@@ -152,6 +154,8 @@ class Conversation:
             told = self._refusal(chat, user)
             if told is None:
                 told = self._submit(query.data.partition(":")[2], user, verb)
+        except TooManyRequests as error:
+            told = words.over_quota(error.retry_after)
         except SightloopError as error:
             if error.retry:
                 raise
@@ -263,7 +267,7 @@ def user_of(telegram_id: int) -> str:
     >>> user_of(42)
     'user:telegram-42'
     """
-    return f"user:telegram-{telegram_id}"
+    return f"{TELEGRAM_USER}{telegram_id}"
 
 
 def picture_of(message: Message) -> str | None:

@@ -12,6 +12,7 @@ from chalicelib.bot.jobs import Bot, Jobs, Stores
 from chalicelib.bot.table import BotTable
 from chalicelib.bot.telegram import Telegram
 from chalicelib.errors import ConfigurationError
+from chalicelib.quotas import SUBMISSIONS, UPLOADS
 
 if TYPE_CHECKING:
     from chalicelib.labels.submitted import Verb
@@ -47,7 +48,9 @@ def assemble(services: Services, secret: TelegramSecret) -> BotParts:
     table = BotTable(services.client("dynamodb"), settings.bot_table, clock)
     bot = Bot(telegram(secret.token, settings.telegram_api), secret.name, table, clock)
     stores = Stores(services.uploads, services.store, services.predictions, settings.max_pixels)
-    jobs = Jobs(bot, services.catalog, stores, lambda p, u, c: _link(services, p, u, c))
+    link = lambda p, u, c: _link(services, p, u, c)  # noqa: E731 - reads the secret when used
+    take_quota = lambda user: services.quotas.take(UPLOADS, user)  # noqa: E731 - as tests set it
+    jobs = Jobs(bot, services.catalog, stores, link, take_quota)
     albums = Albums(bot, jobs, services.queue(settings.bot_queue))
     house = House(services.report_list, settings.appeal_to, settings.bot_updates_per_minute)
     submit = lambda p, u, v: _submit(services, p, u, v)  # noqa: E731 - loads the database when used
@@ -62,6 +65,7 @@ def telegram(token: str, api: str) -> Telegram:
 
 
 def _submit(services: Services, prediction_id: str, user: str, verb: Verb) -> str:
+    services.quotas.take(SUBMISSIONS, user)
     model = services.predictions.read(prediction_id).prediction.model
     return services.submissions.submit(model, prediction_id, user, verb).message
 

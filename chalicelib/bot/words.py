@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -195,6 +196,21 @@ def class_meant(wanted: str, class_names: Sequence[str]) -> str | None:
 
 def _means(said: str, one: str) -> bool:
     return said in {one, f"{one}s", f"{one}es"} or (said, one) == ("people", "person")
+
+
+def over_quota(wait_seconds: int) -> str:
+    """Say when somebody who is over a quota may go on.
+
+    >>> over_quota(1), over_quota(90)[-13:]
+    ('That is more than I can do for you just now. Please try again in 1 second.', 'in 2 minutes.')
+    """
+    minutes = math.ceil(wait_seconds / 60)
+    wait = _number(wait_seconds, "second") if wait_seconds < 60 else _number(minutes, "minute")
+    return f"That is more than I can do for you just now. Please try again in {wait}."
+
+
+def _number(amount: int, unit: str) -> str:
+    return f"{amount} {unit}" if amount == 1 else f"{amount} {unit}s"
 
 
 def joined(wish: Concat, photos: int) -> str:

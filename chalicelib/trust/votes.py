@@ -51,12 +51,11 @@ UPDATE requests SET waits_for = %(waits_for)s, detail = detail || jsonb_build_ob
 WHERE request_id = ANY(%(requests)s) AND state = 'quarantined' AND reviewed_at IS NULL
   AND waits_for IS DISTINCT FROM %(waits_for)s
 """
-AGREED_WITH = """
-SELECT r.model, r.image_sha256
-FROM requests r LEFT JOIN tasks t USING (prediction_id)
-WHERE r.user_address = %(user_address)s AND r.state = 'accepted' AND r.reviewed_by = 'sightloop'
-  AND r.image_sha256 IS NOT NULL
-ORDER BY t.prediction_id IS NOT NULL, r.request_id DESC LIMIT %(limit)s
+AGREED_WITH = f"""
+SELECT model, image_sha256 FROM requests
+WHERE user_address = %(user_address)s AND state = 'accepted' AND reviewed_by = '{BY_AGREEMENT}'
+  AND image_sha256 IS NOT NULL
+ORDER BY random() LIMIT %(limit)s
 """
 REOPEN = """
 UPDATE requests SET state = 'quarantined', waits_for = 'opinions', reviewed_at = NULL,
@@ -109,7 +108,8 @@ SELECT user_address FROM (
     UNION
     SELECT f.user_address FROM fallen f CROSS JOIN LATERAL (
         SELECT FROM requests r
-        WHERE r.user_address = f.user_address AND r.state = 'accepted' AND r.reviewed_at IS NULL
+        WHERE r.user_address = f.user_address AND r.state = 'accepted'
+          AND (r.reviewed_at IS NULL OR r.reviewed_by = '{BY_AGREEMENT}')
         LIMIT 1) r) users
 ORDER BY random() LIMIT %(limit)s
 """
@@ -204,7 +204,7 @@ def decide_in(rows: cursor, requests: Iterable[int], state: str, by: str, why: s
 
 
 def agreed_with(rows: cursor, user: str, limit: int) -> list[tuple[str, str]]:
-    """Return models and images that people agreed on with a user: first what the user sent."""
+    """Return models and images that people agreed on with a user, drawn at random."""
     return _all(rows, AGREED_WITH, user_address=user, limit=limit)
 
 

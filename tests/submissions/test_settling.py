@@ -427,3 +427,29 @@ def test_at_whichever_step_somebody_dies_who_takes_answers_back_the_next_run_fin
             break
     assert survived
     assert step > 4
+
+
+def test_at_whichever_step_somebody_dies_who_reopens_images_the_next_run_finishes(
+    strict: Desk, noise: Noise
+) -> None:
+    strict.submit(strict.predict(noise(9_000)), "operator:olga")
+    prove(strict, noise, "user:ann", "user:bob")
+    for step in range(1, STEPS, 2):
+        strict.sql("DELETE FROM requests WHERE user_address IN ('user:ann', 'user:bob')")
+        for image in (noise(2 * step), noise(2 * step + 1)):
+            strict.submit(strict.predict(image), "user:ann")
+            opine(strict, "user:bob", image)
+        assert states(strict, "user:ann") == [AGREED] * 2
+        strict.sql(DECIDED_ANSWERS, "user:ann", "rejected", FALLEN_AFTER)
+
+        survived = survives(strict, step, lambda: settling(strict).follow_standing("user:ann"))
+        strict.services.submissions.reconcile(100)
+
+        for user in ("user:ann", "user:bob"):
+            assert states(strict, user)[:2] == [("quarantined", "opinions", None)] * 2, step
+        assert strict.sql(IN_FORCE) == [("operator:olga",)], step
+        strict.agree_files()
+        if survived:
+            break
+    assert survived
+    assert step > 4
