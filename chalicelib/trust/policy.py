@@ -205,11 +205,27 @@ def decide(  # noqa: PLR0911 - one rule a line, in their order
         return Decision("operator" if who.rank >= Rank.TRUSTED else "opinions")
     if who.rank is Rank.KNOWN:
         return Decision("opinions") if surprising else ACCEPT
-    if label and not (label.is_own or label.agrees or who.rank > label.author_rank):
+    if label and not may_replace(who.rank, label):
         return Decision("opinions", Cause.CONTESTED)
     if who.rank is Rank.PROBATION:
         return Decision(_awaited(who), Cause.UNPROVEN)
     return ACCEPT
+
+
+def may_replace(rank: Rank, label: PresentLabel) -> bool:
+    """Return whether what somebody says may become the label of an image that has another.
+
+    Examples
+    --------
+    >>> of_a_member = PresentLabel(False, False, Rank.ESTABLISHED, False)
+    >>> may_replace(Rank.PROBATION, of_a_member), may_replace(Rank.TRUSTED, of_a_member)
+    (False, True)
+    """
+    if rank is Rank.OPERATOR:
+        return True
+    if label.is_settled or rank is Rank.DISTRUSTED:
+        return False
+    return rank is Rank.KNOWN or label.is_own or label.agrees or rank > label.author_rank
 
 
 def _awaited(who: Assessment) -> WaitsFor:
