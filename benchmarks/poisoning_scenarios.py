@@ -134,6 +134,12 @@ def collusion(run: Run) -> None:
     _among_honest_people(run, run.hostile([Colluder(gang) for _ in range(20)], 5))
 
 
+def collusion_of_ten(run: Run) -> None:
+    """Ten members who bear each other out: under a third of those who take part."""
+    gang = Gang()
+    _among_honest_people(run, run.hostile([Colluder(gang) for _ in range(10)], 5))
+
+
 def sleepers(run: Run) -> None:
     """Twenty colluders who are honest until they are trusted."""
     gang = Gang()
@@ -229,6 +235,7 @@ SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "crowd": crowd,
     **{kind.replace(" ", "-"): functools.partial(attack, kind=kind) for kind in ATTACKS},
     "collusion": collusion,
+    "collusion-of-ten": collusion_of_ten,
     "sleepers": sleepers,
     "sybils": sybils,
     "drip": drip,

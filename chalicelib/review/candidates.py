@@ -12,7 +12,7 @@ from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.labels.keys import parked_key
 from chalicelib.labels.pool import LabelledImage, Pool, Shown
 from chalicelib.trust.boxes import ClassedBoxes
-from chalicelib.trust.opinions import Opinions
+from chalicelib.trust.opinions import Opinions, WaitingImage
 from chalicelib.trust.standing import TrustStanding
 from chalicelib.trust.task_book import TaskBook
 
@@ -108,9 +108,9 @@ class Candidates:
     def _waiting(self, user_address: str, model: str, shown: Shown) -> list[Candidate]:
         """Return images that wait: of each sender one before any has two.
 
-        Those of members who proved themselves come first, then other members', then those of
-        members who lost audits, then addresses'. So nobody crowds out the others by sending many,
-        by many addresses, or by what nobody agrees with.
+        Those of members who proved themselves come first, then other members', then what counts
+        already and is audited, then those of members who lost audits, then addresses'. So nobody
+        crowds out the others by sending many, by many addresses, or by what nobody agrees with.
         """
         images = list(self._opinions.waiting(user_address, model, WAITING, shown.promises))
         self._chance.shuffle(images)
@@ -121,7 +121,7 @@ class Candidates:
             turn[image.user_address] += 1
             promise = Visibility.parse(image.visibility)
             candidate = Candidate(image.image_sha256, (image.key,), visibility=promise)
-            merit = _merit(image.user_address, standings[image.user_address])
+            merit = _merit(image, standings[image.user_address])
             place = (merit, turn[image.user_address], candidate)
             ordered.setdefault(image.image_sha256, place)
         return [each for *_, each in sorted(ordered.values(), key=lambda place: place[:2])]
@@ -166,13 +166,15 @@ class Candidates:
         return mixed
 
 
-def _merit(user: str, standing: TrustStanding) -> int:
-    """Return the place of a sender's images among those that wait, 0 first."""
-    if not is_user(user):
+def _merit(image: WaitingImage, sender: TrustStanding) -> int:
+    """Return the place of an image among those that want opinions, 0 first."""
+    if not is_user(image.user_address):
+        return 4
+    if sender.audits.are_poor:
         return 3
-    if standing.audits.are_poor:
+    if image.counts:
         return 2
-    return 0 if standing.is_proven else 1
+    return 0 if sender.is_proven else 1
 
 
 def _control(image: LabelledImage) -> Candidate:

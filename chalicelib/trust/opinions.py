@@ -40,17 +40,17 @@ WITH start AS MATERIALIZED (
     SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place
     FROM requests WHERE {QUEUED}),
 seen AS MATERIALIZED (
-    (SELECT {COVERED}, waits_for FROM requests
+    (SELECT {COVERED}, waits_for, false AS counts FROM requests
      WHERE {QUEUED} AND request_id >= (SELECT place::bigint FROM start)
      ORDER BY request_id LIMIT {WINDOW})
     UNION
-    (SELECT {COVERED}, waits_for FROM requests
+    (SELECT {COVERED}, waits_for, false FROM requests
      WHERE {QUEUED} ORDER BY request_id LIMIT {WINDOW})
     UNION
-    (SELECT {COVERED}, 'opinions' FROM requests
+    (SELECT {COVERED}, 'opinions', true FROM requests
      WHERE {AUDITED} ORDER BY request_id LIMIT {WINDOW})),
 wanted AS MATERIALIZED (
-    SELECT s.request_id, s.image_sha256, s.user_address FROM seen s
+    SELECT s.request_id, s.image_sha256, s.user_address, s.counts FROM seen s
     WHERE s.user_address <> %(user_address)s AND s.image_sha256 IS NOT NULL
       AND s.waits_for IS DISTINCT FROM 'operator'
       AND NOT EXISTS (SELECT FROM requests p
@@ -68,8 +68,9 @@ wanted AS MATERIALIZED (
            WHERE t.image_sha256 = s.image_sha256 AND t.model = %(model)s
              AND (t.answered_at IS NOT NULL OR t.created_at > now() - interval '{GIVEN_UP}'))
           < CASE WHEN s.waits_for = 'opinions' THEN {CONTESTED_WANTED} ELSE {OPINIONS_WANTED} END
-    ORDER BY s.request_id LIMIT %(limit)s)
-SELECT w.request_id, w.image_sha256, r.detail -> 'image' ->> 'key', r.visibility, w.user_address
+    ORDER BY s.counts, s.request_id LIMIT %(limit)s)
+SELECT w.request_id, w.image_sha256, r.detail -> 'image' ->> 'key', r.visibility, w.user_address,
+       w.counts
 FROM wanted w JOIN requests r USING (request_id)
 """
 ENOUGH = f"""
@@ -120,9 +121,10 @@ class Answered:
 
 @dataclass(frozen=True)
 class WaitingImage:
-    """An image of a quarantined submission, and where in the store bucket it is.
+    """An image of a submission that wants opinions, and where in the store bucket it is.
 
-    ``visibility`` is that of the model when the photo was sent.
+    ``visibility`` is that of the model when the photo was sent; ``counts``: the submission is
+    accepted already, and audited.
     """
 
     request_id: int
@@ -130,6 +132,7 @@ class WaitingImage:
     key: str
     visibility: str
     user_address: str = ""
+    counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class Opinions:
     def waiting(
         self, user_address: str, model: str, limit: int, promises: Iterable[str]
     ) -> list[WaitingImage]:
-        """Return images of others' quarantined submissions that a user can be asked about.
+        """Return images of others' submissions, waiting or audited, that a user can be asked about.
 
         However many wait, a few hundred of them are looked at.
 

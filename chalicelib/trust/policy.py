@@ -20,7 +20,7 @@ Kind = Literal["operator", "member", "address"]
 LEAD = 2  # votes that an answer needs beyond those against it: the smallest agreement of two
 MOST_UNANSWERED = 5  # open tasks; more than an honest person leaves behind by accident
 OFTEN_AUDITED = 20  # accepted answers after becoming established
-OFTEN_RATE = 1 / 3  # of those: somebody who turns hostile loses two audits within some ten answers
+OFTEN_RATE = 1.0  # of those: with a third, small lies about one photo in five left 2 % of poison
 USUAL_AUDIT_RATE = 1 / 10
 
 UNPROVEN_CONTROL_RATE = 1 / 2  # six tasks give the three controls that prove somebody
@@ -264,7 +264,10 @@ class Agreed:
 
 
 def agreed_on(voices: Sequence[Voice], same: Callable[[int, int], bool]) -> Agreed | None:
-    """Return the answer that leads by two votes, the oldest where several say the same.
+    """Return the answer that leads by most votes, by two at least; the oldest of equal ones.
+
+    Saying the same is not transitive: several answers that differ can each lead. The largest lead
+    wins, so that a further vote never works against the answer that it supports.
 
     Parameters
     ----------
@@ -280,17 +283,21 @@ def agreed_on(voices: Sequence[Voice], same: Callable[[int, int], bool]) -> Agre
     >>> agreed_on([Voice(1, vouches=True), Voice(2, votes=True)], same).winner
     1
     """
-    for candidate in voices:
-        supporters = {v.request_id for v in voices if same(candidate.request_id, v.request_id)}
-        votes = sum(v.votes for v in voices if v.request_id in supporters)
-        votes += candidate.vouches and not candidate.votes
-        against = sum(v.votes for v in voices if v.request_id not in supporters)
-        if votes - against >= LEAD:
-            every = {v.request_id for v in voices}
-            return Agreed(
-                candidate.request_id, frozenset(supporters), frozenset(every - supporters)
-            )
-    return None
+    if not voices:
+        return None
+    every = frozenset(voice.request_id for voice in voices)
+    supporters = {one: frozenset(other for other in every if same(one, other)) for one in every}
+
+    def lead(candidate: Voice) -> int:
+        own = supporters[candidate.request_id]
+        votes = sum(1 if voice.request_id in own else -1 for voice in voices if voice.votes)
+        return votes + (candidate.vouches and not candidate.votes)
+
+    leader = max(voices, key=lead)
+    if lead(leader) < LEAD:
+        return None
+    winner = leader.request_id
+    return Agreed(winner, supporters[winner], every - supporters[winner])
 
 
 def is_contested(

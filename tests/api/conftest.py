@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import copy
+import io
+import itertools
 import json
 import re
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,11 +18,14 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import boto3
+import jwt
+import numpy as np
 import pytest
 from chalice.app import Chalice
 from chalice.local import LambdaContext
 from chalice.test import Client
 from moto import mock_aws
+from PIL import Image
 
 from app import app
 from chalicelib import wiring
@@ -31,6 +38,8 @@ RECORDED = json.loads((Path(__file__).parent / "events/rest_proxy.json").read_te
 LARGEST_BODY = 10 * 1024 * 1024  # that API Gateway takes
 LARGEST_ANSWER = 6_291_556  # bytes of JSON that Lambda returns
 SAMPLE = Path(__file__).parents[2] / "chalicelib/web/static/samples/tag-1.jpg"
+
+numbers = itertools.count(1_000_000)  # above all seeds that tests choose
 
 
 @dataclass(frozen=True)
@@ -183,6 +192,22 @@ def make_stack(**settings: Any) -> Stack:
     stack = Stack(wiring.Services(chosen, clients))
     wiring.provide(stack.services)
     return stack
+
+
+def member_headers(stack: Stack, subject: str | None = None) -> dict[str, str]:
+    """Return the headers by which a member is known; without a subject, one who is new."""
+    claims = {"sub": subject or uuid.uuid4().hex, "exp": time.time() + 3600}
+    key = stack.services.secrets.read().subjects_key
+    return {"authorization": f"Bearer {jwt.encode(claims, key, 'HS256')}"}
+
+
+def photo(seed: int | None = None) -> bytes:
+    """Return a JPEG of 64x64 pixels that is like no other; one seed gives the same again."""
+    rng = np.random.default_rng(next(numbers) if seed is None else seed)
+    noise = rng.integers(0, 255, (8, 8, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).resize((64, 64), Image.Resampling.NEAREST).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import jwt
 import pytest
 
 from chalicelib import wiring
@@ -17,6 +15,7 @@ from chalicelib.errors import StorageUnavailable
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.report_list import KEY, ReportList
 from chalicelib.web.routes import documented
+from tests.api.conftest import member_headers
 
 Caller = Any
 Gateway = Any
@@ -48,12 +47,6 @@ def ban(stack: Stack) -> Iterator[Callable[..., None]]:
     yield write
     store.delete(KEY)
     stack.services.report_list = held
-
-
-def by_token(stack: Stack, subject: str) -> dict[str, str]:
-    key = stack.services.secrets.read().subjects_key
-    token = jwt.encode({"sub": subject, "exp": time.time() + 600}, key, "HS256")
-    return {"authorization": f"Bearer {token}"}
 
 
 def concrete(path: str) -> str:
@@ -108,8 +101,8 @@ def test_a_user_is_banned_by_name_wherever_they_call_from(
     ban("user:vandal")
     sent = {"body": make_picture(), "content_type": "image/jpeg"}
 
-    assert gateway("POST", DETECTIONS, **sent, **by_token(stack, "vandal")).status == 403
-    assert gateway("POST", DETECTIONS, **sent, **by_token(stack, "ann")).status == 200
+    assert gateway("POST", DETECTIONS, **sent, **member_headers(stack, "vandal")).status == 403
+    assert gateway("POST", DETECTIONS, **sent, **member_headers(stack, "ann")).status == 200
     assert gateway("POST", DETECTIONS, **sent).status == 200
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jwt
-import numpy as np
 import pytest
-from PIL import Image
 
 from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import annotated_key, image_key
 from chalicelib.predictions.messages import IdentifyMessage
+from tests.api.conftest import member_headers as somebody
+from tests.api.conftest import photo
 
 Gateway = Any
 Stack = Any
@@ -30,20 +27,11 @@ GOOD = [
     for class_id, name in enumerate(("scratch", "dent"))
 ]
 METRICS = json.dumps({"per_class": GOOD}).encode()
-numbers = itertools.count(1_000)
 TABLES = ("samples", "labels", "requests", "tasks", "agreements", "deletions", "cluster_names")
 
 
 class Killed(BaseException):
     """A process that is killed: nothing catches it."""
-
-
-def photo() -> bytes:
-    """Return a picture that is like no other."""
-    noise = np.random.default_rng(next(numbers)).integers(0, 255, (8, 8, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).resize((64, 64), Image.Resampling.NEAREST).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -58,13 +46,6 @@ def model(stack: Stack, make_model: Callable[..., bytes]) -> Iterator[str]:
                         control_standings, deletions CASCADE"""
         )
         rows.execute("DELETE FROM requests")
-
-
-def somebody(stack: Stack) -> Headers:
-    """Return the headers of somebody new with a token."""
-    key = stack.services.secrets.read().subjects_key
-    claims = {"sub": uuid.uuid4().hex, "exp": time.time() + 600}
-    return {"authorization": f"Bearer {jwt.encode(claims, key, 'HS256')}"}
 
 
 def send(gateway: Gateway, model: str, image: bytes, headers: Headers) -> str:

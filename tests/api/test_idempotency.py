@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jwt
 import pytest
 
 from chalicelib.errors import DatabaseUnavailable
 from chalicelib.idempotency import LARGEST_BODY, IdempotencyKeys, KeptAnswer, Lease
 from chalicelib.web.once import KEY_HEADER
 from deploy.stages import FUNCTIONS
+from tests.api.conftest import member_headers
 
 Gateway = Any
 JSON = {"content_type": "application/json"}
@@ -114,16 +114,9 @@ def test_another_body_path_or_query_under_the_key_is_refused(
 def test_a_key_is_of_one_caller_and_one_route(
     upload: Callable[..., Any], gateway: Gateway, as_operator: dict[str, str], stack: Any
 ) -> None:
-    key, secret = new_key(), stack.services.secrets.read().subjects_key
-    expires = datetime.now(UTC) + timedelta(hours=1)
-
-    def token(subject: str) -> dict[str, str]:
-        signed = jwt.encode({"sub": subject, "exp": expires}, secret, algorithm="HS256")
-        return {"authorization": f"Bearer {signed}"}
-
+    key = new_key()
     answers = [upload(key), upload(key, **as_operator)]
-    if secret:
-        answers += [upload(key, **token("ann")), upload(key, **token("bob"))]
+    answers += [upload(key, **member_headers(stack, name)) for name in ("ann", "bob")]
     body = json.dumps({"name": f"m-{key[:8]}", "classes": ["dent"]}).encode()
     elsewhere = gateway("POST", "/v1/pending-models", body, idempotency_key=key, **JSON)
 

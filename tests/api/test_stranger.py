@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-import jwt
-import numpy as np
 import pytest
 from moto import mock_aws
-from PIL import Image
 
 from app import app
 from chalicelib import wiring
@@ -25,7 +20,7 @@ from chalicelib.retrain.jobs import TrainingJobs
 from chalicelib.retrain.planner import Planner
 from chalicelib.settings import Settings
 from chalicelib.web.routes import documented
-from tests.api.conftest import make_stack
+from tests.api.conftest import make_stack, member_headers, photo
 from tests.api.test_quotas import Clock, From
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -90,16 +85,7 @@ def stranger() -> From:
 
 @pytest.fixture
 def member(stack: Any) -> Headers:
-    claims = {"sub": "ann", "exp": time.time() + 3600}
-    key = stack.services.secrets.read().subjects_key
-    return {"authorization": f"Bearer {jwt.encode(claims, key, 'HS256')}"}
-
-
-def photo(seed: int) -> bytes:
-    noise = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).resize((64, 64), Image.Resampling.NEAREST).save(buffer, "JPEG")
-    return buffer.getvalue()
+    return member_headers(stack, "ann")
 
 
 def keep(gateway: From, model: str, image: bytes, how: str = "", **headers: str) -> str:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import random
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import jwt
 import numpy as np
 import pytest
-from PIL import Image
 
 from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.errors import NoTask
@@ -30,6 +26,7 @@ from chalicelib.trust.ledger import Request
 from chalicelib.trust.opinions import Opinions
 from chalicelib.trust.task_book import TaskBook
 from chalicelib.vision import Detections
+from tests.api.conftest import member_headers, photo
 
 Caller = Any
 Stack = Any
@@ -49,14 +46,6 @@ class Dice(random.SystemRandom):
 
     def random(self) -> float:
         return self._value
-
-
-def photo(seed: int) -> bytes:
-    """Return a picture that is like no other."""
-    noise = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).resize((64, 64), Image.Resampling.NEAREST).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -249,6 +238,22 @@ def test_quarantined_images_come_before_labels_that_nobody_confirmed(
     assert order == [(waiting, "second_opinion"), (alone, "second_opinion")]
 
 
+def test_what_counts_already_is_audited_when_no_member_waits(
+    tasks: Any, stack: Stack, label: Any, quarantine: Any, book: TaskBook
+) -> None:
+    label(1)
+    audited, waiting = quarantine(2, user()), quarantine(3, user())
+    with stack.services.database.transaction() as rows:
+        rows.execute(
+            "UPDATE requests SET state = 'accepted', audit = true WHERE image_sha256 = %s",
+            (audited,),
+        )
+    ann = user()
+    images = [book.find(tasks(0.99).next(ann, "scratch", "c").prediction_id) for _ in range(2)]
+
+    assert [task.image_sha256 for task in images if task] == [waiting, audited]
+
+
 def test_what_two_people_agree_on_is_no_control_until_an_operator_accepted_it(
     stack: Stack, tasks: Any, book: TaskBook, label: Any, assessor: Assessor
 ) -> None:
@@ -411,10 +416,8 @@ def answer_to(call: Caller, prediction_id: str, boxes: list[dict[str, Any]], ver
 def as_user(stack: Stack, call: Caller) -> tuple[str, Caller]:
     """Return somebody with a token, and a way to call as them."""
     name = uuid.uuid4().hex
-    key = stack.services.secrets.read().subjects_key
-    token = jwt.encode({"sub": name, "exp": time.time() + 600}, key, "HS256")
-    told = {"authorization": f"Bearer {token}"}
-    return f"user:{name}", lambda *given, **headers: call(*given, **told, **headers)
+    token = member_headers(stack, name)
+    return f"user:{name}", lambda *given, **headers: call(*given, **token, **headers)
 
 
 @pytest.mark.parametrize(("verb", "state"), [("confirmed", "accepted"), ("empty", "quarantined")])

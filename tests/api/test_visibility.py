@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import itertools
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jwt
-import numpy as np
 import pytest
-from PIL import Image
+
+from tests.api.conftest import member_headers, photo
 
 Gateway = Any
 Stack = Any
@@ -24,15 +20,6 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 KINDS = ("anybody", "member", "operator")
 VISIBILITIES = ("private", "members", "public")
 SEEN_BY = {"private": ("operator",), "members": ("member", "operator"), "public": KINDS}
-numbers = itertools.count(1)
-
-
-def photo() -> bytes:
-    """Return a picture that is like no other."""
-    noise = np.random.default_rng(next(numbers)).integers(0, 255, (8, 8, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noise).resize((64, 64), Image.Resampling.NEAREST).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -58,9 +45,7 @@ def by(stack: Stack, as_operator: Headers) -> As:
             return as_operator
         if kind == "anybody":
             return {}
-        key = stack.services.secrets.read().subjects_key
-        claims = {"sub": uuid.uuid4().hex, "exp": time.time() + 600}
-        return {"authorization": f"Bearer {jwt.encode(claims, key, 'HS256')}"}
+        return member_headers(stack)
 
     return headers
 

@@ -297,6 +297,16 @@ def test_a_settled_label_is_challenged_and_never_overwritten(
     assert strict.sql("SELECT count(*) FROM labels") == [(1,)]
 
 
+def test_an_operator_corrects_what_is_settled(strict: Desk, noise: Callable[[int], bytes]) -> None:
+    image = noise(1)
+    strict.submit(strict.predict(image), "operator:olga", "corrected", RIGHT)
+
+    told = strict.submit(strict.predict(image), "operator:oscar", "corrected", WRONG)
+
+    assert told.state == "accepted"
+    assert strict.sql(IN_FORCE) == [("operator:oscar",)]
+
+
 @pytest.mark.parametrize(
     ("importer", "waits_for"),
     [("operator:olga", "operator"), (None, "operator"), ("user:mallory", None)],

@@ -257,6 +257,21 @@ def test_images_that_wait_are_offered_to_others_until_enough_were_asked(
     assert opinions.asked_enough("scratch", [sha(1), sha(2)]) == {sha(1)}
 
 
+def test_what_counts_already_is_audited_after_all_that_waits(
+    opinions: Opinions, ledger: Ledger, request_of: Make
+) -> None:
+    ledger.record(request_of("eve", detail=detail(1), state="accepted", audit=True))
+    ledger.record(request_of("eve", detail=detail(2)))
+    images = [
+        (each.image_sha256, each.counts)
+        for each in opinions.waiting("ann", "scratch", 9, ["private"])
+    ]
+    assert images == [(sha(2), False), (sha(1), True)]
+
+    [first] = opinions.waiting("ann", "scratch", 1, ["private"])
+    assert first.image_sha256 == sha(2)
+
+
 def test_a_reviewer_sees_who_agrees(
     opinions: Opinions, book: TaskBook, ledger: Ledger, request_of: Make
 ) -> None:
