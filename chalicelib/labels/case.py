@@ -285,6 +285,11 @@ class Case:
         """The boxes that an answer is judged against."""
         return self.reference.detections
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others than operators may be shown the photo."""
+        return self.visibility is not Visibility.PRIVATE
+
     def boxes(self) -> dict[str, Any]:
         """Return the boxes as they are recorded for operators; ``shown`` where it differs."""
         predicted, shown = self.predicted.to_json(), self.shown.to_json()

@@ -57,7 +57,13 @@ class Assessor(Protocol):
     """Who knows contributors."""
 
     def assess(
-        self, user_address: str, model: str, prediction_id: str, submitted: ClassedBoxes
+        self,
+        user_address: str,
+        model: str,
+        prediction_id: str,
+        submitted: ClassedBoxes,
+        *,
+        is_shared: bool = True,
     ) -> Assessment:
         """Take note of an answer that is about to be recorded; safe to repeat."""
 
@@ -279,7 +285,8 @@ class Submissions:
         if self._parts.assessor is None:
             return judged
         boxes = ClassedBoxes.from_detections(submitted)
-        known = self._parts.assessor.assess(user, case.model, case.prediction_id, boxes)
+        about = case.model, case.prediction_id, boxes
+        known = self._parts.assessor.assess(user, *about, is_shared=case.is_shared)
         return replace(judged, who=known)
 
     def _follow(self, recorded: Recorded) -> None:
