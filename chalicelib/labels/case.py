@@ -135,7 +135,7 @@ class Judged:
             return OPINION
         if state == "accepted":
             return ACCEPTED if decision.makes_label else CONFIRMS
-        if decision.cause is Cause.SETTLED:
+        if decision.cause in (Cause.SETTLED, Cause.COPY):
             return CHALLENGES
         if waits_for == "proof":
             return WAITS_FOR_PROOF

@@ -28,6 +28,7 @@ from chalicelib.labels.case import (
     image_of,
     reason_of,
 )
+from chalicelib.labels.copies import Copies
 from chalicelib.labels.dataset import Dataset
 from chalicelib.labels.deleted import refuse_deleted_in
 from chalicelib.labels.present import Present, present_in
@@ -107,6 +108,7 @@ class Submissions:
         self._database = database
         self._parts = parts
         self.quarantine = Quarantine(database, parts.store, parts.rejected_days)
+        self._copies = Copies(database, parts.store, parts.dataset)
         self.relabelling = Relabelling(database, parts.store, parts.models, parts.dataset)
 
     def submit(
@@ -138,7 +140,7 @@ class Submissions:
         submitted = checked(answer, boxes, shown)
         image = image_of(self._parts.predictions, prediction_id)
         case = self._case(view, shown, image)
-        judged = self._judged(case, user, submitted)
+        judged = self._copies.compared(self._judged(case, user, submitted), submitted, image)
         label = None
         if not judged.is_control and judged.decide(None).is_accepted:
             promise = case.visibility
