@@ -135,12 +135,12 @@ class Judged:
             return OPINION
         if state == "accepted":
             return ACCEPTED if decision.makes_label else CONFIRMS
-        if decision.cause in (Cause.SETTLED, Cause.COPY):
+        if decision.cause is Cause.SETTLED:
             return CHALLENGES
         if waits_for == "proof":
             return WAITS_FOR_PROOF
-        if decision.cause is Cause.CONTESTED:
-            return CONTESTED
+        if decision.cause in (Cause.CONTESTED, Cause.COPY):
+            return CONTESTED if waits_for == "opinions" else CHALLENGES
         if self.judgement.reasons:
             return self.judgement.for_contributor
         return WAITS_FOR_OPINIONS if waits_for == "opinions" else WAITS

@@ -207,7 +207,7 @@ def decide(  # noqa: PLR0911 - one rule a line, in their order
     if label and label.is_settled and who.rank < Rank.OPERATOR:
         return CONFIRM if label.agrees else Decision("operator", Cause.SETTLED)
     if who.differs_from_copy and who.rank < Rank.OPERATOR:
-        return Decision("operator", Cause.COPY)
+        return Decision("opinions" if who.can_settle else "operator", Cause.COPY)
     if suspicious:
         return Decision("operator" if who.rank >= Rank.TRUSTED else "opinions")
     if who.rank is Rank.KNOWN:

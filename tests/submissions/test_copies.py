@@ -13,6 +13,7 @@ from PIL import Image
 from chalicelib.catalog.visibility import Visibility
 from chalicelib.labels.fingerprint import NEAR, distances, fingerprint_of
 from chalicelib.labels.submitted import GivenBox
+from chalicelib.trust.policy import Assessment, Cause, Decision, Rank, decide
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -158,6 +159,20 @@ def test_a_copy_of_what_is_not_settled_is_no_challenge(street: Desk) -> None:
     street.services.dataset.publish(10)
 
     assert send(street, jpeg(other, 50), MALLORY, OTHER_CAR).state == "accepted"
+
+
+def test_two_proven_members_decide_about_a_copy_where_they_can() -> None:
+    """Honest people differ about one scene, too: that is no work for operators."""
+    members = Assessment(Rank.ESTABLISHED, differs_from_copy=True)
+    nobody = Assessment(Rank.ESTABLISHED, can_settle=False, differs_from_copy=True)
+    by_operator = Assessment(Rank.OPERATOR, differs_from_copy=True)
+
+    def decided(who: Assessment) -> Decision:
+        return decide(who, None, suspicious=False, surprising=False)
+
+    assert decided(members) == Decision("opinions", Cause.COPY)
+    assert decided(nobody) == Decision("operator", Cause.COPY)
+    assert decided(by_operator).is_accepted
 
 
 def test_an_operator_may_contradict_a_copy(street: Desk) -> None:
