@@ -245,7 +245,8 @@ class Services:
         buckets = Buckets(store(settings.uploads_bucket), store(settings.store_bucket))
         jobs = self.queue(settings.jobs_queue)
         names = self.pending_models.class_names
-        return worker_over(self.database, buckets, self.dataset, names, jobs)
+        ranks = self.reviewing.assessor
+        return worker_over(self.database, buckets, self.dataset, names, jobs, ranks)
 
     @functools.cached_property
     def inference(self) -> Inference:

@@ -139,8 +139,8 @@ class Judged:
             return CHALLENGES
         if waits_for == "proof":
             return WAITS_FOR_PROOF
-        if decision.cause is Cause.CONTESTED:
-            return CONTESTED
+        if decision.cause in (Cause.CONTESTED, Cause.COPY):
+            return CONTESTED if waits_for == "opinions" else CHALLENGES
         if self.judgement.reasons:
             return self.judgement.for_contributor
         return WAITS_FOR_OPINIONS if waits_for == "opinions" else WAITS
@@ -284,6 +284,11 @@ class Case:
     def predicted(self) -> Detections:
         """The boxes that an answer is judged against."""
         return self.reference.detections
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others than operators may be shown the photo."""
+        return self.visibility is not Visibility.PRIVATE
 
     def boxes(self) -> dict[str, Any]:
         """Return the boxes as they are recorded for operators; ``shown`` where it differs."""

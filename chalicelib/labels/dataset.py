@@ -210,6 +210,14 @@ class Dataset:
         with self._database.transaction() as rows:
             self._placing.look(rows, model, _arrivals(labels))
 
+    def near(self, rows: cursor, model: str, asked: Fingerprint) -> list[int]:
+        """Return the samples whose images are near to one, nearest first."""
+        return self._placing.near(rows, model, asked)
+
+    def lock(self, rows: cursor, model: str) -> None:
+        """Lock a dataset until the transaction ends, before what ``add`` would lock it for."""
+        self._placing.lock(rows, model)
+
     def add(self, rows: cursor, model: str, labels: Sequence[NewLabel]) -> list[Added]:
         """Add labels, the newest last, and the images that are new, in the caller's transaction.
 

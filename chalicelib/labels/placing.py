@@ -122,6 +122,11 @@ class Placing:
             near = kept.near(asked, 0, last_id)
             self._looked[model, sha256] = _Looked(last_id, near, batch, among[sha256])
 
+    def near(self, rows: cursor, model: str, asked: Fingerprint) -> list[int]:
+        """Return the samples of a dataset that are near to an image, nearest first."""
+        kept = self._read(rows, model)
+        return [sample_id for _, sample_id in kept.near(asked, 0, kept.last_id)]
+
     def place(self, rows: cursor, model: str, arrivals: Sequence[Arrival]) -> list[Decision]:
         """Decide for new images; what is decided has to be stored in the same transaction."""
         known = _known(rows, model, arrivals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,20 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor
 
 PRESENT = f"""
-SELECT l.label_id, l.yolo, l.user_address, r.prediction_id::text,
+SELECT s.sha256, l.label_id, l.yolo, l.user_address, r.prediction_id::text,
        {label_of_operator("l")}
        OR coalesce(r.state = 'accepted' AND r.reviewed_at IS NOT NULL, false),
        {label_of_operator("l")} OR coalesce({accepted_by_operator("r")}, false)
 FROM samples s JOIN labels l ON l.label_id = s.label_id
 LEFT JOIN requests r ON r.request_id = l.request_id
-WHERE s.model = %(model)s AND s.sha256 = %(image_sha256)s
+WHERE s.model = %(model)s AND s.sha256 = ANY(%(images)s)
+"""
+# In the order of their ids, as whoever decides about them locks them.
+HOLD = """
+SELECT l.label_id
+FROM samples s JOIN labels l ON l.label_id = s.label_id JOIN requests r USING (request_id)
+WHERE s.model = %(model)s AND s.sha256 = ANY(%(images)s)
+ORDER BY r.request_id FOR SHARE OF r
 """
 
 
@@ -60,5 +68,19 @@ class Present:
 
 def present_in(rows: cursor, model: str, image_sha256: str) -> Present | None:
     """Return the label of an image, in the caller's transaction; None: it has none."""
-    rows.execute(PRESENT, {"model": model, "image_sha256": image_sha256})
-    return next((Present(*row) for row in rows.fetchall()), None)
+    return presents_in(rows, model, [image_sha256]).get(image_sha256)
+
+
+def presents_in(rows: cursor, model: str, images: Sequence[str]) -> dict[str, Present]:
+    """Return the labels of those images that have one, by sha256."""
+    rows.execute(PRESENT, {"model": model, "images": list(images)})
+    return {sha256: Present(*row) for sha256, *row in rows.fetchall()}
+
+
+def hold_in(rows: cursor, model: str, images: Sequence[str]) -> set[int]:
+    """Let nobody decide about submissions that made images' labels; return these labels' ids.
+
+    Holds until the transaction ends. Call it before the dataset is locked.
+    """
+    rows.execute(HOLD, {"model": model, "images": list(images)})
+    return {label_id for (label_id,) in rows.fetchall()}

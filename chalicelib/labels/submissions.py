@@ -28,6 +28,7 @@ from chalicelib.labels.case import (
     image_of,
     reason_of,
 )
+from chalicelib.labels.copies import Copies
 from chalicelib.labels.dataset import Dataset
 from chalicelib.labels.deleted import refuse_deleted_in
 from chalicelib.labels.present import Present, present_in
@@ -57,7 +58,13 @@ class Assessor(Protocol):
     """Who knows contributors."""
 
     def assess(
-        self, user_address: str, model: str, prediction_id: str, submitted: ClassedBoxes
+        self,
+        user_address: str,
+        model: str,
+        prediction_id: str,
+        submitted: ClassedBoxes,
+        *,
+        is_shared: bool = True,
     ) -> Assessment:
         """Take note of an answer that is about to be recorded; safe to repeat."""
 
@@ -101,6 +108,7 @@ class Submissions:
         self._database = database
         self._parts = parts
         self.quarantine = Quarantine(database, parts.store, parts.rejected_days)
+        self._copies = Copies(database, parts.store, parts.dataset)
         self.relabelling = Relabelling(database, parts.store, parts.models, parts.dataset)
 
     def submit(
@@ -132,7 +140,7 @@ class Submissions:
         submitted = checked(answer, boxes, shown)
         image = image_of(self._parts.predictions, prediction_id)
         case = self._case(view, shown, image)
-        judged = self._judged(case, user, submitted)
+        judged = self._copies.compared(self._judged(case, user, submitted), submitted, image)
         label = None
         if not judged.is_control and judged.decide(None).is_accepted:
             promise = case.visibility
@@ -279,7 +287,8 @@ class Submissions:
         if self._parts.assessor is None:
             return judged
         boxes = ClassedBoxes.from_detections(submitted)
-        known = self._parts.assessor.assess(user, case.model, case.prediction_id, boxes)
+        about = case.model, case.prediction_id, boxes
+        known = self._parts.assessor.assess(user, *about, is_shared=case.is_shared)
         return replace(judged, who=known)
 
     def _follow(self, recorded: Recorded) -> None:

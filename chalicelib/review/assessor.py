@@ -46,7 +46,13 @@ class Assessor:
         self._proof = proof
 
     def assess(
-        self, user_address: str, model: str, prediction_id: str, submitted: ClassedBoxes
+        self,
+        user_address: str,
+        model: str,
+        prediction_id: str,
+        submitted: ClassedBoxes,
+        *,
+        is_shared: bool = True,
     ) -> Assessment:
         """Take note of an answer that is about to be recorded.
 
@@ -54,6 +60,8 @@ class Assessor:
         ----------
         submitted : ClassedBoxes
             In pixels of the upright original.
+        is_shared : bool
+            Others than operators may be shown the photo, so that they can agree about it.
 
         Raises
         ------
@@ -67,14 +75,15 @@ class Assessor:
         else:
             self._compare(user_address, model, prediction_id, task, submitted)
         standing, rank = self.known(user_address)
-        can_settle = self._proof and self._book.can_prove(model)
+        can_prove = self._proof and self._book.can_prove(model)
+        has_voters = self._proof and not can_prove and self._book.has_voters()
         return Assessment(
             rank,
             task is not None and task.is_control,
             was_asked,
             standing.distrust,
-            can_settle and is_user(user_address),
-            can_settle,
+            (can_prove or has_voters) and is_user(user_address),
+            can_prove or (has_voters and is_shared),
         )
 
     def known(self, user_address: str) -> tuple[TrustStanding, Rank]:

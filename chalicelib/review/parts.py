@@ -86,6 +86,7 @@ class Reviewing:
             every.keeper,
             every.settings.max_pixels,
             every.predictions,
+            lambda model: every.pending_models.get(model).visibility,
         )
         rank_of = lambda user: self.assessor.known(user)[1]  # noqa: E731 - a line of wiring
         given = every.catalog, every.ledger, self._book, candidates, looking, chance

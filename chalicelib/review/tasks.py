@@ -18,11 +18,12 @@ from chalicelib.errors import (
     PredictionNotFound,
     Unauthorized,
 )
-from chalicelib.inference import Inference
+from chalicelib.inference import Inference, Look
 from chalicelib.inference.options import Options
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.predictions import PredictionReader
 from chalicelib.predictions.keeper import Keeper, TaskTerms
+from chalicelib.predictions.unseen import unseen
 from chalicelib.review.candidates import Candidate, Candidates, Choice
 from chalicelib.storage import ObjectStore
 from chalicelib.trust.ledger import Ledger
@@ -37,6 +38,7 @@ from chalicelib.trust.task_book import Task, TaskBook
 
 MOST_OPEN = 20
 MOST_TRIED = 5
+VisibilityOf = Callable[[str], Visibility]
 NOTHING = "nothing of this model needs another look at the moment: come back later"
 
 
@@ -49,15 +51,30 @@ class Given:
     again: bool = False
 
 
+def _none_pending(model: str) -> Visibility:
+    raise ModelNotFound(f"there is no model {model!r}")
+
+
 @dataclass(frozen=True)
 class Looking:
-    """Who looks at a picture and keeps what was found: the model, the store, the predictions."""
+    """Who looks at a picture and keeps what was found: the model, the store, the predictions.
+
+    ``pending`` returns the visibility of a model without a version, or raises ``ModelNotFound``.
+    """
 
     inference: Inference
     store: ObjectStore
     keeper: Keeper
     max_pixels: int
     predictions: PredictionReader
+    pending: VisibilityOf = _none_pending
+
+    def look(self, model: str, image: bytes, options: Options) -> Look:
+        """Return what the live version detects; nothing where the model has no version yet."""
+        try:
+            return self.inference.look(model, image, options.for_detector(self.max_pixels))
+        except ModelNotFound:
+            return unseen(model, image, self.max_pixels)
 
 
 class Tasks:
@@ -105,7 +122,7 @@ class Tasks:
         Unauthorized
             The model's photos are shown to callers with a token only.
         """
-        setting = self._catalog.require(model).file.visibility
+        setting, is_pending = self._setting(model)
         if setting is not Visibility.PUBLIC and Audience.of(user_address) is Audience.ANYBODY:
             raise Unauthorized(
                 f"photos of the model {model!r} are not shown to strangers: send a token"
@@ -114,7 +131,7 @@ class Tasks:
         if len(waiting) >= MOST_OPEN and (still_shown := self._still_shown(waiting)):
             return Given(still_shown, model, again=True)
         choice = self._candidates.for_user(user_address, model, setting)
-        for candidate in self._in_turn(user_address, choice)[:MOST_TRIED]:
+        for candidate in self._in_turn(user_address, choice, is_pending)[:MOST_TRIED]:
             given = self._give(user_address, model, candidate, correlation_id)
             if given:
                 return given
@@ -150,18 +167,30 @@ class Tasks:
             return prediction_id
         return None
 
-    def _in_turn(self, user_address: str, choice: Choice) -> Sequence[Candidate]:
+    def _setting(self, model: str) -> tuple[Visibility, bool]:
+        """Return a model's visibility, and whether it has no version yet."""
+        try:
+            return self._catalog.require(model).file.visibility, False
+        except ModelNotFound:
+            return self._looking.pending(model), True
+
+    def _in_turn(self, user_address: str, choice: Choice, is_pending: bool) -> Sequence[Candidate]:
         """Return candidates in the order in which they are tried.
 
         Where nothing wants an opinion, people who still have to prove themselves get controls
         alone, and others nothing: to give those a control now and then would tell it from the rest.
+        A pending model without controls cannot prove anybody: there the opinions that an image
+        gets are left to those who proved themselves on other models.
         """
         known = self._ledger.standing(user_address)
         standing = self._book.standing(user_address)
+        rank = self._rank_of(user_address)
+        if is_pending and not choice.controls and not (standing.is_proven or rank >= Rank.KNOWN):
+            return ()
         if not choice.opinions:
             return choice.controls if standing.controls.answers < PROVEN_CONTROLS * 2 else ()
         suspicious = known.suspicious_requests - known.forgiven_requests if known else 0
-        if self._draws_control(self._rank_of(user_address), suspicious, standing):
+        if self._draws_control(rank, suspicious, standing):
             return [*choice.controls, *choice.opinions]
         return choice.opinions
 
@@ -178,7 +207,7 @@ class Tasks:
         options = Options()
         looking = self._looking
         try:
-            look = looking.inference.look(model, image, options.for_detector(looking.max_pixels))
+            look = looking.look(model, image, options)
             terms = TaskTerms(
                 Audience.of(user_address), candidate.visibility, candidate.is_released
             )

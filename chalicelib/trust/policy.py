@@ -50,12 +50,14 @@ class Cause(StrEnum):
     OPINION = "opinion"
     SETTLED = "settled"
     CONTESTED = "contested"
+    COPY = "copy"
 
 
 FOR_REVIEWER = {
     Cause.UNPROVEN: "Its contributor is on probation.",
     Cause.OPINION: "It is an opinion that was asked for; it counts when people agree.",
     Cause.SETTLED: "It differs from a label that is settled: it challenges it.",
+    Cause.COPY: "It differs from the settled label of another image that shows the same there.",
     Cause.CONTESTED: "It differs from somebody else's label, who is trusted as much or more.",
 }
 
@@ -77,6 +79,8 @@ class Assessment:
         The contributor is a member, and the model has images that controls can be made of.
     can_settle : bool
         The model has such images, so that members can prove themselves and agree on an image.
+    differs_from_copy : bool
+        The image is a copy of one that is settled, and the answer says otherwise.
     """
 
     rank: Rank = Rank.KNOWN
@@ -85,6 +89,7 @@ class Assessment:
     distrust: str | None = None
     can_prove: bool = True
     can_settle: bool = True
+    differs_from_copy: bool = False
 
     @property
     def is_sealed(self) -> bool:
@@ -201,20 +206,33 @@ def decide(  # noqa: PLR0911 - one rule a line, in their order
         return Decision("opinions", Cause.OPINION)
     if label and label.is_settled and who.rank < Rank.OPERATOR:
         return CONFIRM if label.agrees else Decision("operator", Cause.SETTLED)
+    if who.differs_from_copy and who.rank < Rank.OPERATOR:
+        return Decision("opinions" if who.can_settle else "operator", Cause.COPY)
     if suspicious:
         return Decision("operator" if who.rank >= Rank.TRUSTED else "opinions")
     if who.rank is Rank.KNOWN:
         return Decision("opinions") if surprising else ACCEPT
-    if label and not (label.is_own or label.agrees or _outranks(who, label)):
+    if label and not may_replace(who.rank, label):
         return Decision("opinions", Cause.CONTESTED)
     if who.rank is Rank.PROBATION:
         return Decision(_awaited(who), Cause.UNPROVEN)
     return ACCEPT
 
 
-def _outranks(who: Assessment, label: PresentLabel) -> bool:
-    """Return whether an answer replaces a label that differs; operators correct each other."""
-    return who.rank is Rank.OPERATOR or who.rank > label.author_rank
+def may_replace(rank: Rank, label: PresentLabel) -> bool:
+    """Return whether what somebody says may become the label of an image that has another.
+
+    Examples
+    --------
+    >>> of_a_member = PresentLabel(False, False, Rank.ESTABLISHED, False)
+    >>> may_replace(Rank.PROBATION, of_a_member), may_replace(Rank.TRUSTED, of_a_member)
+    (False, True)
+    """
+    if rank is Rank.OPERATOR:
+        return True
+    if label.is_settled or rank is Rank.DISTRUSTED:
+        return False
+    return rank is Rank.KNOWN or label.is_own or label.agrees or rank > label.author_rank
 
 
 def _awaited(who: Assessment) -> WaitsFor:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from chalicelib.callers import USER
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import Agreement, Grade
@@ -127,6 +128,13 @@ SELECT EXISTS (SELECT FROM dataset_counts
                WHERE model = %(model)s AND {accepted_by_operator("requests")})
 """
 
+VOTERS = f"""
+SELECT FROM control_standings
+WHERE controls >= {PROVEN_CONTROLS} AND accuracy >= {PROVEN_ACCURACY}
+  AND starts_with(user_address, '{USER}')
+LIMIT 2
+"""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -241,6 +249,10 @@ class TaskBook:
     def can_prove(self, model: str) -> bool:
         """Return whether a model has images that controls can be made of."""
         return bool(self._all(PROVABLE, model=model)[0][0])
+
+    def has_voters(self) -> bool:
+        """Return whether two members proved themselves, on controls of whatever model."""
+        return len(self._all(VOTERS)) > 1
 
     def _all(self, query: str, **given: object) -> list[tuple[Any, ...]]:
         with self._database.transaction() as rows:

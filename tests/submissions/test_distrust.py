@@ -25,7 +25,7 @@ class Knows:
         self._assessment = assessment
         self.asked: list[tuple[Any, ...]] = []
 
-    def assess(self, *given: Any) -> Assessment:
+    def assess(self, *given: Any, is_shared: bool = True) -> Assessment:
         self.asked.append(given)
         return self._assessment
 

@@ -25,6 +25,7 @@ from chalicelib.labels.transfers.checked import Checked, CheckedImages, extensio
 from chalicelib.labels.transfers.ranged import RangedObject
 from chalicelib.labels.transfers.records import State, Transfer, staged
 from chalicelib.labels.transfers.table import Transfers
+from chalicelib.labels.transfers.taken import MOST_NAMES, Taken, TakingRules
 from chalicelib.labels.words import shown
 from chalicelib.storage import ObjectStore
 
@@ -60,8 +61,8 @@ class Importer:
     dataset : Dataset
     class_names_of : callable
         From a model's name to its classes.
-    limits : Limits, optional
-        Of an archive.
+    taking : TakingRules
+        What the labels of a ZIP may overwrite.
     clock : callable, optional
         Monotonic seconds.
     """
@@ -73,12 +74,13 @@ class Importer:
         buckets: Buckets,
         dataset: Dataset,
         class_names_of: ClassNamesOf,
-        limits: Limits | None = None,
+        taking: TakingRules,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._table, self._database, self._dataset = table, database, dataset
         self._buckets, self._class_names_of = buckets, class_names_of
-        self._limits = limits or Limits()
+        self._taking = taking
+        self._limits = Limits()
         self._clock = clock
         self._opened: tuple[str, Archive] | None = None
 
@@ -197,12 +199,16 @@ class Importer:
     def _place(self, held: Transfer) -> Transfer:
         """Write all rows, and that they are written, or nothing."""
         images, _ = self._different(held)
-        labels = [self._label(held, image) for image in images]
-        self._dataset.look(held.model, labels)
+        labels = {image.sha256: self._label(held, image) for image in images}
+        self._dataset.look(held.model, list(labels.values()))
+        model, user = held.model, held.user
         with self._database.transaction() as rows:
             held = self._table.save_in(rows, held, state=State.PUBLISHING)  # none but us goes on
-            added = self._dataset.add(rows, held.model, labels)
-            found = {**held.found, "placed": _counts(added)}
+            reserved = self._taking.hold_in(rows, user, model, images)
+            self._dataset.lock(rows, model)
+            taken = self._taking.taken_in(rows, user, model, images, reserved)
+            added = self._dataset.add(rows, model, [labels[each.sha256] for each in taken.images])
+            found = {**held.found, "placed": _counts(added, taken)}
             return self._table.save_in(rows, held, found=found)
 
     def _different(self, held: Transfer) -> tuple[list[Checked], list[Fault]]:
@@ -285,10 +291,13 @@ def _staging(store: ObjectStore, import_id: str) -> Iterator[Callable[[Checked, 
             each.result()
 
 
-def _counts(added: list[Added]) -> dict[str, int]:
-    """Return how many images are for what, and how many of them the dataset had already."""
+def _counts(added: list[Added], taken: Taken) -> dict[str, Any]:
+    """Return how many images are for what, and what the dataset had and kept as it was."""
     return {
         "training": sum(each.side == "train" for each in added),
         "validation": sum(each.side == "valid" for each in added),
         "known": sum(each.reason == "known" for each in added),
+        "confirmed": len(taken.confirmed),
+        "not_taken": len(taken.refused),
+        "not_taken_names": [shown(each.name) for each in taken.refused[:MOST_NAMES]],
     }

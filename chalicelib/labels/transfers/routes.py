@@ -99,6 +99,13 @@ class Placed(BaseModel):
     training: int
     validation: int
     known: int = Field(description="of both, those that the dataset had already")
+    confirmed: int = Field(0, description="images whose settled labels say the same")
+    not_taken: int = Field(
+        0, description="images that keep their labels, which are settled or somebody else's"
+    )
+    not_taken_names: list[str] = Field(
+        default_factory=list, description="of these, the first 20 by their names in the ZIP"
+    )
 
 
 class ImportAnswer(BaseModel):

@@ -93,9 +93,10 @@ function show(held, place) {
 
 function told(held) {
   if (held.state === 'done') {
-    const { training, validation, known } = held.placed;
+    const { training, validation, known, not_taken: kept } = held.placed;
     const before = known ? ` ${counted(known, 'image')} of these it had already.` : '';
-    return `Done: ${counted(training, 'image')} for training, ${validation} for validation.${before}`;
+    const left = kept ? ` ${counted(kept, 'image')} kept labels that others made: ${names(held)}.` : '';
+    return `Done: ${counted(training, 'image')} for training, ${validation} for validation.${before}${left}`;
   }
   if (held.state === 'failed') return `It failed: ${held.problem}.`;
   if (held.state === 'faulty') {
@@ -104,6 +105,11 @@ function told(held) {
   }
   const far = held.total ? ` ${held.done} of ${held.total}` : '';
   return DOING[held.state] + far;
+}
+
+function names({ placed: { not_taken: count, not_taken_names: some } }) {
+  const more = count - some.length;
+  return `${some.join(', ')}${more ? ` and ${more} more` : ''}`;
 }
 
 function faultList({ faults, unlisted }) {
