@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local.demo import first, picture
-from local.demo.photos import HELD_OUT_SEED, Photo, photo
+from local.demo.course import Course
+from local.demo.photos import CLASS_NAMES, HELD_OUT_SEED, Photo, photo
 from local.demo.rounds import Measured, Round, play, table, to_show
 from local.demo.stage import Stage
 from local.errors import LocalError
@@ -92,9 +93,13 @@ def _run(on: Stage, rounds: int) -> Path:
         "on the photos kept apart: "
         f"mAP50 {now.precision.map50:.3f}, mAP50-95 {now.precision.map50_95:.3f}"
     )
+    settled = on.settle()
+    print(f"  the operator imports the {settled} photos that it was measured on, with their labels")
+    course = Course(on, on.model, len(CLASS_NAMES))
+    course.learn_imported()
     played: list[Round] = []
     for number in range(1, rounds + 1):
-        played.append(play(on, number, now, held_out))
+        played.append(play(on, course, number, now, held_out))
         now = played[-1].after
     print(f"\n{table(played)}\n{LEGEND.format(apart=HELD_OUT)}", flush=True)
     return _draw(on, held_out, weak, now)

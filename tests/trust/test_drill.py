@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.poisoning_course import Course, Poison, Sent
-from benchmarks.poisoning_people import Colluder, Drip, Gang, Mind, Person, Sleeper, plausible_lie
+from benchmarks.poisoning_people import Colluder, Drip, Gang, Sleeper, plausible_lie
 from benchmarks.poisoning_report import HEADER, Figures, Known, Occasion, auc, figures, table
-from benchmarks.poisoning_service import Label
+from local.demo.course import Course, Mind, Person, Poison, Sent
 from local.demo.people import Boxes, Seen, errors
+from local.demo.records import Label
 
 RIGHT = Boxes(np.array([[10.0, 10, 60, 60], [100, 100, 200, 180]]), np.array([0, 0]))
 WRONG = Boxes(np.array([[10.0, 10, 60, 60]]), np.array([0]))
@@ -26,12 +26,14 @@ class StillService:
 
     def __init__(self, labels: Mapping[str, Label]) -> None:
         self._labels = dict(labels)
+        self.records = self.operator = self
 
     def labels(self, model: str) -> dict[str, Label]:
         return self._labels
 
-    def trust(self, user: str) -> dict[str, Any]:
-        return {"distrust": "" if user == HONEST.user else "poor", "is_proven": False}
+    def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
+        distrust = "" if f"/{HONEST.user}?" in path else "poor"
+        return 200, {"trust": {"distrust": distrust, "is_proven": False}}
 
     def banned(self) -> set[str]:
         return {HOSTILE.user}
