@@ -15,7 +15,7 @@ WAITS_FOR: Mapping[str, str] = {
     "contested": "the photo has another person's label that says something else",
 }
 UNUSUAL = "the change is larger than the model's errors usually are"
-NOT_WAITING = "taken, but another label of the photo is in use"
+NOT_WAITING = "another label of the photo is in use"
 
 
 def honest(course: Course, sent: Sequence[Sent]) -> list[str]:
@@ -31,7 +31,9 @@ def honest(course: Course, sent: Sequence[Sent]) -> list[str]:
         f"{len(late) - len(waiting)} more counted later without an operator, "
         f"{len(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for the operator",
     ]
-    return lines + [f"  {count}: {why}" for why, count in _reasons(course, waiting).most_common()]
+    return lines + [
+        f"  {count} because {why}" for why, count in _reasons(course, waiting).most_common()
+    ]
 
 
 def is_soon(sent: Sent) -> bool:
@@ -75,7 +77,8 @@ def vandals(course: Course, sent: Sequence[Sent], banned: Iterable[Person]) -> l
     """Return a line about each vandal."""
     names = {person.name for person in banned}
     people = dict.fromkeys(each.person for each in sent if each.person.is_hostile)
-    return [_vandal(course, sent, person, person.name in names) for person in people]
+    in_order = sorted(people, key=lambda person: person.name)
+    return [_vandal(course, sent, person, person.name in names) for person in in_order]
 
 
 def _vandal(course: Course, sent: Sequence[Sent], person: Person, is_banned: bool) -> str:

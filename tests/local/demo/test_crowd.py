@@ -127,7 +127,7 @@ def test_the_report_tells_corrections_that_counted_within_a_minute_from_those_th
     first, second, third = report.honest(Waiting(), [soon, late, waiting, sent_by(VANDAL, "x")])
     assert first.startswith("1 of 3 corrections of honest people counted within a minute")
     assert second.startswith("1 more counted later without an operator, 1 waits")
-    assert third.strip() == f"1: {report.WAITS_FOR['unproven']}"
+    assert third.strip() == f"1 because {report.WAITS_FOR['unproven']}"
 
 
 def test_the_report_counts_tasks_apart_from_photos_and_by_kind():
