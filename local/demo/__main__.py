@@ -1,4 +1,4 @@
-"""`python -m local.demo`: the whole loop, from a weak model to a better one, with a report of each step."""
+"""`python -m local.demo`: the whole loop, from a weak model to a better one, each step reported."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ banned, when to train, and whether the new version is good enough to serve. The 
 and the photos are simulated. Quality is measured on {apart} other photos that nobody sends.
 """
 LEGEND = """
-honest counted alone: corrections of honest people that became labels within a minute, without an
-operator. poison: wrong corrections by vandals, and photos of vandals that were refused; caught: those
-that are not in the training data. trained on: images in the dataset, imported ones included. mAP:
-quality (1 is perfect) on {apart} photos that nobody sent.
+honest counted alone: corrections of honest people that became labels within a minute, without
+an operator. poison: wrong corrections by vandals, and photos of vandals that were refused; caught:
+those that are not in the training data. trained on: images in the dataset, imported ones included.
+mAP: quality (1 is perfect) on {apart} photos that nobody sent.
 """
 END = """
   picture     {picture}
