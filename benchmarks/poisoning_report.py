@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.poisoning_course import A_MINUTE, Course, Sent
-from benchmarks.poisoning_people import Person
+from local.demo.course import A_MINUTE, Course, Person, Sent
+from local.demo.records import trust_of
 
 HEADER = (
     ("scenario", "---"),
@@ -123,9 +123,9 @@ class Known:
     @classmethod
     def by(cls, course: Course, people: Sequence[Person]) -> Known:
         """Ask the service, as an operator does."""
-        trust = {person.user: course.service.trust(person.user) for person in people}
+        trust = {person.user: trust_of(course.service.operator, person.user) for person in people}
         return cls(
-            frozenset(course.service.banned()),
+            frozenset(course.service.records.banned()),
             frozenset(user for user, each in trust.items() if each.get("distrust")),
             frozenset(user for user, each in trust.items() if each.get("is_proven")),
         )

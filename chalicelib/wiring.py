@@ -243,9 +243,8 @@ class Services:
 
         settings, store = self.settings, self.background_store
         buckets = Buckets(store(settings.uploads_bucket), store(settings.store_bucket))
-        jobs = self.queue(settings.jobs_queue)
+        jobs, ranks = self.queue(settings.jobs_queue), self.reviewing.assessor
         names = self.pending_models.class_names
-        ranks = self.reviewing.assessor
         return worker_over(self.database, buckets, self.dataset, names, jobs, ranks)
 
     @functools.cached_property
