@@ -205,7 +205,7 @@ class Conversation:
             if refusal:
                 self._say(job, refusal)
         elif deletes:
-            self._deleting.offer_all(job.chat, job.message)
+            self._deleting.offer_all(job.chat, job.message, job.user)
         elif message.media_group_id:
             self._albums.add(message.media_group_id, job, asked.said or None)
         elif isinstance(wish, Misunderstood):

@@ -1,7 +1,7 @@
 """Deleting in a chat: one photo by the button under it, or all that somebody sent.
 
 Both are asked for twice, for nothing brings a photo back. Buttons can be pressed by everybody in a
-group: whoever presses deletes what they sent themselves, and nothing else.
+group: they do something for whoever asked, and nothing for others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COMMAND = "delete"
 ASK, DELETE = "delete:", "erase:"  # and a prediction's id
-DELETE_ALL = "erase-all"
+DELETE_ALL = "erase-all:"  # and who asked for it
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class Deleting:
         self._table = bot.table
         self._deleter = deleter
 
-    def offer_all(self, chat: int, message: int) -> None:
-        """Ask whether all is to be deleted that somebody sent."""
-        self._telegram.say(chat, words.DELETE_ALL, message, [(words.YES_ALL, DELETE_ALL)])
+    def offer_all(self, chat: int, message: int, user: str) -> None:
+        """Ask a user whether all is to be deleted that they sent."""
+        button = (words.YES_ALL, DELETE_ALL + user)
+        self._telegram.say(chat, words.DELETE_ALL, message, [button])
 
     def take(self, query: CallbackQuery, chat: int, user: str) -> str | None:
         """Do what a button is for; return what to say to who pressed it, None for other buttons.
@@ -59,12 +60,15 @@ class Deleting:
             Not all is deleted: pressed again, or by the schedule, it goes on.
         """
         data = query.data or ""
-        if data == DELETE_ALL:
+        if data.startswith(DELETE_ALL):
+            if data != DELETE_ALL + user:
+                return words.NOT_ASKED
             return words.deleted_all(self._deleter.delete_all(user))
         kind = next((each for each in (ASK, DELETE) if data.startswith(each)), None)
-        if kind is None:
-            return None
-        prediction_id = data.removeprefix(kind)
+        return self._take_one(query, chat, user, kind) if kind else None
+
+    def _take_one(self, query: CallbackQuery, chat: int, user: str, kind: str) -> str:
+        prediction_id = (query.data or "").removeprefix(kind)
         note = self._table.read(f"reply#{prediction_id}")
         if note is None or note.get("user") != user:
             return words.NOT_YOURS

@@ -33,10 +33,11 @@ DELETE_ONE = (
 )
 DELETE_ALL = (
     "Delete all photos that you sent me, with their boxes and all that was said about them, and "
-    "your answers about others' photos? That cannot be undone. Whoever presses the button deletes "
-    "what they sent themselves. What is in this chat stays until it is deleted here."
+    "your answers about others' photos? That cannot be undone. What is in this chat stays until it "
+    "is deleted here."
 )
 ASKED = "Please confirm it with the button that I sent."
+NOT_ASKED = "Write “delete” yourself to delete what you sent."
 NOT_YOURS = "Only who sent the photo can delete it here, for 30 days: after that it is gone anyway."
 NOTHING_LEFT = "Nothing is left of this photo: it is deleted already, or has expired."
 DELETED = "Deleted: the photo, its boxes, and what was said about them."

@@ -6,6 +6,7 @@ alone: whoever repeats it, or finishes it for somebody who was killed, gets the 
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from chalicelib.labels.dataset import Dataset, NewLabel
     from chalicelib.labels.relabelling import Relabelling
+    from chalicelib.trust.boxes import ClassedBoxes
     from chalicelib.trust.ledger import Ledger
     from chalicelib.trust.standing import TrustStanding
     from chalicelib.trust.votes import Said
@@ -73,8 +75,11 @@ class _Image:
 
     def same(self, one: int, other: int) -> bool:
         """Return whether two requests say the same."""
-        boxes = {each.request_id: each.boxes for each in self.said}
-        return votes.says_the_same(boxes[one], boxes[other])
+        return votes.says_the_same(self._boxes[one], self._boxes[other])
+
+    @functools.cached_property
+    def _boxes(self) -> dict[int, ClassedBoxes]:
+        return {each.request_id: each.boxes for each in self.said}
 
     @property
     def waiting(self) -> list[Said]:

@@ -113,6 +113,8 @@ def test_all_of_a_user_is_deleted_and_nothing_of_others(
     assert talk.told(-chat)[-1] == words.DELETE_ALL
 
     [confirm] = talk.buttons(-chat)
+    told = press(talk, -chat, confirm["callback_data"], by=chat + 1)
+    assert (told, is_there(talk, others)) == (words.NOT_ASKED, True)
     assert press(talk, -chat, confirm["callback_data"], by=chat) == "Deleted: all that you sent me."
     assert [is_there(talk, prediction_id) for prediction_id in (*own, others)] == [
         False,
