@@ -239,7 +239,7 @@ def _trust(bench: Bench) -> Iterator[Call]:
 
 def _review(bench: Bench) -> Iterator[Call]:
     last = bench.ask("SELECT max(request_id) FROM requests WHERE state = 'quarantined'")
-    for query in ("limit=20", f"limit=20&after={last // 2}"):
+    for query in ("limit=20", f"order=oldest&limit=20&after={last // 2}"):
         yield Call(f"GET /v1/review?{query}", bench.get(f"/v1/review?{query}"))
     for order in ("suspicious", "accuracy", "score", "submissions"):
         path = f"/v1/contributors?order={order}"
