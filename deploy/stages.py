@@ -64,6 +64,7 @@ FUNCTIONS = {
 # A stage's names follow from its own, and a database's address is a secret, not for git.
 CHANGEABLE = frozenset(
     {
+        "address_block_hours",
         "appeal_to",
         "bot_updates_per_minute",
         "call_seconds",

@@ -58,7 +58,13 @@ class Service:
         bot = replace(parts.account, clock=clock)
         self.albums = Albums(bot, parts.jobs, clock)
         self.conversation = Conversation(
-            bot, talk.services.catalog, parts.jobs, self.albums, parts.house, lambda *_: ""
+            bot,
+            talk.services.catalog,
+            parts.jobs,
+            self.albums,
+            parts.house,
+            parts.conversation._deleting,
+            lambda *_: "",
         )
 
     def take(self, *updates: dict[str, Any]) -> None:

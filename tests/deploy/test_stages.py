@@ -201,7 +201,7 @@ def test_a_setting_of_a_stage_reaches_its_functions(project: Path) -> None:
     [
         ("max_pixels=many", "max_pixels cannot be 'many': "),
         ("max_pixels=-1", "max_pixels cannot be '-1': "),
-        ("colour=red", "colour cannot be set: appeal_to, bot_updates_per_minute, "),
+        ("colour=red", "colour cannot be set: address_block_hours, appeal_to, "),
         ("store_bucket=mine", "store_bucket cannot be set: "),
         ("database_url=postgresql://me:secret@host/db", "database_url cannot be set: "),
         ("max_pixels", "say --set NAME=VALUE, not 'max_pixels'"),

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,14 @@ NAMES = {"aws": b"local.aws", "postgres": b"/postgres\0", "trainers": b"local.tr
 
 
 def pids(parent: int) -> dict[int, bytes]:
-    """Return the children of a process, and their command lines."""
-    listed = Path(f"/proc/{parent}/task").glob("*/children")
-    numbers = [int(pid) for each in listed for pid in each.read_text().split()]
-    return {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in numbers}
+    """Return the children of a process, and their command lines; not those that end meanwhile."""
+    found = {}
+    for listed in Path(f"/proc/{parent}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for pid in listed.read_text().split():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return found
 
 
 def guard(stack: Stack, name: str) -> int:
