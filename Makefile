@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.12 python3 python; do \
 STAGE ?= dev
 export PYTHONUNBUFFERED = 1 PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run training test test-training fuzz lint bench drill demo deploy destroy vendor pin-images clean
+.PHONY: help run training test test-training fuzz fuzz-routes lint bench drill demo deploy destroy vendor pin-images clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,9 @@ test-training: .venv-training/training.stamp ## run the tests that need torch (6
 
 fuzz: .venv/dev.stamp ## damage 20,000 pictures of each format and see that each is read or refused
 	.venv/bin/python benchmarks/fuzz.py $(ARGS)
+
+fuzz-routes: .venv/dev.stamp ## send damaged pictures by every way that keeps one; COUNT= of each format
+	FUZZ_ROUTES=$(or $(COUNT),2000) .venv/bin/python -m pytest tests/api/test_fuzz_routes.py -n 0 --timeout 0 $(ARGS)
 
 lint: .venv/dev.stamp ## check style and types
 	.venv/bin/ruff check .

@@ -71,7 +71,7 @@ class Process:
                 [sys.executable, "-m", "benchmarks.bot_process", *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=log.fileno(),
                 cwd=ROOT,
                 env=dict(environment),
             )

@@ -1,11 +1,12 @@
 """Measure the worst that one picture costs: seconds and memory of every stage, for hostile shapes.
 
-    python benchmarks/pictures.py [--only PART]
+    python benchmarks/pictures.py [--only PATTERN] [--bot]
 
 Each picture is made and measured in a process of its own, on one thread: decoding, the network's
-input, the annotated picture with 1,000 boxes, both JPEG files, the fingerprint, and the slowest
-filters of the bot. The time of the network is left out: it depends on the input's shape alone.
-Memory is the peak of the process less what it needs before the picture comes.
+input, the annotated picture with 1,000 boxes, both JPEG files, the fingerprint, and with --bot the
+slowest filters of the bot. Seconds are of processor time. The time of the network is left out: it
+depends on the input's shape alone. Memory is the peak of the process less what it needs before
+the picture comes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import resource
 import struct
 import subprocess
@@ -38,10 +40,12 @@ from chalicelib.vision import MAX_PIXELS, Detections, decode_image
 from chalicelib.vision.letterbox import fill, fit
 
 BOXES = 1000
+FRAMED = ("PNG", "WEBP", "GIF")
 INPUT = (640, 640)
 NAME = "a class with a name of some length"
 PNG = b"\x89PNG\r\n\x1a\n"
-SHAPES = ((8944, 8944), (65_535, 1220), (1220, 65_535), (65_535, 1), (1, 65_535), (65_500, 1))
+SHAPES = ((8944, 8944), (65_535, 1220), (1220, 65_535), (65_535, 1), (1, 65_535))
+JPEG_SHAPES = ((8944, 8944), (65_500, 1), (1, 65_500), (65_500, 1220), (1220, 65_500))
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -72,6 +76,13 @@ def png(
     return PNG + chunk(b"IHDR", header) + palette + more + pixels + chunk(b"IEND", b"")
 
 
+def relabelled(size: tuple[int, int]) -> bytes:
+    """Return a PNG of 3x1 pixels whose header, with a right checksum, has another size."""
+    data = png((3, 1))
+    fields = struct.pack(">II", *size) + data[24:29]
+    return PNG + chunk(b"IHDR", fields) + data[33:]
+
+
 def noise(size: tuple[int, int], kind: str, mode: str = "RGB", **options: object) -> bytes:
     """Return a picture of noise, which costs decoders the most."""
     rng = np.random.default_rng(0)
@@ -83,10 +94,10 @@ def noise(size: tuple[int, int], kind: str, mode: str = "RGB", **options: object
     return buffer.getvalue()
 
 
-def many_scans(size: tuple[int, int], scans: int) -> bytes:
-    """Return a grey progressive JPEG whose last scan is repeated."""
+def many_scans(size: tuple[int, int], scans: int, mode: str = "L") -> bytes:
+    """Return a flat progressive JPEG, not subsampled, whose last scan is repeated."""
     flat = io.BytesIO()
-    Image.new("L", size, 128).save(flat, "JPEG", progressive=True)
+    Image.new(mode, size).save(flat, "JPEG", progressive=True, subsampling=0)
     data = flat.getvalue()
     last = data.rindex(b"\xff\xda")
     tables = data.rindex(b"\xff\xc4", 0, last)
@@ -94,15 +105,23 @@ def many_scans(size: tuple[int, int], scans: int) -> bytes:
     return data[:-2] + data[tables:-2] * max(0, scans - present) + b"\xff\xd9"
 
 
-def rle_bmp(size: tuple[int, int], run: int) -> bytes:
-    """Return a BMP of RLE8 whose runs have so many pixels."""
+def rle_bmp(size: tuple[int, int], run: int, *, bits: int = 8) -> bytes:
+    """Return a BMP of RLE8 or RLE4 whose runs have so many pixels."""
     width, height = size
     count, rest = divmod(width, run)
     line = bytes((run, 1)) * count + (bytes((rest, 1)) if rest else b"") + b"\x00\x00"
-    pixels = line * height + b"\x00\x01"
-    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 0)
-    start = 14 + 40 + 1024
-    return struct.pack("<2sIII", b"BM", start + len(pixels), 0, start) + head + bytes(1024) + pixels
+    return bmp(size, bits, {8: 1, 4: 2}[bits], line * height + b"\x00\x01")
+
+
+def bmp(size: tuple[int, int], bits: int, compression: int, pixels: bytes) -> bytes:
+    """Return a BMP of such pixels; ``bits`` is 1, 4 or 8, with a black palette."""
+    palette = bytes(4 << bits)
+    start = 14 + 40 + len(palette)
+    head = struct.pack(
+        "<IiiHHIIiiII", 40, *size, 1, bits, compression, len(pixels), 0, 0, 1 << bits, 0
+    )
+    file_header = struct.pack("<2sIII", b"BM", start + len(pixels), 0, start)
+    return file_header + head + palette + pixels
 
 
 def exif_bomb(size: int) -> bytes:
@@ -122,15 +141,15 @@ def cases() -> dict[str, Callable[[], bytes]]:
         made[f"PNG {shape} 16-bit grey"] = partial(lambda size: png(size, depth=16, colour=0), size)
         made[f"PNG {shape} 1-bit"] = partial(lambda size: png(size, depth=1, colour=0), size)
         made[f"PNG {shape} palette"] = partial(lambda size: png(size, colour=3), size)
-        if max(size) <= 65_500:
-            made[f"JPEG {shape} noise"] = partial(
-                lambda size: noise(size, "JPEG", quality=85), size
-            )
-            made[f"JPEG {shape} 100 scans"] = partial(lambda size: many_scans(size, 100), size)
-            made[f"JPEG {shape} CMYK"] = partial(lambda size: noise(size, "JPEG", "CMYK"), size)
+        made[f"PNG {shape} 16-bit RGBA interlaced"] = partial(
+            lambda size: png(size, depth=16, colour=6, interlace=1), size
+        )
         made[f"BMP {shape} RLE, runs of 255"] = partial(lambda size: rle_bmp(size, 255), size)
+    made["JPEG 64x64, 50 MB of fill bytes"] = lambda: fill_bytes(50_000_000)
+    made |= _jpegs() | _bmps() | _animations()
     made["BMP 65535x400 RLE, runs of 1"] = lambda: rle_bmp((65_535, 400), 1)
     made["BMP 8944x2800 RLE, runs of 1"] = lambda: rle_bmp((8944, 2800), 1)
+    made["PNG 4000x4000 RGB noise"] = partial(noise, (4000, 4000), "PNG", compress_level=1)
     made["JPEG 8944x8944 progressive noise"] = lambda: noise(
         (8944, 8944), "JPEG", progressive=True, quality=75
     )
@@ -148,11 +167,53 @@ def cases() -> dict[str, Callable[[], bytes]]:
     made["PNG 9x9, 4 million empty chunks"] = lambda: png(
         (9, 9), more=chunk(b"teXt", b"") * 4_000_000
     )
-    made["PNG 1x79999999"] = lambda: png((1, 1)).replace(
-        struct.pack(">II", 1, 1), struct.pack(">II", 1, 79_999_999)
-    )
+    made["PNG 1x79999999"] = lambda: relabelled((1, 79_999_999))
+    made["PNG 65535x1220, of which a line is there"] = lambda: relabelled((65_535, 1220))
     made["JPEG 12 megapixels, as of a phone"] = lambda: noise((4000, 3000), "JPEG", quality=85)
     return made
+
+
+def _jpegs() -> dict[str, Callable[[], bytes]]:
+    made: dict[str, Callable[[], bytes]] = {}
+    for size in JPEG_SHAPES:
+        shape = f"{size[0]}x{size[1]}"
+        made[f"JPEG {shape} noise"] = partial(noise, size, "JPEG", quality=85)
+        made[f"JPEG {shape} 100 scans"] = partial(many_scans, size, 100)
+        made[f"JPEG {shape} RGB, 100 scans"] = partial(many_scans, size, 100, "RGB")
+        made[f"JPEG {shape} CMYK, 100 scans"] = partial(many_scans, size, 100, "CMYK")
+        made[f"JPEG {shape} CMYK"] = partial(noise, size, "JPEG", "CMYK")
+    return made
+
+
+def fill_bytes(count: int) -> bytes:
+    """Return a JPEG in whose scan so many fill bytes come, and no marker after them."""
+    data = many_scans((64, 64), 1)
+    return data[:-2] + b"\xff" * count + b"\x00" + data[-2:]
+
+
+def _bmps() -> dict[str, Callable[[], bytes]]:
+    """Return the BMPs that cost Pillow's decoder, which is written in Python, a step a pixel."""
+    size = (8944, 8944)
+    short_lines = b"\x01\x01\x00\x00" * size[1] + b"\x00\x01"
+    overlong_line = b"\xff\x01" * 36 + b"\x01\x01" * 25_000_000
+    return {
+        "BMP 8944x8944 RLE, lines of one pixel": lambda: bmp(size, 8, 1, short_lines),
+        "BMP 8944x8944 RLE4, runs of 255": lambda: rle_bmp(size, 255, bits=4),
+        "BMP 8944x8944 RLE, a line of 50 MB": lambda: bmp(size, 8, 1, overlong_line),
+        "BMP 8944x8944 1-bit": lambda: bmp(size, 1, 0, bytes(1120 * size[1])),
+        "BMP 8944x8944 4-bit": lambda: bmp(size, 4, 0, bytes(4472 * size[1])),
+        "BMP 4000x4000 RGB noise": partial(noise, (4000, 4000), "BMP"),
+    }
+
+
+def _animations() -> dict[str, Callable[[], bytes]]:
+    def animated(kind: str) -> bytes:
+        frames = [Image.new("RGB", (4000, 4000), (50 * shade, 0, 0)) for shade in range(5)]
+        buffer = io.BytesIO()
+        frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
+        return buffer.getvalue()
+
+    return {f"{kind} 4000x4000, 5 frames": partial(animated, kind) for kind in FRAMED}
 
 
 def _zeros(count: int) -> bytes:
@@ -181,7 +242,7 @@ def boxes(size: tuple[int, int]) -> Detections:
                       (NAME,), size)  # fmt: skip
 
 
-def measure(data: bytes) -> dict[str, Any]:
+def measure(data: bytes, with_bot: bool) -> dict[str, Any]:
     """Return the seconds of each stage and the peak of memory, or why the picture is refused."""
     png_file = png((64, 48))
     pictures_of(decode_image(png_file), Detections.empty((NAME,), (64, 48)))
@@ -189,11 +250,11 @@ def measure(data: bytes) -> dict[str, Any]:
     before, spent = peak_mb(), {}
 
     def timed[Made](stage: str, make: Callable[[], Made]) -> Made:
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             return make()
         finally:
-            spent[stage] = time.perf_counter() - started
+            spent[stage] = time.process_time() - started
 
     def prepare() -> None:
         box = fit(picture.size, INPUT, 32, rect=True)
@@ -209,14 +270,14 @@ def measure(data: bytes) -> dict[str, Any]:
     except InvalidImage as error:
         refused = error.detail
     kept_mb = peak_mb() - before
-    if "input" in spent:
+    if with_bot and "input" in spent:
         for wish in (Blur(), SaltAndPepper(), Rotate(90)):
             timed(type(wish).__name__, partial(filtered, wish, [data], MAX_PIXELS))
     return {"bytes": len(data), "spent": spent, "mb": kept_mb, "refused": refused,
             "bot_mb": peak_mb() - before}  # fmt: skip
 
 
-def run(name: str) -> dict[str, Any]:
+def run(name: str, with_bot: bool) -> dict[str, Any]:
     """Make and measure one picture in a process of its own."""
     make = "import sys; from benchmarks import pictures; sys.stdout.buffer.write"
     root = Path(__file__).resolve().parents[1]
@@ -226,7 +287,7 @@ def run(name: str) -> dict[str, Any]:
     ).stdout  # fmt: skip
     look = (
         "import sys, json; from benchmarks import pictures; "
-        "print(json.dumps(pictures.measure(sys.stdin.buffer.read())))"
+        f"print(json.dumps(pictures.measure(sys.stdin.buffer.read(), {with_bot})))"
     )
     done = subprocess.run([sys.executable, "-c", look], cwd=root, input=data, capture_output=True,
                           check=False, timeout=600)  # fmt: skip
@@ -239,15 +300,17 @@ def run(name: str) -> dict[str, Any]:
 def main() -> None:
     """Print a row for each picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", default="", help="part of the names of pictures to measure")
-    wanted = parser.parse_args().only
+    parser.add_argument("--only", default="", help="pattern of the names of pictures to measure")
+    parser.add_argument("--bot", action="store_true", help="measure filters of the bot as well")
+    options = parser.parse_args()
+    wanted = re.compile(options.only)
     stages = ("decode", "input", "fingerprint", "keep", "Blur", "SaltAndPepper", "Rotate")
     columns = " | ".join(f"{stage} s" for stage in stages)
     print("| picture | file KB |", columns, "| MB | bot MB | |")
     print("| --- |" + " ---: |" * (len(stages) + 3) + " --- |")
     for name in cases():
-        if wanted in name:
-            row = run(name)
+        if wanted.search(name):
+            row = run(name, options.bot)
             spent = [f"{row['spent'][s]:.2f}" if s in row["spent"] else "" for s in stages]
             memory = f"{row['mb']:.0f} | {row['bot_mb']:.0f}"
             cells = [name, row["bytes"] // 1000, *spent, memory, row["refused"] or ""]

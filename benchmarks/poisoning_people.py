@@ -17,12 +17,11 @@ import numpy as np
 import requests
 from PIL import Image
 
-from benchmarks.poisoning_stage import Photo
 from local.demo.client import JSON, Api, boxes_of
+from local.demo.course import Mind
 from local.demo.people import (
     HEIGHT,
     WIDTH,
-    Answer,
     Boxes,
     Seen,
     errors,
@@ -30,9 +29,8 @@ from local.demo.people import (
     misclassified,
     spurious,
 )
+from local.demo.photos import Photo
 
-TASKS_IN_A_ROW = 3
-ASKS_AFTER = 0.2  # share of photos after which an honest person asks for a task
 DRIP = 0.2  # share of photos that a slow drip lies about
 SETTLED_IN = 3  # accepted in a row, after which a sleeper takes itself for trusted
 UPLOAD_SECONDS = 60.0
@@ -45,50 +43,6 @@ class Gang:
     """Attackers who know each other: what each of them said of which image, by its sha256."""
 
     said: dict[str, Boxes] = field(default_factory=dict)
-
-
-class Mind:
-    """How somebody answers: an honest person, unless a subclass says otherwise.
-
-    Attributes
-    ----------
-    asks_after : float
-        Share of photos after which they ask for a task where none is offered.
-    """
-
-    asks_after = ASKS_AFTER
-
-    def bring(self, api: Api, model: str, photo: Photo) -> tuple[str, Boxes]:
-        """Send a photo to be detected and kept; return the prediction's id and boxes."""
-        return api.detect(model, photo.data)
-
-    def own(self, seen: Seen, rng: np.random.Generator) -> Boxes:
-        """Return what they say of a photo of their own."""
-        return honest(seen, rng)
-
-    def task(self, seen: Seen, sha256: str, rng: np.random.Generator) -> Boxes:
-        """Return what they say of an image that the service asks about."""
-        return honest(seen, rng)
-
-    def sent(self, sha256: str, said: Boxes, state: str) -> None:
-        """Take note of what became of a submission about a photo of their own."""
-
-
-class Vandal(Mind):
-    """Somebody who spoils everything in one way."""
-
-    asks_after = 1.0
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def own(self, seen: Seen, rng: np.random.Generator) -> Boxes:
-        """Spoil it."""
-        return self._answer(seen, rng)
-
-    def task(self, seen: Seen, sha256: str, rng: np.random.Generator) -> Boxes:
-        """Spoil it."""
-        return self._answer(seen, rng)
 
 
 class Colluder(Mind):
@@ -194,32 +148,6 @@ class Relabeller(Mind):
         """Tell a lie; the same for everybody of the gang, who meet the images in one order."""
         key = seen.there.xyxy.tobytes().hex()
         return self._gang.said.setdefault(key, plausible_lie(seen, rng))
-
-
-@dataclass(frozen=True, eq=False)
-class Person:
-    """Somebody who takes part.
-
-    Attributes
-    ----------
-    name : str
-        Subject of the token; of callers without a token, the address.
-    mind : Mind
-    photos : int
-        How many they bring.
-    is_hostile, has_token : bool
-    """
-
-    name: str
-    mind: Mind
-    photos: int
-    is_hostile: bool = False
-    has_token: bool = True
-
-    @property
-    def user(self) -> str:
-        """The name under which the service records them."""
-        return f"user:{self.name}" if self.has_token else self.name
 
 
 def plausible_lie(seen: Seen, rng: np.random.Generator) -> Boxes:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.poisoning_course import MINUTE, Course, Sent
-from benchmarks.poisoning_people import Person
+from local.demo.course import A_MINUTE, Course, Person, Sent
+from local.demo.records import trust_of
 
 HEADER = (
     ("scenario", "---"),
@@ -44,7 +44,8 @@ class Figures:
         Of the images that people brought and that have a label in force, those whose label an
         attacker sent and which is wrong at IoU 0.5; looked at every 25 submissions.
     honest_at_once, honest_within_a_minute, honest_at_end : float
-        Of honest corrections of photos of their own, those that the label in force says as well.
+        Of honest corrections of photos of their own, those that the label in force says as well: at
+        once, within as many answers as a free machine takes in a minute, and at the end.
     honest_held_back : float
         Of the same, those that were answered as quarantined.
     controls_per_accepted, tasks_per_accepted : float
@@ -122,9 +123,9 @@ class Known:
     @classmethod
     def by(cls, course: Course, people: Sequence[Person]) -> Known:
         """Ask the service, as an operator does."""
-        trust = {person.user: course.service.trust(person.user) for person in people}
+        trust = {person.user: trust_of(course.service.operator, person.user) for person in people}
         return cls(
-            frozenset(course.service.banned()),
+            frozenset(course.service.records.banned()),
             frozenset(user for user, each in trust.items() if each.get("distrust")),
             frozenset(user for user, each in trust.items() if each.get("is_proven")),
         )
@@ -205,7 +206,7 @@ def auc(sent: Sequence[Sent]) -> float | None:
 
 
 def _within_a_minute(sent: Sent) -> bool:
-    return sent.counted_after is not None and sent.counted_after <= MINUTE
+    return sent.counted_after is not None and sent.counted_after <= A_MINUTE
 
 
 def _share(of: Sequence[Sent], which: Sequence[bool]) -> float:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks import poisoning_stage as stage
-from benchmarks.poisoning_course import Course, Turn, in_turn
 from benchmarks.poisoning_people import (
     EVERYTHING,
     NOTHING,
@@ -17,18 +16,17 @@ from benchmarks.poisoning_people import (
     Confirmer,
     Drip,
     Gang,
-    Mind,
     OptionTrick,
-    Person,
     Relabeller,
     Sleeper,
-    Vandal,
     junk,
     near_duplicate,
 )
 from benchmarks.poisoning_service import Service
-from benchmarks.poisoning_stage import Photo
+from local.demo.course import Course, Mind, Person, Turn, Vandal, in_turn
 from local.demo.people import ATTACKS, VANDALS, errors
+from local.demo.photos import Photo
+from local.demo.records import import_photos
 
 SETTLED, SETTLED_SEED = 60, 900_000
 HONEST, HONEST_PHOTOS = 24, 6
@@ -73,7 +71,7 @@ class Run:
 
     def settle(self) -> None:
         """Import them: controls are drawn from what is settled."""
-        self.service.import_photos(self.name, self.settled)
+        import_photos(self.service.operator, self.name, self.settled)
         self.course.learn_imported()
 
     def return_once_more(self) -> None:

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from chalicelib.vision import Detector
 from local.demo.people import CLASSES, WIDTH, Boxes, Seen, pairs
+from local.demo.photos import Photo
 from sagemaker.training.drawn_tags import draw_tag
 
 ROOT = Path(__file__).parent.parent
@@ -35,14 +36,6 @@ SHORT = 75.0  # pixels of the longer side of a box: two fifths of what is drawn 
 INPUT_SIDES = {0.9: 448, 0.6: 256}  # pixels, by the AP that they come near to
 MEASURED_ON = 300
 MEASURING_SEED, PHOTO_SEED = 700_000, 800_000  # the model was trained on tags of other seeds
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A drawn photo, its file, and what is on it."""
-
-    data: bytes
-    there: Boxes
 
 
 def draw(seed: int, both_classes: bool) -> Photo:

@@ -1,9 +1,13 @@
-"""How callers are named: ``user:<subject>``, ``operator:<name>``, or a source address."""
+"""How callers are named: ``user:<subject>``, ``operator:<name>``, or a source address.
+
+Users of the Telegram bot are ``user:telegram-<id>``: nobody gave them their name but Telegram.
+"""
 
 from __future__ import annotations
 
 USER = "user:"
 OPERATOR = "operator:"
+TELEGRAM_USER = f"{USER}telegram-"
 
 
 def is_user(caller: str) -> bool:
@@ -18,6 +22,15 @@ def is_user(caller: str) -> bool:
 def is_operator(caller: str) -> bool:
     """Tell whether a caller has an operator's token."""
     return caller.startswith(OPERATOR)
+
+
+def is_telegram_user(caller: str) -> bool:
+    """Tell whether a caller is known by their Telegram account, in a chat or by the bot's link.
+
+    >>> is_telegram_user("user:telegram-42"), is_telegram_user("user:ann")
+    (True, False)
+    """
+    return caller.startswith(TELEGRAM_USER)
 
 
 def has_token(caller: str) -> bool:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.aws import translated
-from chalicelib.callers import is_operator, is_user
+from chalicelib.callers import is_operator, is_telegram_user, is_user
 from chalicelib.errors import ConfigurationError, DatabaseUnavailable, PayloadTooLarge
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.refusals import TooManyRequests
@@ -25,6 +25,7 @@ KEY = "entry"
 EXPIRES = "expires_at"
 DAY_SECONDS = 86_400
 CONTENDED_AFTER = 8
+MEMBERS = "users"  # who were given a token by an operator
 # Both name the moment `full_at`; the first is for a bucket in use, the second for a full one.
 TAKE_MORE = ("full_at > :now AND full_at <= :latest", "SET full_at = full_at + :cost, #e = :e")
 TAKE_FIRST = (
@@ -130,11 +131,10 @@ class Quotas:
 
     def buckets(self, kind: Kind, caller: str) -> tuple[Bucket, Bucket]:
         """Return the bucket of a caller and that of all callers of its class."""
-        has_own_token = is_user(caller)
-        factor = self._settings.quota_token_factor if has_own_token else 1
+        everyone = _class_of(caller)
+        factor = self._settings.quota_token_factor if everyone == MEMBERS else 1
         capacity = factor * int(getattr(self._settings, f"quota_{kind.name}"))
         period = kind.period_seconds or self._settings.quota_seconds
-        everyone = "users" if has_own_token else "addresses"
         prefix = f"quota/{kind.name}"
         return (
             Bucket(f"{prefix}/caller/{caller}", capacity, period),
@@ -200,6 +200,17 @@ class Quotas:
                 UpdateExpression="ADD full_at :cost",
                 ExpressionAttributeValues={":cost": _number("", -bucket.cost_seconds(amount))},
             )
+
+
+def _class_of(caller: str) -> str:
+    """Return the class of callers whose bucket a caller shares.
+
+    A Telegram account costs a phone number and nobody vouches for it: so it has the quota of an
+    address, and a bucket that takes nothing from members or from addresses.
+    """
+    if is_telegram_user(caller):
+        return "telegram"
+    return MEMBERS if is_user(caller) else "addresses"
 
 
 def _number(name: str, seconds: float) -> dict[str, str]:

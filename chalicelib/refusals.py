@@ -1,8 +1,10 @@
-"""Errors of calls that are refused for how many there are, or for the key that they bear.
+"""Errors of calls that are refused for how many there are, for their key, or for their address.
 
 A branch of the tree in ``errors.py``, which is as long as a file may be::
 
     SightloopError
+    ├── Forbidden                    403
+    │   └── AddressBlocked               a banned token was used there: send a token of your own
     ├── IdempotencyKeyInUse          409  the first call with this key is not answered yet: retry
     ├── IdempotencyKeyReused         422  another request was sent with this key
     └── TooManyRequests              429  a quota is used up: retry when Retry-After says
@@ -10,7 +12,33 @@ A branch of the tree in ``errors.py``, which is as long as a file may be::
 
 from __future__ import annotations
 
-from chalicelib.errors import SightloopError
+from datetime import UTC, datetime
+
+from chalicelib.errors import Forbidden, SightloopError
+
+
+class AddressBlocked(Forbidden):
+    """A banned token was used from the caller's address: a token of one's own is needed to write.
+
+    Parameters
+    ----------
+    address : str
+    until : datetime
+        When anonymous callers may write from there again.
+    appeal : str
+        How to have the ban lifted.
+    """
+
+    title = "Address blocked"
+
+    def __init__(self, address: str, until: datetime, appeal: str) -> None:
+        super().__init__(
+            f"a banned token was used from {address}: until "
+            f"{until.astimezone(UTC):%Y-%m-%d %H:%M} UTC nothing can be written from there without "
+            f"a token. With a token of your own you can go on. To appeal: {appeal}"
+        )
+        self.until = until
+        self.appeal = appeal
 
 
 class IdempotencyKeyInUse(SightloopError):

@@ -118,6 +118,13 @@ class Settings(BaseModel):
         description="how a banned user can have the ban looked at again, in words",
     )
 
+    address_block_hours: int = Field(
+        24,
+        ge=0,
+        le=720,
+        description="no writes without a token from where a banned token was used; 0: no address",
+    )
+
     proof: Literal["required", "none"] = Field(
         "required",
         description="whether people prove themselves before what they send counts; none: for a "

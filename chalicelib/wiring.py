@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from chalicelib.retrain.parts import Training
     from chalicelib.review.parts import Reviewing
     from chalicelib.secrets import Secrets
+    from chalicelib.trust.address_blocks import AddressBlocks
     from chalicelib.trust.announcements import BanFollowUp
     from chalicelib.trust.ledger import Ledger
     from chalicelib.trust.report_list import ReportList
@@ -145,6 +146,14 @@ class Services:
         return ReportList(self.store, self.settings.report_list_ttl_seconds)
 
     @functools.cached_property
+    def address_blocks(self) -> AddressBlocks:
+        """Where nobody writes without a token, for a banned token was used there."""
+        from chalicelib.trust.address_blocks import AddressBlocks
+
+        banned_since = lambda user: self.report_list.banned_since(user)  # noqa: E731, PLW0108
+        return AddressBlocks(self.client("dynamodb"), self.settings, self.now, banned_since)
+
+    @functools.cached_property
     def ban_follow_up(self) -> BanFollowUp:
         """What follows from a ban."""
         from chalicelib.trust.announcements import BanFollowUp
@@ -234,9 +243,8 @@ class Services:
 
         settings, store = self.settings, self.background_store
         buckets = Buckets(store(settings.uploads_bucket), store(settings.store_bucket))
-        jobs = self.queue(settings.jobs_queue)
+        jobs, ranks = self.queue(settings.jobs_queue), self.reviewing.assessor
         names = self.pending_models.class_names
-        ranks = self.reviewing.assessor
         return worker_over(self.database, buckets, self.dataset, names, jobs, ranks)
 
     @functools.cached_property
@@ -273,13 +281,8 @@ class Services:
         """How uploads come in."""
         from chalicelib.predictions import Intake
 
-        return Intake(
-            self.uploads,
-            self.predictions_table,
-            self.queue(self.settings.identify_queue),
-            self.settings,
-            self.now,
-        )
+        identify = self.queue(self.settings.identify_queue)
+        return Intake(self.uploads, self.predictions_table, identify, self.settings, self.now)
 
     @functools.cached_property
     def upload_desk(self) -> UploadDesk:

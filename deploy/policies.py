@@ -97,7 +97,7 @@ def _api_handler(stage: Stage) -> list[Statement]:
         read_objects(stage, "LinkExports", settings.store_bucket, EXPORTS),
         _send(stage, "SendJobs", settings.jobs_queue, settings.training_queue, settings.bot_queue),
         _keep_records(stage),
-        _keep_limits(stage),
+        _keep_limits(stage, "GetItem", "PutItem", "DeleteItem"),
         _read_secret(stage),
         *_detect_elsewhere(stage),
     ]
@@ -165,6 +165,7 @@ def _converse(stage: Stage) -> list[Statement]:
         _take(stage, settings.bot_queue, *PUT_OFF),
         _send(stage, "LookAgainLater", settings.bot_queue),
         _keep_notes(stage),
+        _keep_limits(stage),
         write_objects(stage, "Upload", settings.uploads_bucket, UPLOADS),
         read_objects(stage, "ReadBans", store, REPORT_LIST),
         read_objects(stage, "ReadModels", store, MODELS),
@@ -172,7 +173,9 @@ def _converse(stage: Stage) -> list[Statement]:
         list_keys(stage, "ListModels", store, MODELS, PREDICTIONS, REPORT_LIST),
         write_objects(stage, "Quarantine", store, QUARANTINE),
         *_keep_datasets(stage),
-        _read_records(stage),
+        write_objects(stage, "RememberSenders", store, SENDERS, DELETIONS),
+        *_delete_what_people_sent(stage),
+        _keep_records(stage),
         _read_secret(stage),
         *_detect_elsewhere(stage),
     ]
@@ -366,11 +369,10 @@ def _discard(stage: Stage, keys: str) -> Statement:
     return allow("DiscardSecondFiles", ["s3:DeleteObjectVersion"], [arn])
 
 
-def _keep_limits(stage: Stage) -> Statement:
-    """Let a function count calls, and keep answers under idempotency keys."""
+def _keep_limits(stage: Stage, *more: str) -> Statement:
+    """Let a function count what callers take of their quotas, and do more in the same table."""
     table = stage.arn("dynamodb", f"table/{stage.settings.limits_table}")
-    actions = ["dynamodb:UpdateItem", "dynamodb:PutItem", "dynamodb:DeleteItem"]
-    return allow("KeepLimits", actions, [table])
+    return allow("KeepLimits", [f"dynamodb:{each}" for each in ("UpdateItem", *more)], [table])
 
 
 def _read_records(stage: Stage) -> Statement:

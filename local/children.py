@@ -62,7 +62,7 @@ class Child:
             return subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
-                stdout=log,
+                stdout=log.fileno(),
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env=self._environment,

@@ -41,6 +41,10 @@ class DiskSpace:
         self._say = say
         self._is_full = False
 
+    def is_full(self) -> bool:
+        """Tell whether there is too little space at this moment."""
+        return self._free(self._folder) < FULL_BELOW_BYTES
+
     def look(self) -> None:
         """Look once, and say what has changed."""
         free = self._free(self._folder)

@@ -12,9 +12,10 @@ Where the disk is full the answer is 503 and the change is not acknowledged.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Container, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,31 @@ def _restore_item(key: list[str], item: Any) -> None:
 
 
 def _restore_queue(url: str, messages: list[Any]) -> None:
+    """Put a queue's messages back, those that were received as well: whoever had them may be gone.
+
+    Otherwise they would come again only after their visibility timeout, up to 15 minutes later.
+    """
     queue = sqs._queues.get_scoped(*json.loads(url))
     if queue is not None:
+        for message in messages:
+            if message["receive_count"]:
+                message["visible_at"] = 0
         queue["messages"] = messages
+
+
+def _received() -> dict[str, Any]:
+    """Return the messages of all queues that were received and not deleted, by their receipt."""
+    queues = [queue for _, queue in sqs._queues.all_items()]
+    messages = [message for queue in queues for message in [*queue["messages"]]]
+    return {each["receipt_handle"]: each for each in messages if each["receipt_handle"]}
+
+
+def _undo_receipts(known: Container[str]) -> None:
+    """Make messages visible whose receipts are not known yet, for nobody is told of these."""
+    for receipt, message in _received().items():
+        if receipt not in known:
+            message["visible_at"] = 0
+            message["receive_count"] -= 1
 
 
 def _snapshot(service: str) -> None:
@@ -233,12 +256,15 @@ class Durable:
 
     def _saving(self, scope: Message, body: bytearray, send: Send) -> Send:
         failed_before, refused = self.failed_objects, False
+        receipts = frozenset(_received()) if _receives(scope) else None
 
         async def saved(message: Message) -> None:
             nonlocal refused
             if message["type"] == "http.response.start":
                 refused = not self._save(scope, bytes(body), failed_before)
                 if refused:
+                    if receipts is not None:
+                        _undo_receipts(receipts)
                     await _refuse(send)
             if not refused:
                 await send(message)
@@ -251,9 +277,15 @@ class Durable:
             if written is not None:
                 self._journal.save(*written)
         except (OSError, sqlite3.Error) as error:
-            print(f"cannot save: {error}", flush=True)
+            with contextlib.suppress(OSError):  # of the log, which is on the same disk
+                print(f"cannot save: {error}", flush=True)
             return False
         return scope["method"] in READING or self.failed_objects == failed_before
+
+
+def _receives(scope: Message) -> bool:
+    """Tell whether a request asks for messages of a queue."""
+    return (b"x-amz-target", b"AmazonSQS.ReceiveMessage") in [*map(tuple, scope["headers"])]
 
 
 def _recorded(receive: Receive, body: bytearray) -> Receive:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import json
 import os
 import secrets
@@ -17,6 +19,35 @@ ROOT = Path(__file__).parent.parent
 LAST_RUN_SECONDS = 60
 HOST = "127.0.0.1"
 BACKLOG = 128
+
+
+class Log(io.TextIOBase):
+    """A log file to append to; text that the disk has no room for is left out.
+
+    A request is answered whether or not its line can be written.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)  # a buffer would keep what cannot be written
+
+    def write(self, text: str) -> int:
+        """Append text, if it can be."""
+        with contextlib.suppress(OSError):
+            self._file.write(text.encode("utf-8", "replace"))
+        return len(text)
+
+    def fileno(self) -> int:
+        """Return the file descriptor, for a server that writes by itself."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 class Home:
@@ -65,9 +96,9 @@ class Home:
         self._servers_lock.close()
         self._lock.close()
 
-    def log(self, name: str) -> TextIOWrapper:
+    def log(self, name: str) -> Log:
         """Open one of the logs to append to."""
-        return (self.path / "logs" / f"{name}.log").open("a", encoding="utf-8", buffering=1)
+        return Log(self.path / "logs" / f"{name}.log")
 
     def port(self, name: str) -> int:
         """Return a free port, the same as last time if it can be."""
@@ -75,15 +106,14 @@ class Home:
         known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         if not is_free(known.get(name, 0)):
             known[name] = free_port()
-            file.write_text(json.dumps(known), encoding="utf-8")
+            write_whole(file, json.dumps(known))
         return int(known[name])
 
     def secret(self, name: str) -> str:
         """Return a password, made on first use and readable by its owner only."""
         file = self.path / f"{name}.secret"
         if not file.exists():
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as written:
-                written.write(secrets.token_urlsafe(24))
+            write_whole(file, secrets.token_urlsafe(24))
         return file.read_text(encoding="utf-8")
 
     def _wait_for_the_last_run(self) -> None:
@@ -93,6 +123,20 @@ class Home:
             if time.monotonic() > deadline:
                 raise LocalError(f"servers of the last run in {self.path} do not end: kill them")
             time.sleep(0.05)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file whole or not at all, readable by its owner only.
+
+    Raises
+    ------
+    OSError
+        The disk is full, say; the file is as it was.
+    """
+    draft = file.with_name(f"{file.name}.new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+        written.write(text.encode())
+    draft.replace(file)
 
 
 def _taken(lock: TextIOWrapper) -> bool:

@@ -14,7 +14,7 @@ import psycopg2
 
 from local.children import Child
 from local.errors import LocalError
-from local.home import Home
+from local.home import Home, write_whole
 
 NAME = "sightloop"
 UNPRIVILEGED = "nobody"  # PostgreSQL refuses to run as root
@@ -129,7 +129,7 @@ class Postgres:
         if not pointer.exists():
             made = tempfile.mkdtemp(prefix="sightloop-", dir="/var/tmp")
             Path(made).chmod(0o711)
-            pointer.write_text(made, encoding="utf-8")
+            write_whole(pointer, made)
         return Path(pointer.read_text(encoding="utf-8")) / "postgres"
 
     def _reachable(self, installed: Path) -> Path:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from chalice.app import Chalice
 from chalice.config import Config
@@ -29,6 +31,7 @@ from local.watch import Watch
 
 if TYPE_CHECKING:
     from local.buckets import Buckets
+    from local.disk import DiskSpace
     from local.telegram.window import Window
 
 LARGEST_BODY = 10 * 1024 * 1024  # what API Gateway takes
@@ -36,11 +39,15 @@ LARGEST_CHAT_BODY = 120_000_000  # an album
 LIGHT_BODY = 1024 * 1024  # a larger body waits in the same queue as what computes
 COMPUTING = ("/detections", "/images")  # how paths end whose POST runs or prepares a detection
 DETECTIONS_WAITING = 32
+DISK_IS_FULL = (
+    "the disk of the machine that runs this is full: make room, then try again; "
+    "what was acknowledged before is kept"
+)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Who may call a server, and how much it does at a time.
+    """Who may call a server, how much it does at a time, and the space that it has.
 
     Parameters
     ----------
@@ -48,20 +55,24 @@ class Limits:
         Beside localhost, behind commas; see ``Origins``.
     turns : Turns
         For requests that compute.
+    disk : DiskSpace, optional
+        Of the data folder: where it is full, answers with 503 say so.
     """
 
     allowed_hosts: str = ""
     turns: Turns = field(default_factory=lambda: Turns(0, DETECTIONS_WAITING))
+    disk: DiskSpace | None = None
 
 
 class Handler(StrictHandler, ChaliceRequestHandler):
     """One connection to the app."""
 
-    access_log: TextIO
+    access_log: io.TextIOBase
     origins: Origins
     turns: Turns
     window: Window | None = None
     buckets: Buckets | None = None
+    disk: DiskSpace | None = None
     _place: Place | None = None
 
     def check_caller(self) -> None:
@@ -156,6 +167,8 @@ class Handler(StrictHandler, ChaliceRequestHandler):
             headers = self.buckets.rewrite_headers(headers, host)
             if body and "json" in str(headers.get("Content-Type", "")):
                 body = self.buckets.rewrite_body(body, host)
+        if code == HTTPStatus.SERVICE_UNAVAILABLE and body and self.disk and self.disk.is_full():
+            body = _with_disk_named(body)
         super()._send_http_response(code, headers, body)
 
     def _send_http_response_with_body(
@@ -213,7 +226,7 @@ class Server:
         app: Chalice,
         config: Config,
         listening: socket.socket,
-        access_log: TextIO,
+        access_log: io.TextIOBase,
         window: Window | None = None,
         buckets: Buckets | None = None,
         limits: Limits | None = None,
@@ -227,6 +240,7 @@ class Server:
             "window": window,
             "buckets": buckets,
             "turns": limits.turns,
+            "disk": limits.disk,
             "origins": Origins(address[1], limits.allowed_hosts),
         }
         handler = type("AppHandler", (Handler,), own)
@@ -248,6 +262,12 @@ def _keep_requests_apart(app: Chalice) -> None:
     """Give each thread a current request of its own: a Lambda answers one at a time, we do not."""
     if not isinstance(app, LocalChalice):
         app.__class__ = type("LocalApp", (LocalChalice, type(app)), {})
+
+
+def _with_disk_named(body: str | bytes) -> bytes:
+    """Return a problem document that says what is wrong, where the app only knows what failed."""
+    document = json.loads(body)
+    return json.dumps(document | {"detail": DISK_IS_FULL}).encode()
 
 
 def _too_large(largest: int) -> PayloadTooLarge:

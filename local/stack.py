@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from local.children import Child
 from local.disk import DiskSpace
+from local.errors import LocalError
 from local.home import HOST, ROOT, Home, listen
 from local.postgres import Postgres
 from local.standin import REGION, StandIn, credentials
@@ -49,8 +50,13 @@ class Stack:
         self._running = ExitStack()
         try:
             self._start(path, listen(port, host))
-        except BaseException:
+        except BaseException as error:
             self._running.close()
+            if isinstance(error, Exception) and _is_full(path):
+                raise LocalError(
+                    f"the disk of {path} is full: make room and start again; what was acknowledged "
+                    f"is kept ({error})"
+                ) from error
             raise
 
     def stop(self) -> None:
@@ -65,7 +71,8 @@ class Stack:
         self._running.callback(listening.close)
         home = Home(path)
         self._running.callback(home.close)
-        disk = Watch(DiskSpace(home.path).look)
+        self._disk = DiskSpace(home.path)
+        disk = Watch(self._disk.look)
         self._running.callback(disk.stop)
         with _step("database"):
             postgres = Postgres(home)
@@ -132,7 +139,7 @@ class Stack:
         access_log = self._running.enter_context(home.log("http"))
         buckets = Buckets(self.aws_url, settings.uploads_bucket, settings.store_bucket)
         turns = Turns(settings.detections_at_once, settings.detections_waiting)
-        limits = Limits(settings.allowed_hosts, turns)
+        limits = Limits(settings.allowed_hosts, turns, self._disk)
         window = self._chats.window
         server = Server(app, config, listening, access_log, window, buckets, limits)
         self._running.callback(server.stop)
@@ -143,6 +150,13 @@ class Stack:
         tell = functools.partial(dispatcher.call, "update_reported_list")
         listener = Listener(settings.database_url, BANS_CHANNEL, tell)
         self._running.callback(listener.stop)
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return DiskSpace(path).is_full()
+    except OSError:  # there is no such folder
+        return False
 
 
 @contextmanager
@@ -188,7 +202,7 @@ def _send_logs_to(home: Home) -> None:
     for handler in logger.handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(home.log("app"))
-    logging.getLogger("sightloop.local").addHandler(logging.FileHandler(home.path / "logs/app.log"))
+    logging.getLogger("sightloop.local").addHandler(logging.StreamHandler(home.log("app")))
 
 
 def _prepare() -> None:

@@ -73,6 +73,23 @@ def moto_answers_one_by_one() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def moto_knows_its_urls() -> Iterator[None]:
+    """Have moto build the table of a service's URLs once, not for every call: a sixth of each."""
+    from moto.core.base_backend import BaseBackend  # noqa: PLC0415 - after os.environ
+
+    build, tables = BaseBackend.urls.fget, dict[type, dict[str, object]]()
+
+    def urls(backend: BaseBackend) -> dict[str, object]:
+        if type(backend) not in tables:
+            tables[type(backend)] = build(backend)
+        return tables[type(backend)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseBackend, "urls", property(urls))
+        yield
+
+
 def tiny_model(
     rows: tuple[tuple[float, ...], ...] = ((8, 8, 24, 20, 0.9, 0), (30, 30, 60, 50, 0.6, 1)),
     names: tuple[str, ...] = ("scratch", "dent"),

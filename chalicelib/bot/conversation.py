@@ -18,12 +18,15 @@ from telegram import CallbackQuery, Document, Message, Update
 from chalicelib.bot import words
 from chalicelib.bot.albums import Albums
 from chalicelib.bot.captions import Concat, Misunderstood, Wish, plain_words, understand
+from chalicelib.bot.deleting import COMMAND, Deleting
 from chalicelib.bot.jobs import Bot, Job, Jobs, unless_refused
 from chalicelib.bot.telegram import LARGEST_DOWNLOAD
+from chalicelib.callers import TELEGRAM_USER
 from chalicelib.catalog import Catalog
 from chalicelib.errors import Conflict, SightloopError
 from chalicelib.labels.submitted import Verb
 from chalicelib.observability import logger
+from chalicelib.refusals import TooManyRequests
 from chalicelib.trust.report_list import ReportList
 
 MINUTE = 60
@@ -77,6 +80,7 @@ class Conversation:
     jobs : Jobs
     albums : Albums
     house : House
+    deleting : Deleting
     submit : callable
         From prediction id, user and answer (confirmed, empty) to words for the contributor.
     """
@@ -88,6 +92,7 @@ class Conversation:
         jobs: Jobs,
         albums: Albums,
         house: House,
+        deleting: Deleting,
         submit: Callable[[str, str, Verb], str],
     ) -> None:
         self._telegram = bot.telegram
@@ -98,6 +103,7 @@ class Conversation:
         self._jobs = jobs
         self._albums = albums
         self._house = house
+        self._deleting = deleting
         self._submit = submit
 
     def take(self, update: Update, owner: str) -> None:
@@ -142,21 +148,24 @@ class Conversation:
                 self._do(asked, begun=begun)
 
     def _button(self, query: CallbackQuery) -> None:
-        """Take what somebody thinks of boxes."""
-        verb = next((v for start, v in VERBS.items() if (query.data or "").startswith(start)), None)
-        if verb is None or query.data is None:
-            return
+        """Take what somebody thinks of boxes, or wants deleted: that may also who is banned."""
         user = user_of(query.from_user.id)
         chat = query.message.chat.id if query.message else query.from_user.id
+        verb = next((v for start, v in VERBS.items() if (query.data or "").startswith(start)), None)
         try:
-            told = self._refusal(chat, user)
-            if told is None:
-                told = self._submit(query.data.partition(":")[2], user, verb)
+            told = self._refusal(chat, user, deletes=verb is None)
+            if told is None and verb:
+                told = self._submit((query.data or "").partition(":")[2], user, verb)
+            elif told is None:
+                told = self._deleting.take(query, chat, user)
+        except TooManyRequests as error:
+            told = words.over_quota(error.retry_after)
         except SightloopError as error:
             if error.retry:
                 raise
             told = words.sentence(error.detail)
-        self._telegram.toast(query.id, told or words.SLOW_DOWN)
+        if told is not None:
+            self._telegram.toast(query.id, told or words.SLOW_DOWN)
 
     def _asked(self, message: Message, update_id: int) -> Asked | None:
         """Return what somebody wants of us; None where a message is for others, or for nobody."""
@@ -189,11 +198,14 @@ class Conversation:
     def _do(self, asked: Asked, *, begun: bool) -> None:
         message, job, wish = asked.message, asked.job, asked.wish
         refusal = None
+        deletes = plain_words(asked.said, self._bot) == [COMMAND]
         if asked.is_for_us:
-            refusal = self._refusal(job.chat, job.user, counted=begun)
+            refusal = self._refusal(job.chat, job.user, counted=begun, deletes=deletes)
         if refusal is not None:
             if refusal:
                 self._say(job, refusal)
+        elif deletes:
+            self._deleting.offer_all(job.chat, job.message, job.user)
         elif message.media_group_id:
             self._albums.add(message.media_group_id, job, asked.said or None)
         elif isinstance(wish, Misunderstood):
@@ -233,18 +245,20 @@ class Conversation:
         replied = message.reply_to_message
         to_us = replied and replied.from_user and replied.from_user.username == self._bot
         named = re.search(rf"@{re.escape(self._bot)}\b", said, re.IGNORECASE)
-        known = wish or (plain_words(said, self._bot) or [""])[0] in {*GREETINGS, MODELS}
+        known = wish or (plain_words(said, self._bot) or [""])[0] in {*GREETINGS, MODELS, COMMAND}
         command = known and (said.startswith("/") or picture_of(message))
         return bool(to_us or named or command)
 
-    def _refusal(self, chat: int, user: str, *, counted: bool = False) -> str | None:
+    def _refusal(
+        self, chat: int, user: str, *, counted: bool = False, deletes: bool = False
+    ) -> str | None:
         """Return what to say to who is shut out, or asks too much: that once a minute, then
-        nothing. What comes again was counted before.
+        nothing. What comes again was counted before. Who is shut out may delete what they sent.
         """
         over = 0 if counted else self._over(chat)
         if over > 0:
             return words.SLOW_DOWN if over == 1 else ""
-        since = self._house.report_list.banned_since(user)
+        since = None if deletes else self._house.report_list.banned_since(user)
         return words.banned(f"{since:%Y-%m-%d}", self._house.appeal_to) if since else None
 
     def _over(self, chat: int) -> int:
@@ -263,7 +277,7 @@ def user_of(telegram_id: int) -> str:
     >>> user_of(42)
     'user:telegram-42'
     """
-    return f"user:telegram-{telegram_id}"
+    return f"{TELEGRAM_USER}{telegram_id}"
 
 
 def picture_of(message: Message) -> str | None:

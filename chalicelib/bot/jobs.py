@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.bot import words
 from chalicelib.bot.captions import Concat, Count, Filter, Misunderstood, Predict, Wish
+from chalicelib.bot.deleting import ASK
 from chalicelib.bot.pictures import filtered, refit
 from chalicelib.bot.table import BotTable, Note
 from chalicelib.bot.telegram import Buttons, Telegram
@@ -29,6 +30,7 @@ from chalicelib.errors import (
 from chalicelib.observability import logger
 from chalicelib.predictions import PredictionReader, ResultMessage, State
 from chalicelib.predictions.keys import annotated_key, upload_key
+from chalicelib.refusals import TooManyRequests
 from chalicelib.storage import ObjectStore
 
 FILE_NAME = "photo.jpg"
@@ -100,6 +102,10 @@ class Jobs:
     stores : Stores
     link : callable
         From prediction id, user and chat to where that user corrects its boxes; empty: nowhere.
+    take_quota : callable
+        Takes one picture out of a user's quota, or raises TooManyRequests.
+    note_sender : callable
+        Notes that a user sent the picture of a prediction, for when they delete all of theirs.
     """
 
     def __init__(
@@ -108,12 +114,16 @@ class Jobs:
         catalog: Catalog,
         stores: Stores,
         link: Callable[[str, str, int], str],
+        take_quota: Callable[[str], None],
+        note_sender: Callable[[str, str], object],
     ) -> None:
         self._telegram = bot.telegram
         self._table = bot.table
         self._catalog = catalog
         self._stores = stores
         self._link = link
+        self._take_quota = take_quota
+        self._note_sender = note_sender
 
     @property
     def can_detect(self) -> bool:
@@ -132,6 +142,8 @@ class Jobs:
     def filter(self, wish: Filter, job: Job, files: Sequence[str]) -> None:
         """Filter pictures' files, all at once, and answer with the outcome."""
         placeholder = self._placeholder(job)
+        if placeholder is None:
+            return
         try:
             pictures = [self._telegram.download(file) for file in files]
             made = filtered(wish, pictures, self._stores.max_pixels)
@@ -199,6 +211,7 @@ class Jobs:
             ("The boxes are right", f"right:{prediction_id}"),
             ("Nothing here", f"none:{prediction_id}"),
             *correct,
+            ("Delete the photo", f"{ASK}{prediction_id}"),
         ]
 
     def _detect(self, wish: Predict | Count, job: Job) -> None:
@@ -211,6 +224,8 @@ class Jobs:
             self._telegram.say(job.chat, words.no_such_model(wish, live), job.message)
             return
         placeholder = self._placeholder(job)
+        if placeholder is None:
+            return
         prediction_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"telegram:{job.name}"))
         asked = {
             "chat": job.chat,
@@ -227,17 +242,19 @@ class Jobs:
             self._telegram.tell(job.chat, placeholder, words.why(error))
             return
         key = upload_key(model, prediction_id, FILE_NAME)
+        self._note_sender(job.user, prediction_id)
         self._stores.uploads.put(key, picture, "image/jpeg")
         self._table.note(f"chat#{job.chat}", {"model": model}, MONTH_SECONDS)
 
     def _last_used(self, chat: int) -> str | None:
         return (self._table.read(f"chat#{chat}") or {}).get("model")
 
-    def _placeholder(self, job: Job) -> int:
+    def _placeholder(self, job: Job) -> int | None:
         """Return the message that becomes the answer, sent now unless it was before.
 
-        Who is killed between sending it and noting that leaves it standing as it is, and the next
-        sends another: Telegram knows no way to ask what was sent. The answer itself is one.
+        None where the user's quota is used up, which the user is told. A call that is killed
+        between sending the message and noting it leaves it as it is, and the next call sends
+        another: Telegram knows no way to ask what was sent. The answer itself is one.
 
         Raises
         ------
@@ -246,7 +263,12 @@ class Jobs:
         """
         if self._table.take_turn(job.name, "placeholder", SENDING_SECONDS):
             try:
+                self._take_quota(job.user)
                 sent = self._telegram.say(job.chat, words.PROCESSING, job.message)
+            except TooManyRequests as error:
+                self._table.note(job.name, {"placeholder_until": 0})
+                self._refuse(job, error.retry_after)
+                return None
             except SightloopError:
                 self._table.note(job.name, {"placeholder_until": 0})  # whose turn it is, is open
                 raise
@@ -256,6 +278,11 @@ class Jobs:
         if "placeholder" not in note:
             raise Conflict("somebody else begins with this picture at this moment")
         return int(note["placeholder"])
+
+    def _refuse(self, job: Job, wait_seconds: int) -> None:
+        """Say how long to wait; of all that is sent meanwhile, in answer to the first only."""
+        if self._table.claim(f"quota#{job.chat}#{job.user}", job.name, wait_seconds):
+            self._telegram.say(job.chat, words.over_quota(wait_seconds), job.message)
 
 
 @contextmanager

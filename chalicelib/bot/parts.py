@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from chalicelib.bot.albums import Albums
 from chalicelib.bot.conversation import Conversation, House
+from chalicelib.bot.deleting import Deleter, Deleting
 from chalicelib.bot.jobs import Bot, Jobs, Stores
 from chalicelib.bot.table import BotTable
 from chalicelib.bot.telegram import Telegram
 from chalicelib.errors import ConfigurationError
+from chalicelib.predictions.senders import Senders
+from chalicelib.quotas import SUBMISSIONS, UPLOADS
 
 if TYPE_CHECKING:
+    from chalicelib.deletion.desk import Deletion
     from chalicelib.labels.submitted import Verb
     from chalicelib.secrets import TelegramSecret
     from chalicelib.wiring import Services
@@ -47,11 +51,19 @@ def assemble(services: Services, secret: TelegramSecret) -> BotParts:
     table = BotTable(services.client("dynamodb"), settings.bot_table, clock)
     bot = Bot(telegram(secret.token, settings.telegram_api), secret.name, table, clock)
     stores = Stores(services.uploads, services.store, services.predictions, settings.max_pixels)
-    jobs = Jobs(bot, services.catalog, stores, lambda p, u, c: _link(services, p, u, c))
+    link = lambda p, u, c: _link(services, p, u, c)  # noqa: E731 - reads the secret when used
+    take_quota = lambda user: services.quotas.take(UPLOADS, user)  # noqa: E731 - as tests set it
+    senders = Senders(services.store)
+    jobs = Jobs(bot, services.catalog, stores, link, take_quota, senders.note)
     albums = Albums(bot, jobs, services.queue(settings.bot_queue))
     house = House(services.report_list, settings.appeal_to, settings.bot_updates_per_minute)
     submit = lambda p, u, v: _submit(services, p, u, v)  # noqa: E731 - loads the database when used
-    conversation = Conversation(bot, services.catalog, jobs, albums, house, submit)
+    deleter = Deleter(  # loads the database when used
+        lambda user, prediction_id: _delete(services, senders, user, prediction_id),
+        lambda user: services.deletions.delete_all(user),  # noqa: PLW0108
+    )
+    deleting = Deleting(bot, deleter)
+    conversation = Conversation(bot, services.catalog, jobs, albums, house, deleting, submit)
     return BotParts(bot, house, conversation, albums, jobs)
 
 
@@ -62,8 +74,15 @@ def telegram(token: str, api: str) -> Telegram:
 
 
 def _submit(services: Services, prediction_id: str, user: str, verb: Verb) -> str:
+    services.quotas.take(SUBMISSIONS, user)
     model = services.predictions.read(prediction_id).prediction.model
     return services.submissions.submit(model, prediction_id, user, verb).message
+
+
+def _delete(services: Services, senders: Senders, user: str, prediction_id: str) -> Deletion:
+    deletion = services.deletions.delete(prediction_id)
+    senders.forget(user, prediction_id)  # the record of what came through the bot has no such key
+    return deletion
 
 
 def _link(services: Services, prediction_id: str, user: str, chat: int) -> str:

@@ -73,7 +73,7 @@ class Telegram:
         self._token = token
         self._api = api.rstrip("/")
 
-    def say(self, chat: int, text: str, reply_to: int | None = None) -> int:
+    def say(self, chat: int, text: str, reply_to: int | None = None, buttons: Buttons = ()) -> int:
         """Send a text; return the message's id.
 
         Raises
@@ -87,6 +87,7 @@ class Telegram:
                 _cut(text, LONGEST_TEXT),
                 reply_parameters=_to(reply_to),
                 link_preview_options=NO_LINKS,
+                reply_markup=_keyboard(buttons),
             )
         )
         return int(sent.message_id)

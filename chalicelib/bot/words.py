@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.bot.captions import USAGE, Concat, Count, Misunderstood, Predict
 from chalicelib.catalog import ModelFile
 from chalicelib.catalog.visibility import Visibility
 from chalicelib.errors import PayloadTooLarge, SightloopError
+
+if TYPE_CHECKING:
+    from chalicelib.deletion.desk import DeletedAll, Deletion
 
 PROCESSING = "Processing, please wait…"
 TOO_LARGE = "That file is too large: Telegram lets me read files of up to 20 MB."
@@ -21,6 +25,22 @@ ONE_PHOTO = (
 )
 NO_MODEL = "No model serves yet: I can only filter photos for now."
 EXPIRED = "What I found on this photo is not kept any more: please send it again."
+YES_DELETE = "Yes, delete it"
+YES_ALL = "Yes, delete all of mine"
+DELETE_ONE = (
+    "Delete this photo, its boxes, and all that was said about them? That cannot be undone. "
+    "What is in this chat stays until it is deleted here."
+)
+DELETE_ALL = (
+    "Delete all photos that you sent me, with their boxes and all that was said about them, and "
+    "your answers about others' photos? That cannot be undone. What is in this chat stays until it "
+    "is deleted here."
+)
+ASKED = "Please confirm it with the button that I sent."
+NOT_ASKED = "Write “delete” yourself to delete what you sent."
+NOT_YOURS = "Only who sent the photo can delete it here, for 30 days: after that it is gone anyway."
+NOTHING_LEFT = "Nothing is left of this photo: it is deleted already, or has expired."
+DELETED = "Deleted: the photo, its boxes, and what was said about them."
 WHAT_SHALL_I_DO = "What shall I do with it? Reply to the photo, or send it again, with one of:"
 
 SEEN_BY: Mapping[Visibility, str] = {
@@ -67,7 +87,7 @@ def welcome(model: str, thing: str) -> str:
     learns = (
         "Write “models” for what I can find, /help for this. If my boxes are wrong, tell me with "
         "the buttons below them: I learn from it. Photos that I look for things on are kept; "
-        "“models” tells who can see them."
+        "“models” tells who can see them, “delete” deletes all of yours."
     )
     return (
         "Hello! Send me a photo with a caption, and I do what it says:\n\n"
@@ -195,6 +215,37 @@ def class_meant(wanted: str, class_names: Sequence[str]) -> str | None:
 
 def _means(said: str, one: str) -> bool:
     return said in {one, f"{one}s", f"{one}es"} or (said, one) == ("people", "person")
+
+
+def deleted(deletion: Deletion) -> str:
+    """Say that a photo is deleted, and which versions had learnt from it."""
+    soon = "" if deletion.is_erased else " Its files go within half an hour."
+    names = [f"{each['model']} {each['version']}" for each in deletion.versions]
+    if not names:
+        return f"{DELETED}{soon}"
+    return f"{DELETED}{soon} Versions that learnt from it: {_some(names)}."
+
+
+def deleted_all(outcome: DeletedAll) -> str:
+    """Say how far the deletion of all that somebody sent is."""
+    if outcome.is_finished:
+        return "Deleted: all that you sent me."
+    return "Being deleted: all that you sent me. The rest goes within half an hour, by itself."
+
+
+def over_quota(wait_seconds: int) -> str:
+    """Say when somebody who is over a quota may go on.
+
+    >>> over_quota(1), over_quota(90)[-13:]
+    ('That is more than I can do for you just now. Please try again in 1 second.', 'in 2 minutes.')
+    """
+    minutes = math.ceil(wait_seconds / 60)
+    wait = _number(wait_seconds, "second") if wait_seconds < 60 else _number(minutes, "minute")
+    return f"That is more than I can do for you just now. Please try again in {wait}."
+
+
+def _number(amount: int, unit: str) -> str:
+    return f"{amount} {unit}" if amount == 1 else f"{amount} {unit}s"
 
 
 def joined(wish: Concat, photos: int) -> str:

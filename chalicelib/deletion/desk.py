@@ -7,6 +7,7 @@ that whoever is killed is followed by the next call or by ``finish``, which the 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -15,11 +16,14 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.callers import is_user
 from chalicelib.deletion.orders import Order, Orders
 from chalicelib.deletion.rows import (
     ErasedImage,
     blank_tasks_in,
+    delete_imported_in,
     delete_in,
+    imported_in,
     known_model_in,
     orphaned_tasks_in,
 )
@@ -38,6 +42,7 @@ COPIES_AT_ONCE = 40
 THREADS = 8
 SECONDS_A_CALL = 12.0  # API Gateway waits 29 s for an answer
 PREDICTIONS_A_CALL = 50
+IMAGES_A_CALL = 200
 UNFINISHED = """
 SELECT prediction_id::text FROM deletions WHERE erased_at IS NULL ORDER BY deleted_at LIMIT %s
 """
@@ -88,10 +93,20 @@ class Deletion:
 
 @dataclass(frozen=True)
 class DeletedAll:
-    """How far an order to delete all of a caller's is."""
+    """How far an order to delete all of a caller's is.
+
+    Attributes
+    ----------
+    deleted : int
+        Predictions.
+    images : int
+        Imported images.
+    is_finished : bool
+    """
 
     deleted: int
     is_finished: bool
+    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,7 +167,8 @@ class Deletions:
     def delete_all(self, user: str) -> DeletedAll:
         """Delete what a caller with a token sent until now, as much as fits into a call.
 
-        Called again, it goes on; so does the schedule.
+        Called again, it goes on; so does the schedule. Images that a member imported are deleted
+        too; those that an operator did are the team's, and stay.
 
         Parameters
         ----------
@@ -192,6 +208,9 @@ class Deletions:
 
     def _carry_out(self, order: Order) -> DeletedAll:
         until, deleted = self._parts.clock() + SECONDS_A_CALL, 0
+        images, is_finished = self._delete_imported(order, until)
+        if not is_finished:
+            return DeletedAll(0, is_finished=False, images=images)
         for prediction_id in islice(self._of(order), PREDICTIONS_A_CALL):
             try:
                 self.delete(prediction_id)
@@ -200,11 +219,33 @@ class Deletions:
                 logger.info("nothing is left of a prediction", prediction_id=prediction_id)
             self._parts.senders.forget(order.user, prediction_id)
             if self._parts.clock() > until:
-                return DeletedAll(deleted, is_finished=False)
+                return DeletedAll(deleted, is_finished=False, images=images)
         is_finished = next(self._of(order), None) is None
         if is_finished:
             self._parts.orders.finish(order)
-        return DeletedAll(deleted, is_finished)
+        return DeletedAll(deleted, is_finished, images)
+
+    def _delete_imported(self, order: Order, until: float) -> tuple[int, bool]:
+        """Delete images that a member imported; return how many, and whether none is left.
+
+        They go before the member's photos: an image that was imported is not deleted with one.
+        """
+        database, deleted = self._parts.database, 0
+        if database is None or not is_user(order.user):
+            return 0, True
+        with database.transaction() as rows:
+            found = imported_in(rows, order.user, order.ordered_at, IMAGES_A_CALL + 1)
+        for model, sha256 in found[:IMAGES_A_CALL]:
+            deletion_id = str(uuid.uuid4())
+            with database.transaction() as rows:
+                removed = delete_imported_in(rows, deletion_id, order.user, model, sha256)
+            self._erase(deletion_id)
+            self._parts.publish(removed.samples)
+            self._erase_each(removed.copies[:COPIES_AT_ONCE])
+            deleted += 1
+            if self._parts.clock() > until:
+                return deleted, False
+        return deleted, len(found) <= IMAGES_A_CALL
 
     def _of(self, order: Order) -> Iterator[str]:
         """Yield the predictions of an order that are left."""

@@ -52,6 +52,7 @@ class DeletedAllAnswer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     deleted: int = Field(description="predictions in this call")
+    images: int = Field(description="images of your imports in this call")
     is_finished: bool = Field(description="false: the rest goes by itself; or call again")
 
 
@@ -95,7 +96,9 @@ def delete_prediction(prediction_id: PredictionId) -> DeletionAnswer:
     open_to_banned=True,
 )
 def delete_contributions() -> Response:
-    """Delete every photo and answer that was sent with your token until now.
+    """Delete every photo, answer and image of an import that was sent with your token until now.
+
+    Images that an operator imported stay.
 
     A token is wanted, for an address is shared by people. 202: the rest is deleted by itself.
     """

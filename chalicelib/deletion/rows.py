@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.labels.keys import parked_key
@@ -39,6 +40,27 @@ SELECT EXISTS (
 ) OR EXISTS (
     SELECT FROM samples s JOIN labels l USING (sample_id)
     WHERE s.model = %(model)s AND s.sha256 = %(sha256)s AND l.origin <> 'submission')
+"""
+IMPORTED = """
+SELECT DISTINCT s.model, s.sha256 FROM labels l JOIN samples s USING (sample_id)
+WHERE l.user_address = %(user)s AND l.origin = 'import' AND l.created_at <= %(until)s
+  AND l.withdrawn_why IS DISTINCT FROM 'deleted'
+ORDER BY 1, 2 LIMIT %(limit)s
+"""
+IS_OF_OTHERS = """
+SELECT EXISTS (
+    SELECT FROM requests o LEFT JOIN tasks t USING (prediction_id)
+    WHERE o.image_sha256 = %(sha256)s AND o.model = %(model)s AND o.user_address <> %(user)s
+      AND o.state <> 'deleted' AND t.prediction_id IS NULL
+) OR EXISTS (
+    SELECT FROM samples s JOIN labels l USING (sample_id)
+    WHERE s.model = %(model)s AND s.sha256 = %(sha256)s AND l.origin <> 'submission'
+      AND l.user_address IS DISTINCT FROM %(user)s)
+"""
+IMPORTED_LABELS = """
+SELECT l.label_id, l.sample_id FROM labels l JOIN samples s USING (sample_id)
+WHERE s.model = %(model)s AND s.sha256 = %(sha256)s AND l.origin = 'import'
+  AND l.user_address = %(user)s AND l.withdrawn_why IS DISTINCT FROM 'deleted' ORDER BY 1
 """
 COPIES = """
 SELECT prediction_id::text FROM tasks WHERE image_sha256 = %(sha256)s AND model = %(model)s
@@ -189,6 +211,45 @@ def delete_in(rows: cursor, prediction_id: str, model: str) -> Removed:
         rows.execute(NOTE, (copy, model, [], "[]"))
     left = {each.sample_id for each in erased}
     return Removed(copies, [sample_id for sample_id in samples if sample_id not in left])
+
+
+def imported_in(rows: cursor, user: str, until: datetime, limit: int) -> list[tuple[str, str]]:
+    """Return images, by model and sha256, that a user imported until a moment."""
+    rows.execute(IMPORTED, {"user": user, "until": until, "limit": limit})
+    return [(model, sha256) for model, sha256 in rows.fetchall()]
+
+
+def delete_imported_in(
+    rows: cursor, deletion_id: str, user: str, model: str, sha256: str
+) -> Removed:
+    """Delete an image that a user imported, or, where others sent it too, the user's labels alone.
+
+    Parameters
+    ----------
+    rows : cursor
+        Of the caller's transaction.
+    deletion_id : str
+        A UUID under which is noted which files are still to be erased.
+    """
+    image = {"model": model, "sha256": sha256}
+    copies = _lock_copies(rows, image)
+    rows.execute(LOCK_DATASET, (model,))
+    rows.execute(IS_OF_OTHERS, {**image, "user": user})
+    [(is_of_others,)] = rows.fetchall()
+    if is_of_others:
+        rows.execute(IMPORTED_LABELS, {**image, "user": user})
+        found = rows.fetchall()
+        samples = {sample_id for _, sample_id in found}
+        labels = [label_id for label_id, _ in found]
+        _withdraw(rows, labels, samples)
+        rows.execute(NOTE, (deletion_id, model, labels, "[]"))
+        return Removed([], sorted(samples))
+    rows.execute(STRIP, (copies,))
+    gone, labels = _remove_image(rows, image)
+    rows.execute(NOTE, (deletion_id, model, sorted(labels), json.dumps([asdict(gone)])))
+    for copy in copies:
+        rows.execute(NOTE, (copy, model, [], "[]"))
+    return Removed(copies, [])
 
 
 def _is_task(rows: cursor, prediction_id: str) -> bool:

@@ -185,7 +185,7 @@ def _shows_the_same(
 
 
 def _differ_by(
-    image: Image.Image, other: Image.Image, within: tuple[float, ...], cells: int
+    image: Image.Image, other: Image.Image, within: tuple[float, float, float, float], cells: int
 ) -> float:
     """Return by how many levels of 255 the cells below a box differ at most."""
     one, two = (

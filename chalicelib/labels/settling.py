@@ -6,9 +6,11 @@ alone: whoever repeats it, or finishes it for somebody who was killed, gets the 
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from chalicelib.database import Database
@@ -33,11 +35,14 @@ if TYPE_CHECKING:
 
     from chalicelib.labels.dataset import Dataset, NewLabel
     from chalicelib.labels.relabelling import Relabelling
+    from chalicelib.trust.boxes import ClassedBoxes
     from chalicelib.trust.ledger import Ledger
     from chalicelib.trust.standing import TrustStanding
     from chalicelib.trust.votes import Said
 
 RELEASED_AT_ONCE = 50  # of one contributor in one call; the next call goes on
+IMAGES_A_RUN = 1_000  # that one reconciliation looks at; five minutes are for all that it does
+USERS_A_RUN = 500
 IMAGES_AT_ONCE = 20  # that are settled when somebody's earlier opinions begin to count
 TRIES = 3  # where an image changes between reading its file and locking it
 MOST_OPINIONS = 5  # without agreement, then an operator decides
@@ -70,8 +75,11 @@ class _Image:
 
     def same(self, one: int, other: int) -> bool:
         """Return whether two requests say the same."""
-        boxes = {each.request_id: each.boxes for each in self.said}
-        return votes.says_the_same(boxes[one], boxes[other])
+        return votes.says_the_same(self._boxes[one], self._boxes[other])
+
+    @functools.cached_property
+    def _boxes(self) -> dict[int, ClassedBoxes]:
+        return {each.request_id: each.boxes for each in self.said}
 
     @property
     def waiting(self) -> list[Said]:
@@ -83,6 +91,18 @@ class _Image:
         if not self.waiting or (self.present and self.present.is_of_an_operator):
             return None
         return agreed_on(self.voices, self.same)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The label of the answer that people agree on, made before its image is locked.
+
+    ``label`` is None where the request has one already.
+    """
+
+    request_id: int
+    updated_at: datetime
+    label: NewLabel | None
 
 
 class Settling:
@@ -136,12 +156,27 @@ class Settling:
             self._reopen(user)
 
     def reconcile(self, most: int) -> int:
-        """Finish what was left undone for images with new opinions; return of how many."""
+        """Finish what was left undone, however long ago.
+
+        Parameters
+        ----------
+        most : int
+            Images that are looked at, a thousand at most; the next call goes on.
+
+        Returns
+        -------
+        int
+            Images that were looked at.
+        """
         with self._database.transaction() as rows:
-            undone = votes.undecided(rows, most)
-        for model, image_sha256, user in undone:
-            self.follow(model, image_sha256, user)
-        return len(undone)
+            images = votes.undecided(rows, min(most, IMAGES_A_RUN))
+        for model, image_sha256 in images:
+            self._settle(model, image_sha256)
+        with self._database.transaction() as rows:
+            users = votes.unfollowed(rows, min(most, USERS_A_RUN))
+        for user in users:
+            self.follow_standing(user)
+        return len(images)
 
     def settle_by_operator(self, model: str, image_sha256: str) -> None:
         """Decide about opinions on an image that an operator decided about."""
@@ -153,41 +188,38 @@ class Settling:
     def _settle(self, model: str, image_sha256: str) -> set[str]:
         """Settle an image if people agree; return whose answers were decided about."""
         for _ in range(TRIES):
-            made, winner = self._prepared(model, image_sha256)
+            prepared = self._prepared(model, image_sha256)
             try:
-                return self._settle_once(model, image_sha256, made, winner)
+                return self._settle_once(model, image_sha256, prepared)
             except _ChangedMeanwhile:
                 continue
         logger.info("an image changes too often to be settled now", sha256=image_sha256)
         return set()
 
-    def _prepared(self, model: str, image_sha256: str) -> tuple[NewLabel | None, int | None]:
+    def _prepared(self, model: str, image_sha256: str) -> _Prepared | None:
         """Do what takes long before the image is locked: make the label of what is agreed on."""
         with self._database.transaction() as rows:
             agreed = self._image_in(rows, model, image_sha256).agreed()
         if agreed is None:
-            return None, None
+            return None
         try:
-            held = self._ledger.get(agreed.winner)
-            return self._relabelling.label_again(held), agreed.winner
+            winner = self._ledger.get(agreed.winner)
+            label = self._relabelling.label_again(winner)
         except SightloopError:
             logger.warning("what people agree on cannot be a label", exc_info=True)
-            return None, None
+            return None
+        return _Prepared(winner.request_id, winner.updated_at, label)
 
-    def _settle_once(
-        self, model: str, image_sha256: str, made: NewLabel | None, prepared: int | None
-    ) -> set[str]:
+    def _settle_once(self, model: str, image_sha256: str, prepared: _Prepared | None) -> set[str]:
         samples: list[int] = []
         with self._database.transaction() as rows:
             votes.lock_image(rows, image_sha256)
             image = self._image_in(rows, model, image_sha256)
             agreed = image.agreed()
-            if agreed and agreed.winner != prepared:
-                if prepared is None:
-                    return set()
-                raise _ChangedMeanwhile
-            if agreed:
-                decided, samples = self._agree_in(rows, image, agreed, made)
+            if agreed and prepared is None:
+                return set()
+            if agreed and prepared:
+                decided, samples = self._agree_in(rows, image, agreed, prepared)
             elif image.present and image.present.is_of_an_operator:
                 decided = self._follow_operator_in(rows, image)
             else:
@@ -203,9 +235,18 @@ class Settling:
         return _Image(said, voices, present_in(rows, model, image_sha256))
 
     def _agree_in(
-        self, rows: cursor, image: _Image, agreed: Agreed, made: NewLabel | None
+        self, rows: cursor, image: _Image, agreed: Agreed, prepared: _Prepared
     ) -> tuple[list[Said], list[int]]:
-        """Accept what people agree on with what says the same; reject the rest."""
+        """Accept what people agree on with what says the same; reject the rest.
+
+        Raises
+        ------
+        _ChangedMeanwhile
+            It is another answer, or was sent anew, since its label was made.
+        """
+        winner = votes.recorded_in(rows, agreed.winner)
+        if (winner.request_id, winner.updated_at) != (prepared.request_id, prepared.updated_at):
+            raise _ChangedMeanwhile
         open_ = [each for each in image.said if not each.is_of_an_operator]
         kept = [each for each in open_ if image.same(agreed.winner, each.request_id)]
         lost = [each for each in open_ if each not in kept]
@@ -214,9 +255,8 @@ class Settling:
         votes.decide_in(rows, fresh_kept, "accepted", BY_AGREEMENT, AGREED)
         votes.decide_in(rows, fresh_lost, "rejected", BY_AGREEMENT, OUTVOTED)
         samples = self._dataset.withdraw(rows, fresh_lost, "rejected")
-        winner = votes.recorded_in(rows, agreed.winner)
         if not self._has_label(rows, kept):
-            samples += self._relabelling.put_in(rows, winner, made)
+            samples += self._relabelling.put_in(rows, winner, prepared.label)
         metrics.add_metric("ImagesSettled", MetricUnit.Count, 1)
         logger.info("people agree on an image", submission=agreed.winner, lost=len(lost))
         return [*kept, *lost], samples
@@ -284,9 +324,10 @@ class Settling:
                 self._contest_in(rows, image, request_id)
                 return
             audit = self._chance.random() < audit_rate(votes.unconfirmed_in(rows, user))
+            if votes.recorded_in(rows, request_id).updated_at != held.updated_at:
+                return  # it was sent anew since its label was made
             if not votes.release_in(rows, request_id, audit=audit):
                 return
-            held = votes.recorded_in(rows, request_id)
             samples = self._relabelling.put_in(rows, held, made)
         self._relabelling.publish(samples)
 

@@ -11,6 +11,7 @@ from chalicelib.errors import SightloopError
 from chalicelib.inference.routes import Box, ImageSize
 from chalicelib.moment import Moment
 from chalicelib.review.decision import Decision
+from chalicelib.trust.policy import WaitsFor
 from chalicelib.web import problems
 
 if TYPE_CHECKING:
@@ -31,13 +32,18 @@ Why = Annotated[
 ]
 
 
-class Page(BaseModel):
-    """Which part of a list."""
+class QueueQuery(BaseModel):
+    """Which part of the queue, and in which order."""
 
     model_config = ConfigDict(extra="forbid")
 
-    after: int = Field(0, ge=0, le=LARGEST_ID, description="`next` of the page before")
+    after: str | None = Field(
+        None, max_length=30, description="`next` of the page before, in the same order"
+    )
     limit: int = Field(20, ge=1, le=100, description="entries of the page")
+    order: Literal["frees", "oldest"] = Field(
+        "frees", description="frees: what one decision settles most of first; oldest: oldest first"
+    )
 
 
 class PeopleQuery(BaseModel):
@@ -206,6 +212,11 @@ class QueueItem(SubmissionAnswer):
     changes: list[BoxChange]
     reasons: list[str] = Field(description="why it waits")
     contributor: ContributorAnswer
+    waits_for: WaitsFor | None = Field(description="who settles it besides you; null: nobody")
+    frees: float = Field(
+        description="how many waiting answers one decision settles: one a person about the image, "
+        "and the share by which it brings its sender's that wait for proof nearer to counting"
+    )
     opinions: list[Opinion]
     proposal: Literal["accept"] | None = Field(
         description="accept: two people who proved themselves say the same"
@@ -231,6 +242,7 @@ class QueueItem(SubmissionAnswer):
                 "changes": detail.get("changes") or [],
                 "reasons": [reason["text"] for reason in detail.get("reasons") or []],
                 "contributor": ContributorAnswer.of(case.contributor),
+                "frees": case.frees,
                 "opinions": _opinions(case),
                 "proposal": case.proposal,
             }
@@ -238,10 +250,10 @@ class QueueItem(SubmissionAnswer):
 
 
 class QueuePage(BaseModel):
-    """What waits, oldest first."""
+    """What waits, in the order that was asked for."""
 
     waiting: list[QueueItem]
-    next: int | None = Field(description="give it as `after`; null: there is no more")
+    next: str | None = Field(description="give it as `after`; null: there is no more")
 
 
 class ReviewBody(BaseModel):

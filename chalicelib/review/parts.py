@@ -63,10 +63,12 @@ class Reviewing:
     def queue(self) -> Review:
         """The queue of what waits for an operator."""
         from chalicelib.review.queue import Review  # noqa: PLC0415 - whoever submits does without
+        from chalicelib.trust.waiting import WaitingSubmissions  # noqa: PLC0415
 
         every = self._all
+        waiting = WaitingSubmissions(every.database, every.ledger)
         given = self._opinions, self._book, self.people
-        return Review(every.ledger, *given, every.store, every.submissions)
+        return Review(waiting, *given, every.store, every.submissions)
 
     @functools.cached_property
     def tasks(self) -> Tasks:

@@ -11,11 +11,11 @@ from chalicelib.errors import SightloopError
 from chalicelib.review.decision import Decision, Verdict
 from chalicelib.review.people import People, Person
 from chalicelib.storage import ObjectStore
-from chalicelib.trust.ledger import Ledger
 from chalicelib.trust.opinions import PEERS_WANTED, Opinions, PeerOpinion
 from chalicelib.trust.records import Recorded
 from chalicelib.trust.standing import TrustStanding
 from chalicelib.trust.task_book import TaskBook
+from chalicelib.trust.waiting import Order, Waiting, WaitingSubmissions
 
 LINKS_LAST_SECONDS = 3600
 STATE: Mapping[Verdict, Literal["accepted", "rejected"]] = {
@@ -72,6 +72,8 @@ class Case:
     Attributes
     ----------
     submission : Recorded
+    frees : float
+        How many waiting answers one decision settles, as ``trust.waiting`` counts.
     image_url : str | None
         A link to the image, good for an hour.
     contributor : Person
@@ -79,6 +81,7 @@ class Case:
     """
 
     submission: Recorded
+    frees: float
     image_url: str | None
     contributor: Person
     opinions: tuple[TrustedOpinion, ...]
@@ -95,7 +98,7 @@ class Review:
 
     Parameters
     ----------
-    ledger : Ledger
+    waiting : WaitingSubmissions
     opinions : Opinions
     book : TaskBook
     people : People
@@ -105,25 +108,29 @@ class Review:
 
     def __init__(
         self,
-        ledger: Ledger,
+        waiting: WaitingSubmissions,
         opinions: Opinions,
         book: TaskBook,
         people: People,
         store: ObjectStore,
         decider: Decider,
     ) -> None:
-        self._ledger = ledger
+        self._waiting = waiting
         self._opinions = opinions
         self._book = book
         self._people = people
         self._store = store
         self._decider = decider
 
-    def page(self, after: int, limit: int) -> tuple[list[Case], int | None]:
-        """Return what waits longest, and after which id it goes on; None: there is no more."""
-        found = self._ledger.to_review(after, limit + 1)
-        waiting = found[:limit]
-        more = waiting[-1].request_id if len(found) > limit else None
+    def page(self, order: str, after: str | None, limit: int) -> tuple[list[Case], str | None]:
+        """Return what waits, and after which the next page begins; None: there is no more.
+
+        Raises
+        ------
+        InvalidRequest
+            ``after`` is none that we gave out for that order.
+        """
+        waiting, more = self._waiting.page(Order(order), after, limit)
         return self._cases(waiting), more
 
     def decide(self, decisions: Iterable[Decision], operator: str) -> list[Decided]:
@@ -156,7 +163,8 @@ class Review:
         except SightloopError as error:
             return Decided(decision.submission_id, error)
 
-    def _cases(self, waiting: Sequence[Recorded]) -> list[Case]:
+    def _cases(self, page: Sequence[Waiting]) -> list[Case]:
+        waiting = [each.submission for each in page]
         people = self._people.of({each.user_address for each in waiting})
         opinions = self._opinions.on(waiting)
         peers = {peer.peer_address for some in opinions.values() for peer in some}
@@ -164,12 +172,13 @@ class Review:
         places = self._decider.places_of([each.request_id for each in waiting])
         return [
             Case(
-                each,
-                self._link(places.get(each.request_id) or _key(each)),
-                people[each.user_address],
-                _trusted(opinions[each.request_id], standings),
+                each.submission,
+                each.frees,
+                self._link(places.get(each.submission.request_id) or _key(each.submission)),
+                people[each.submission.user_address],
+                _trusted(opinions[each.submission.request_id], standings),
             )
-            for each in waiting
+            for each in page
         ]
 
     def _link(self, key: str | None) -> str | None:

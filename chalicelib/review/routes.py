@@ -23,12 +23,12 @@ from chalicelib.quotas import TASKS
 from chalicelib.review.answers import (
     Contributions,
     ContributorAnswer,
-    Page,
     PeopleQuery,
     PortraitAnswer,
     PortraitQuery,
     QueueItem,
     QueuePage,
+    QueueQuery,
     ReviewBody,
     ReviewResult,
     ReviewResults,
@@ -89,13 +89,13 @@ def ask_for_task(model: ModelName) -> Response:
     "/v1/review",
     "List submissions that wait",
     {200: QueuePage},
-    query=Page,
+    query=QueueQuery,
     errors=(DatabaseUnavailable, StorageUnavailable),
     operators_only=True,
 )
-def list_waiting(query: Page) -> QueuePage:
-    """Return quarantined submissions, oldest first, with all that helps to decide."""
-    cases, more = services().reviewing.queue.page(query.after, query.limit)
+def list_waiting(query: QueueQuery) -> QueuePage:
+    """Return quarantined submissions with all that helps to decide, first what frees most."""
+    cases, more = services().reviewing.queue.page(query.order, query.after, query.limit)
     return QueuePage(waiting=[QueueItem.of_case(case) for case in cases], next=more)
 
 

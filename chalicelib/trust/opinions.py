@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.callers import USER
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.records import Recorded, accepted_by_operator
@@ -31,6 +32,7 @@ OWN_IMAGE = """
 SELECT image_sha256 FROM requests
 WHERE prediction_id = %(prediction_id)s AND user_address = %(user_address)s
 """
+# Opinions of addresses have no vote, so they use up none of the places for those that have.
 WINDOW = 200  # of what waits is looked at from a random place on, and from the oldest on
 QUEUED = "model = %(model)s AND state = 'quarantined' AND reviewed_at IS NULL"
 COVERED = "request_id, user_address, image_sha256, prediction_id"
@@ -66,6 +68,7 @@ wanted AS MATERIALIZED (
                       WHERE c.prediction_id = s.prediction_id AND c.kind = 'control')
       AND (SELECT count(*) FROM tasks t
            WHERE t.image_sha256 = s.image_sha256 AND t.model = %(model)s
+             AND starts_with(t.user_address, '{USER}')
              AND (t.answered_at IS NOT NULL OR t.created_at > now() - interval '{GIVEN_UP}'))
           < CASE WHEN s.waits_for = 'opinions' THEN {CONTESTED_WANTED} ELSE {OPINIONS_WANTED} END
     ORDER BY s.counts, s.request_id LIMIT %(limit)s)
@@ -76,6 +79,7 @@ FROM wanted w JOIN requests r USING (request_id)
 ENOUGH = f"""
 SELECT image_sha256 FROM tasks
 WHERE image_sha256 = ANY(%(images)s) AND model = %(model)s AND kind = 'second_opinion'
+  AND starts_with(user_address, '{USER}')
 GROUP BY image_sha256 HAVING count(*) >= {OPINIONS_WANTED}
 """
 SETTLED = "model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL"

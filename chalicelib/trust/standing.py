@@ -15,8 +15,8 @@ POOR_AGREEMENT = 0.3
 PROVEN_ACCURACY = 0.7  # whose opinion counts against another's
 PROVEN_CONTROLS = 3
 LEAST_AUDITS = 20  # decided answers, before what somebody sends counts at once: what it costs to
-# lie unchecked for a while. Chosen in a simulation of this policy, where attackers who wait until
-# they are trusted left 10 % of poison with 5 and 8 % with 10; `make drill` is too short to try it.
+# lie unchecked for a while. In `benchmarks/trust_policy.py` attackers who wait until they are
+# trusted leave 7 % of poison with 10, and 2 % with 20.
 NEWEST_AUDITS = 20
 FALLEN_AFTER = 5  # decided answers, from which lost ones take back what nobody confirmed
 MOST_LOST = 1 / 5  # of them: an honest answer loses one in ten or so, by a box overlooked

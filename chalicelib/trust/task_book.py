@@ -85,6 +85,12 @@ VALUES (%(first)s, %(second)s, %(model)s, %(image_sha256)s, %(matched)s, %(total
 ON CONFLICT (image_sha256, model, user_address, peer_address) DO UPDATE SET
     matched = excluded.matched, total = excluded.total, compared_at = excluded.compared_at
 """
+AUDITS_OF_USER = f"""
+SELECT count(*) AS decided, count(*) FILTER (WHERE state = 'rejected') AS lost
+FROM (SELECT state FROM requests r
+      WHERE r.user_address = u.user_address AND r.reviewed_at IS NOT NULL
+      ORDER BY reviewed_at DESC LIMIT {NEWEST_AUDITS}) newest
+"""
 STANDINGS = f"""
 SELECT u.user_address, c.*, a.*, d.*
 FROM unnest(%(users)s::text[]) u (user_address)
@@ -103,11 +109,7 @@ CROSS JOIN LATERAL (
                 ORDER BY compared_at DESC LIMIT {NEWEST_COMPARED}) n
           LEFT JOIN control_standings s ON s.user_address = n.peer_address
           WHERE NOT EXISTS (SELECT FROM bans b WHERE b.user_address = n.peer_address)) newest) a
-CROSS JOIN LATERAL (
-    SELECT count(*), count(*) FILTER (WHERE state = 'rejected')
-    FROM (SELECT state FROM requests r
-          WHERE r.user_address = u.user_address AND r.reviewed_at IS NOT NULL
-          ORDER BY reviewed_at DESC LIMIT {NEWEST_AUDITS}) newest) d
+CROSS JOIN LATERAL ({AUDITS_OF_USER}) d
 """
 UNANSWERED = f"""
 SELECT user_address, count(*) FROM tasks

@@ -13,7 +13,8 @@ from chalicelib.trust.ledger import ONE_REQUEST
 from chalicelib.trust.opinions import AGREES, boxes_of
 from chalicelib.trust.policy import Rank, Voice, WaitsFor
 from chalicelib.trust.records import BY_AGREEMENT, Recorded, as_json
-from chalicelib.trust.standing import TrustStanding
+from chalicelib.trust.standing import FALLEN_AFTER, LEAST_AUDITS, MOST_LOST, TrustStanding
+from chalicelib.trust.task_book import AUDITS_OF_USER
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
@@ -50,12 +51,11 @@ UPDATE requests SET waits_for = %(waits_for)s, detail = detail || jsonb_build_ob
 WHERE request_id = ANY(%(requests)s) AND state = 'quarantined' AND reviewed_at IS NULL
   AND waits_for IS DISTINCT FROM %(waits_for)s
 """
-AGREED_WITH = """
-SELECT r.model, r.image_sha256
-FROM requests r LEFT JOIN tasks t USING (prediction_id)
-WHERE r.user_address = %(user_address)s AND r.state = 'accepted' AND r.reviewed_by = 'sightloop'
-  AND r.image_sha256 IS NOT NULL
-ORDER BY t.prediction_id IS NOT NULL, r.request_id DESC LIMIT %(limit)s
+AGREED_WITH = f"""
+SELECT model, image_sha256 FROM requests
+WHERE user_address = %(user_address)s AND state = 'accepted' AND reviewed_by = '{BY_AGREEMENT}'
+  AND image_sha256 IS NOT NULL
+ORDER BY random() LIMIT %(limit)s
 """
 REOPEN = """
 UPDATE requests SET state = 'quarantined', waits_for = 'opinions', reviewed_at = NULL,
@@ -76,19 +76,42 @@ SELECT count(*) FROM (
     ORDER BY request_id DESC LIMIT 100) newest
 WHERE state = 'accepted' AND reviewed_at IS NULL
 """
+# In any order, so that images that stay undecided never keep others from being looked at.
 UNDECIDED_OF = """
-SELECT DISTINCT t.model, t.image_sha256
-FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
-WHERE t.user_address = %(user_address)s AND t.kind = 'second_opinion'
-  AND t.answered_at IS NOT NULL AND r.state = 'quarantined' AND r.reviewed_at IS NULL
-LIMIT %(limit)s
+SELECT model, image_sha256 FROM (
+    SELECT DISTINCT t.model, t.image_sha256
+    FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
+    WHERE t.user_address = %(user_address)s AND t.kind = 'second_opinion'
+      AND t.answered_at IS NOT NULL AND r.state = 'quarantined' AND r.reviewed_at IS NULL) images
+ORDER BY random() LIMIT %(limit)s
 """
 UNDECIDED = """
-SELECT DISTINCT t.model, t.image_sha256, t.user_address
-FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
-WHERE t.answered_at > now() - interval '2 hours' AND t.kind = 'second_opinion'
-  AND r.state = 'quarantined' AND r.reviewed_at IS NULL
-LIMIT %(limit)s
+SELECT model, image_sha256 FROM (
+    SELECT DISTINCT t.model, t.image_sha256
+    FROM tasks t JOIN requests r ON r.image_sha256 = t.image_sha256 AND r.model = t.model
+    WHERE t.kind = 'second_opinion' AND t.answered_at IS NOT NULL
+      AND r.state = 'quarantined' AND r.reviewed_at IS NULL) images
+ORDER BY random() LIMIT %(limit)s
+"""
+# Those who may be established by now and have something to release, and those who lost too many
+# audits and have something that counts all the same.
+UNFOLLOWED = f"""
+WITH fallen AS MATERIALIZED (
+    SELECT u.user_address FROM users u CROSS JOIN LATERAL ({AUDITS_OF_USER}) a
+    WHERE a.decided >= {FALLEN_AFTER} AND a.lost > a.decided * {MOST_LOST})
+SELECT user_address FROM (
+    SELECT u.user_address
+    FROM (SELECT DISTINCT user_address FROM requests
+          WHERE state = 'quarantined' AND reviewed_at IS NULL AND waits_for = 'proof') u
+    CROSS JOIN LATERAL ({AUDITS_OF_USER}) a
+    WHERE a.decided >= {LEAST_AUDITS}
+    UNION
+    SELECT f.user_address FROM fallen f CROSS JOIN LATERAL (
+        SELECT FROM requests r
+        WHERE r.user_address = f.user_address AND r.state = 'accepted'
+          AND (r.reviewed_at IS NULL OR r.reviewed_by = '{BY_AGREEMENT}')
+        LIMIT 1) r) users
+ORDER BY random() LIMIT %(limit)s
 """
 
 
@@ -169,6 +192,9 @@ def _may_vote(user: str, rank: Rank, standing: TrustStanding) -> bool:
 
 def says_the_same(one: ClassedBoxes, other: ClassedBoxes) -> bool:
     """Return whether two answers, in the same units, agree closely enough to be one."""
+    fewer, more = sorted((len(one), len(other)))
+    if fewer < AGREES * more:  # then they cannot; comparing thousands of boxes takes long
+        return False
     return agreement(one, other).share >= AGREES
 
 
@@ -181,7 +207,7 @@ def decide_in(rows: cursor, requests: Iterable[int], state: str, by: str, why: s
 
 
 def agreed_with(rows: cursor, user: str, limit: int) -> list[tuple[str, str]]:
-    """Return models and images that people agreed on with a user: first what the user sent."""
+    """Return models and images that people agreed on with a user, drawn at random."""
     return _all(rows, AGREED_WITH, user_address=user, limit=limit)
 
 
@@ -221,9 +247,14 @@ def undecided_of(rows: cursor, user_address: str, limit: int) -> list[tuple[str,
     return [(m, i) for m, i in _all(rows, UNDECIDED_OF, user_address=user_address, limit=limit)]
 
 
-def undecided(rows: cursor, limit: int) -> list[tuple[str, str, str]]:
-    """Return images that wait with a new opinion: model, sha256, and who gave it."""
-    return [(m, i, u) for m, i, u in _all(rows, UNDECIDED, limit=limit)]
+def undecided(rows: cursor, limit: int) -> list[tuple[str, str]]:
+    """Return images, by model and sha256, that wait and that anybody gave an opinion about."""
+    return [(model, image) for model, image in _all(rows, UNDECIDED, limit=limit)]
+
+
+def unfollowed(rows: cursor, limit: int) -> list[str]:
+    """Return users with answers that may have to be released or taken back, for their audits."""
+    return [user for (user,) in _all(rows, UNFOLLOWED, limit=limit)]
 
 
 def _all(rows: cursor, query: str, **given: object) -> list[tuple[Any, ...]]:

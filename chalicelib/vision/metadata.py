@@ -21,7 +21,9 @@ ORIENTATION, SHORT = 0x0112, 3
 EXIF = b"Exif\x00\x00"
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # the excluded ones occur within a scan
+# The excluded ones occur within a scan. Without a repetition of \xff, of which any number may come
+# before a marker, the search takes linear time, and skips to the next \xff quickly.
+MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 END, SCAN, APP0, APP1, APP14 = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 WITHOUT_LENGTH = frozenset({0x01, 0xD8})
 IGNORED = frozenset({*range(0xE0, 0xF0), 0xFE, 0xDC})  # by decoders: APPn, comment, DNL
@@ -188,8 +190,14 @@ def _segments(data: bytes) -> Iterator[_Segment]:
 
 
 def _end_of_scan(data: bytes, start: int) -> int:
-    found = MARKER.search(data, start)
-    return found.start() if found else len(data)
+    """Return where the marker after a scan begins, with the fill bytes before it."""
+    marker = MARKER.search(data, start)
+    if not marker:
+        return len(data)
+    end = marker.start()
+    while end > start and data[end - 1] == 0xFF:
+        end -= 1
+    return end
 
 
 def _without_metadata(segment: _Segment) -> bytes:

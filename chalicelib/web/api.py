@@ -13,6 +13,7 @@ from chalice.app import Blueprint, CORSConfig, MultiDict, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from chalicelib.bounded import within
+from chalicelib.callers import has_token
 from chalicelib.errors import (
     Banned,
     InvalidRequest,
@@ -22,8 +23,9 @@ from chalicelib.errors import (
 )
 from chalicelib.observability import logger
 from chalicelib.quotas import Kind
+from chalicelib.refusals import AddressBlocked
 from chalicelib.web import once, problems
-from chalicelib.web.identity import caller, operator
+from chalicelib.web.identity import address, caller, caller_for_log, operator
 from chalicelib.web.operation import Answers, Handler, Media, Operation
 from chalicelib.wiring import services
 
@@ -157,6 +159,8 @@ def _guarded(operation: Operation, request: Request, make: Callable[[], Response
         return make()
     except SightloopError as error:
         _log(error)
+        if isinstance(error, Banned):
+            _block_address(request)
         return problems.response(error, request.context.get("path"))
     except Exception:  # noqa: BLE001 - the process's edge: nothing may reach the caller raw
         logger.exception("unexpected error", extra={"route": operation.path})
@@ -203,12 +207,29 @@ def _admit(operation: Operation, request: Request) -> None:
         user = caller(request)
         if not operation.open_to_banned:
             _refuse_banned(user)
+            if not has_token(user):
+                _refuse_blocked(request)
 
 
 def _refuse_banned(user_address: str) -> None:
     since = services().report_list.banned_since(user_address)
     if since is not None:
         raise Banned(user_address, since, services().settings.appeal_to)
+
+
+def _refuse_blocked(request: Request) -> None:
+    """Refuse an anonymous caller from where a banned token was used."""
+    source = address(request)
+    block = services().address_blocks.block_of(source) if source else None
+    if source and block:
+        raise AddressBlocked(source, block.until, services().settings.appeal_to)
+
+
+def _block_address(request: Request) -> None:
+    """Block the address from which a banned token was just refused."""
+    user, source = caller_for_log(request), address(request)
+    if has_token(user) and source:
+        services().address_blocks.record(source, user)
 
 
 def json_response(answer: BaseModel, status: int = 200) -> Response:

@@ -159,6 +159,15 @@ def _user(subject: str) -> str:
     return named
 
 
+def address(request: Request) -> str | None:
+    """Return where a request comes from, whatever token it bears: an IPv4 address or an IPv6 /64.
+
+    None where the gateway says nothing of it.
+    """
+    named = _address(request)
+    return None if named == UNKNOWN else named
+
+
 def _address(request: Request) -> str:
     identity = request.context.get("identity") or {}
     return _by_address(str(identity.get("sourceIp") or "")) or UNKNOWN

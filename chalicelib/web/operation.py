@@ -22,7 +22,12 @@ from chalicelib.errors import (
     UnsupportedMediaType,
 )
 from chalicelib.quotas import Kind
-from chalicelib.refusals import IdempotencyKeyInUse, IdempotencyKeyReused, TooManyRequests
+from chalicelib.refusals import (
+    AddressBlocked,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    TooManyRequests,
+)
 from chalicelib.web import problems
 
 Handler = Callable[..., Any]
@@ -116,7 +121,7 @@ class Operation:
             if self.operators_only:
                 expected += [OperatorsOnly]
             elif not self.open_to_banned:
-                expected += [Banned, StorageUnavailable]
+                expected += [Banned, AddressBlocked, StorageUnavailable]
         expected += [InvalidRequest, problems.InvalidFields]
         if self.takes_a_key:
             expected += [IdempotencyKeyInUse, IdempotencyKeyReused, DatabaseUnavailable]

@@ -65,6 +65,7 @@ class ProblemDocument(BaseModel):
     retry: bool = Field(False, description="the same request may succeed later")
     faults: list[Fault] | None = Field(default=None, description="each field that is wrong")
     since: Moment | None = Field(default=None, description="when a ban began")
+    until: Moment | None = Field(default=None, description="when the refusal of an address ends")
     appeal: str | None = Field(default=None, description="how to have a ban lifted")
 
 
@@ -100,6 +101,7 @@ def document(error: SightloopError, path: str | None = None) -> ProblemDocument:
         retry=error.retry,
         faults=getattr(error, "faults", None),
         since=getattr(error, "since", None),
+        until=getattr(error, "until", None),
         appeal=getattr(error, "appeal", None),
     )
 

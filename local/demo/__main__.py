@@ -1,4 +1,4 @@
-"""`python -m local.demo`: the whole loop, from a weak model to a better one, told as it goes."""
+"""`python -m local.demo`: the whole loop, from a weak model to a better one, each step reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local.demo import first, picture
-from local.demo.photos import HELD_OUT_SEED, Photo, photo
+from local.demo.course import Course
+from local.demo.photos import CLASS_NAMES, HELD_OUT_SEED, Photo, photo
 from local.demo.rounds import Measured, Round, play, table, to_show
 from local.demo.stage import Stage
 from local.errors import LocalError
@@ -22,19 +23,22 @@ HELD_OUT = 150
 INTRODUCTION = """\
 The whole loop of Sightloop, on this machine.
 
-A plant had dark metal tags and a model that finds the scratches on them. Now its tags are painted,
-and light: the model is all but blind. Somebody labels {few} photos to learn from and {more} to
-measure on; a first model is trained and goes to work. People correct what it says, and some of them
-are vandals. You will see whom the service believes, when it trains, and whether what it learnt is
-good enough to serve.
+A plant had dark metal tags and a model that finds the scratches on them. Its new tags are painted
+in light colours, and the model finds few scratches on these. An operator labels {few} photos to
+train a first model and {more} photos to validate it, and imports the latter into the service.
+People then send photos and correct the predicted boxes; some of these people are vandals, who send
+wrong boxes on purpose. People also answer tasks: photos that the service asks them to label. Some
+tasks are controls, for which the service knows the right boxes: who answers them well is trusted.
 
-Nothing here decides for the service: people use its API, its own schedule plans, its trainer
-trains, its gate judges. Made up are the people, the operator who looks at what waits included, and
-the photos, which are drawn. {apart} other photos are kept apart to measure on: nobody sends them.
+The service runs with its default settings and makes all decisions: which corrections count, who is
+banned, when to train, and whether the new version is good enough to serve. The people, the operator
+and the photos are simulated. Quality is measured on {apart} other photos that nobody sends.
 """
 LEGEND = """
-poison: wrong answers of vandals, and what they were refused to send; caught: what of it the
-training was not given. mAP: on {apart} photos that nobody sent, labelled as they were drawn.
+honest counted alone: corrections of honest people that became labels within a minute, without
+an operator. poison: wrong corrections by vandals, and photos of vandals that were refused; caught:
+those that are not in the training data. trained on: images in the dataset, imported ones included.
+mAP: quality (1 is perfect) on {apart} photos that nobody sent.
 """
 END = """
   picture     {picture}
@@ -92,9 +96,13 @@ def _run(on: Stage, rounds: int) -> Path:
         "on the photos kept apart: "
         f"mAP50 {now.precision.map50:.3f}, mAP50-95 {now.precision.map50_95:.3f}"
     )
+    settled = on.settle()
+    print(f"  the operator imports the {settled} photos that it was measured on, with their labels")
+    course = Course(on, on.model, len(CLASS_NAMES))
+    course.learn_imported()
     played: list[Round] = []
     for number in range(1, rounds + 1):
-        played.append(play(on, number, now, held_out))
+        played.append(play(on, course, number, now, held_out))
         now = played[-1].after
     print(f"\n{table(played)}\n{LEGEND.format(apart=HELD_OUT)}", flush=True)
     return _draw(on, held_out, weak, now)

@@ -1,19 +1,20 @@
 """Who takes part in the demo, what they send, and what becomes of it.
 
-Everybody uses the API as anybody would: a detection that is kept, then a submission about it. The
-operator looks at what waits, as on `/trust`, and knows what is on the photos, as people do. Who is
-banned and what is accepted is for the service to decide.
+Everybody uses the API as anybody would: a detection that is kept, then a submission about it, then
+the tasks that the service offers. The operator imports photos that are labelled already, and looks
+at what waits, as on `/trust`; both know what is on the photos. Who is banned and what is accepted
+is for the service to decide.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from local.demo.client import JSON, Api, boxes_of
+from local.demo.course import Answering, Person, Sent, Turn, Vandal, in_turn
 from local.demo.people import (
     Answer,
     Boxes,
@@ -26,7 +27,7 @@ from local.demo.people import (
     removed,
     shifted,
 )
-from local.demo.photos import CLASS_NAMES, Photo, photo
+from local.demo.photos import SENT_SEED, photo
 
 HONEST, HONEST_SEND, VANDALS_SEND = 16, 6, 16
 REVIEWED_AT_ONCE = 50
@@ -49,92 +50,48 @@ VANDALS: dict[str, Answer] = {
 }
 
 
-@dataclass(frozen=True)
-class Person:
-    """Somebody who corrects photos."""
+def crowd(number: int, run: int = 1) -> list[Person]:
+    """Return who takes part in a round: the same honest people each time, new vandals.
 
-    name: str
-    answer: Answer = careful
-    habit: str = ""
-
-    @property
-    def is_vandal(self) -> bool:
-        """Whether they mean harm."""
-        return bool(self.habit)
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What became of one photo: `accepted`, `quarantined`, or `refused` for its sender is banned.
-
-    Attributes
-    ----------
-    was_wrong : bool
-        A box of the answer is not there, or one that is there is missing.
+    Each run in a data folder has people of its own, for trust is kept by name.
     """
-
-    person: Person
-    photo: Photo
-    state: str
-    prediction_id: str = ""
-    was_wrong: bool = False
-
-    @property
-    def is_poison(self) -> bool:
-        """Whether a vandal sent something wrong, or was kept from sending."""
-        return self.person.is_vandal and (self.was_wrong or self.state == "refused")
-
-    def is_wrong_in(self, labels: Mapping[str, Boxes]) -> bool:
-        """Whether a dataset says something wrong of this photo; labels are by prediction."""
-        said = labels.get(self.prediction_id)
-        return said is not None and errors(said, self.photo.there) > 0
+    names, suffix = range(1, HONEST + 1), f".{run}" if run > 1 else ""
+    honest = [Person(f"honest-{n}{suffix}", Answering(careful), HONEST_SEND) for n in names]
+    return honest + [
+        Person(f"vandal-{number}-{kind}{suffix}", Vandal(answer), VANDALS_SEND, True, habit=habit)
+        for kind, (habit, answer) in enumerate(VANDALS.items(), 1)
+    ]
 
 
-def crowd(number: int) -> list[Person]:
-    """Return who sends in a round, in the order of sending: the same honest ones, new vandals."""
-    people = [Person(f"honest-{n + 1}") for n in range(HONEST)] * HONEST_SEND
-    for kind, (habit, answer) in enumerate(VANDALS.items(), 1):
-        people += [Person(f"vandal-{number}-{kind}", answer, habit)] * VANDALS_SEND
-    order = np.random.default_rng(number).permutation(len(people))
-    return [people[place] for place in order]
+def turns(people: Sequence[Person], number: int) -> list[Turn]:
+    """Return who sends which photo in a round, in the order of sending."""
+    order = in_turn(people, number)
+    first = SENT_SEED + 1000 * number
+    return [(person, photo(first + place)) for place, person in enumerate(order)]
 
 
-def send(
-    model: str, people: Sequence[Person], first_seed: int, api_of: Callable[[Person], Api]
-) -> Iterator[Sent]:
-    """Let each person send a photo of their own with their answer, one after the other."""
-    rng = np.random.default_rng(first_seed)
-    for number, person in enumerate(people):
-        yield _one(model, person, photo(first_seed + number), api_of(person), rng)
+def is_poison(sent: Sent) -> bool:
+    """Tell whether a vandal sent something wrong about a photo, or was kept from sending."""
+    return sent.person.is_hostile and (sent.was_wrong or sent.state == "refused")
 
 
-def _one(model: str, person: Person, taken: Photo, api: Api, rng: np.random.Generator) -> Sent:
-    status, told = api.post(f"/v1/models/{model}/detections?keep=true", taken.data, "image/jpeg")
-    if status == 403:
-        return Sent(person, taken, "refused")
-    _expect(status, told, 200)
-    seen = Seen(taken.there, boxes_of(told["detections"]), len(CLASS_NAMES))
-    said = person.answer(seen, rng)
-    prediction_id = told["prediction_id"]
-    status, told = api.submit(model, prediction_id, seen, said)
-    if status == 403:
-        return Sent(person, taken, "refused")
-    _expect(status, told, 200, 201)
-    wrong = errors(said, taken.there) > 0
-    return Sent(person, taken, told["state"], prediction_id, wrong)
+def is_wrong_in(labels: Mapping[str, Boxes], sent: Sent, truth: Mapping[str, Boxes]) -> bool:
+    """Tell whether a dataset says something wrong of a submission's photo; both by sha256."""
+    said = labels.get(sent.image)
+    return said is not None and errors(said, truth[sent.image]) > 0
 
 
-def review(operator: Api, truth: dict[str, Boxes]) -> tuple[int, int]:
+def review(operator: Api, truth_of: Callable[[str], Boxes]) -> tuple[int, int]:
     """Let the operator decide about all that waits; return how many were accepted and rejected.
 
     What is right is accepted. It is kept by the operator's word even if its sender is banned.
     """
-    counted, after = [0, 0], 0
+    counted, after = [0, 0], ""
     while after is not None:
-        page = operator.get(f"/v1/review?after={after}&limit={REVIEWED_AT_ONCE}")
+        page = operator.get(f"/v1/review?order=oldest&after={after or 0}&limit={REVIEWED_AT_ONCE}")
         decisions = []
         for item in page["waiting"]:
-            right = errors(boxes_of(item["submitted"]), truth[item["prediction_id"]]) == 0
+            right = errors(boxes_of(item["submitted"]), truth_of(item["prediction_id"])) == 0
             counted[not right] += 1
             decision, why = ("accept", "right") if right else ("reject", "wrong boxes")
             told = {"decision": decision, "why": why, "seen": item["updated_at"]}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from local.demo import crowd
-from local.demo.crowd import Person, Sent
+from local.demo import crowd, report
+from local.demo.course import Course, Person, Sent
 from local.demo.measure import Found, Precision, precision
-from local.demo.photos import SENT_SEED, Photo
+from local.demo.photos import Photo
 from local.demo.stage import Stage
 from local.errors import LocalError
 
@@ -21,6 +21,7 @@ SHOWN = 6
 HEADER = (
     "round",
     "photos",
+    "honest counted alone",
     "poison",
     "caught",
     "vandals banned",
@@ -64,6 +65,8 @@ class Round:
 
     Attributes
     ----------
+    sent : list of Sent
+        About photos that people brought themselves.
     banned : list of Person
         Of those who sent, by now.
     job : dict
@@ -85,14 +88,16 @@ class Round:
 
     def row(self) -> tuple[str, ...]:
         """Return the round as a row below ``HEADER``."""
-        vandals = {each.person for each in self.sent if each.person.is_vandal}
-        lost = sum(not each.is_vandal for each in self.banned)
-        poison = sum(each.is_poison for each in self.sent)
-        caught = poison - sum(each.is_poison for each in self.wrong)
+        vandals = {each.person for each in self.sent if each.person.is_hostile}
+        lost = sum(not each.is_hostile for each in self.banned)
+        honest = [each for each in self.sent if not each.person.is_hostile]
+        poison = sum(crowd.is_poison(each) for each in self.sent)
+        caught = poison - sum(crowd.is_poison(each) for each in self.wrong)
         one, other = self.before.precision, self.after.precision
         return (
             str(self.number),
             str(len(self.sent)),
+            f"{sum(report.is_soon(each) for each in honest)} of {len(honest)}",
             str(poison),
             f"{caught} ({caught / max(poison, 1):.0%})",
             f"{len(self.banned) - lost} of {len(vandals)}",
@@ -104,60 +109,57 @@ class Round:
         )
 
 
-def play(on: Stage, number: int, before: Measured, held_out: Sequence[Photo]) -> Round:
-    """Play one round and tell about it.
+def play(
+    on: Stage, course: Course, number: int, before: Measured, held_out: Sequence[Photo]
+) -> Round:
+    """Play one round and report it.
 
     Raises
     ------
     LocalError
         The planner does not train, or the training ended without the gate's word.
     """
-    people = crowd.crowd(number)
-    print(f"\nRound {number}: {len(people)} photos are corrected", flush=True)
-    sent = _send(on, number, people)
-    banned = on.banned(list(dict.fromkeys(people)))
-    _tell_of_people(sent, banned)
-    _review(on, sent)
+    people = crowd.crowd(number, on.run)
+    sent = _send(course, number, people)
+    own = [each for each in sent if each.kind == "own"]
+    names = course.service.records.banned()
+    banned = [person for person in people if person.user in names]
+    _report_people(course, sent, banned)
+    _review(on, course)
     job = _train(on)
     labels = on.labels_of(job)
     after = Measured.now(on, held_out) if job["state"] == "promoted" else before
-    wrong = [each for each in sent if each.is_wrong_in(labels)]
-    return Round(number, sent, banned, before, after, job, wrong, len(labels))
+    wrong = [each for each in own if crowd.is_wrong_in(labels, each, course.truth)]
+    return Round(number, own, banned, before, after, job, wrong, len(labels))
 
 
-def _send(on: Stage, number: int, people: Sequence[Person]) -> list[Sent]:
-    begun, sent = time.monotonic(), []
-    for each in crowd.send(on.model, people, SENT_SEED + 1000 * number, on.api):
-        sent.append(each)
-        progress(f"  {len(sent)} of {len(people)} photos sent")
+def _send(course: Course, number: int, people: Sequence[Person]) -> list[Sent]:
+    """Let people send their photos and answer tasks; return what they sent, tasks included."""
+    begun, first, turns = time.monotonic(), len(course.sent), crowd.turns(people, number)
+    print(f"\nRound {number}: {len(people)} people correct {len(turns)} photos", flush=True)
+    done = itertools.count(1)
+    course.on_turn = lambda: progress(f"  {next(done)} of {len(turns)} photos corrected")
+    course.play(turns)
+    course.return_once_more(people)
     progress("")
-    print(f"  sent in {time.monotonic() - begun:.0f} s")
-    return sent
+    print(f"  took {time.monotonic() - begun:.0f} s, tasks included")
+    return course.sent[first:]
 
 
-def _tell_of_people(sent: Sequence[Sent], banned: Sequence[Person]) -> None:
-    states = Counter(each.state for each in sent if not each.person.is_vandal)
-    print(f"  honest people    {_in_words(states)}")
-    for person in dict.fromkeys(each.person for each in sent if each.person.is_vandal):
-        told = _in_words(Counter(each.state for each in sent if each.person == person))
-        fate = "BANNED" if person in banned else "not banned"
-        print(f"  {person.name:<16} {person.habit}: {told}; {fate}")
-    for person in banned:
-        if not person.is_vandal:
-            print(f"  {person.name:<16} means well, and was banned all the same")
+def _report_people(course: Course, sent: Sequence[Sent], banned: Sequence[Person]) -> None:
+    lines = [*report.honest(course, sent), report.tasks(sent)]
+    lines += report.vandals(course, sent, banned)
+    lines += [
+        f"{person.name} is honest, and was banned all the same"
+        for person in banned
+        if not person.is_hostile
+    ]
+    print("\n".join(f"  {line}" for line in lines), flush=True)
 
 
-def _in_words(states: Counter[str]) -> str:
-    words = {"accepted": "accepted", "quarantined": "wait for a person", "refused": "refused"}
-    return ", ".join(f"{states[state]} {word}" for state, word in words.items() if states[state])
-
-
-def _review(on: Stage, sent: Sequence[Sent]) -> None:
-    truth = {each.prediction_id: each.photo.there for each in sent if each.prediction_id}
-    accepted, rejected = crowd.review(on.operator, truth)
-    print(
-        f"  the operator looks at what waits: {accepted} are right, {rejected} are not", flush=True
-    )
+def _review(on: Stage, course: Course) -> None:
+    accepted, rejected = crowd.review(on.operator, course.truth_of)
+    print(f"  the operator reviews what waits: accepts {accepted}, rejects {rejected}", flush=True)
 
 
 def _train(on: Stage) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from chalicelib.vision import Detections
+from chalicelib.settings import Settings
+from local.demo import first
 from local.demo.client import Api, boxes_of
-from local.demo.crowd import Person
+from local.demo.course import Person
 from local.demo.measure import Found
-from local.demo.people import HEIGHT, WIDTH, Boxes
-from local.demo.photos import CLASS_NAMES, Photo
+from local.demo.people import Boxes
+from local.demo.photos import FIRST_SEED, Photo, photo
+from local.demo.records import Records, boxes_from_yolo, import_photos
 from local.errors import LocalError
 from local.home import ROOT
 from local.stack import Stack
@@ -29,10 +31,12 @@ ENDED = ("promoted", "rejected", "failed", "cancelled")
 LOOK_SECONDS, LONGEST_SECONDS = 1.0, 3600.0
 OCTETS = "application/octet-stream"
 EVERYTHING = "confidence=0.001&iou=0.7&max_detections=300"  # what a precision is measured on
-PREDICTIONS = """
-SELECT prediction_id::text, image_sha256 FROM requests
-WHERE image_sha256 = ANY(%s) AND model = %s
-"""
+# Everybody else than the operator is as a deployed service takes strangers. The stack by itself is
+# set up for somebody who is alone on a machine.
+AS_DEPLOYED = {
+    "SIGHTLOOP_TRUSTED_CALLERS": "",
+    "SIGHTLOOP_MAX_CONTRIBUTOR_SHARE": str(Settings.from_environment({}).max_contributor_share),
+}
 
 
 class Stage:
@@ -55,12 +59,11 @@ class Stage:
     def __init__(self, home: Path, port: int, python: Path) -> None:
         if not python.exists():
             raise LocalError(f"{python} is missing: `make training` installs what trains")
-        os.environ |= {
+        os.environ |= AS_DEPLOYED | {
             "SIGHTLOOP_LAUNCHER": "process",
             "SIGHTLOOP_TRAINING_PYTHON": str(python),
             "SIGHTLOOP_TRAINING_IMGSZ": str(IMGSZ),
             "SIGHTLOOP_QUOTAS": "false",  # a crowd calls from one machine
-            "SIGHTLOOP_PROOF": "none",  # the crowd answers no tasks: `make drill` has people who do
         }
         self._python, self._port, self.home = python, port, home
         self._stack = Stack(home, port)
@@ -70,7 +73,8 @@ class Stage:
         self._key = self._services.secrets.read().subjects_key
         self._apis: dict[str, Api] = {}
         self.operator = Api(port, self._stack.operator_token)
-        self.model, self._run = self._unused_name("painted-tags")
+        self.records = Records(self._services.database)
+        self.model, self.run = self._unused_name("painted-tags")
         self._cancel_left_over_jobs()
 
     def stop(self) -> None:
@@ -78,8 +82,8 @@ class Stage:
         self._stack.stop()
 
     def api(self, person: Person) -> Api:
-        """Return the service as one person reaches it; each run has people of its own."""
-        name = f"{person.name}.{self._run}"
+        """Return the service as one person reaches it."""
+        name = person.name
         if name not in self._apis:
             self._apis[name] = Api.of_user(self._port, self._key, name)
         return self._apis[name]
@@ -111,6 +115,16 @@ class Stage:
             version_key(self.model, made.live_version, "best.pt"), weights, OCTETS
         )
         return took
+
+    def settle(self) -> int:
+        """Import the photos that the first model was measured on; return how many.
+
+        What an operator imports is settled: control tasks are made of it.
+        """
+        begin = FIRST_SEED + first.TRAIN
+        photos = [photo(begin + number) for number in range(first.VALID)]
+        import_photos(self.operator, self.model, photos)
+        return len(photos)
 
     def _train_first(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,23 +181,14 @@ class Stage:
         return int(self.operator.get(f"/v1/models/{self.model}")["live_version"])
 
     def labels_of(self, job: dict[str, Any]) -> dict[str, Boxes]:
-        """Return what a job's version of the dataset says, by the photos' predictions."""
+        """Return what a job's version of the dataset says, by the sha256 of images."""
         from chalicelib.labels.keys import manifest_key  # noqa: PLC0415
         from chalicelib.labels.manifest import Manifest  # noqa: PLC0415
 
         named = job["dataset_sha256"]
         packed = self._services.store.get(manifest_key(self.model, named)).body
         labels = {each.sha256: each.label for each in Manifest(io.BytesIO(packed), named)}
-        with self._services.database.transaction() as rows:
-            rows.execute(PREDICTIONS, (list(labels), self.model))
-            return {prediction: _boxes(labels[sha]) for prediction, sha in rows.fetchall()}
-
-    def banned(self, people: Iterable[Person]) -> list[Person]:
-        """Return who of some people is banned."""
-        with self._services.database.transaction() as rows:
-            rows.execute("SELECT user_address FROM bans")
-            names = {user.removeprefix("user:") for (user,) in rows.fetchall()}
-        return [each for each in people if f"{each.name}.{self._run}" in names]
+        return {sha: boxes_from_yolo(label) for sha, label in labels.items()}
 
     def _unused_name(self, wanted: str) -> tuple[str, int]:
         """Return a model's name that no earlier run in this folder took, and this run's number."""
@@ -198,7 +203,3 @@ class Stage:
         for job in self.operator.get("/v1/training-jobs?limit=100")["jobs"]:
             if job["state"] not in ENDED:
                 self.operator.post(f"/v1/training-jobs/{job['job_id']}/cancel", b"", "text/plain")
-
-
-def _boxes(yolo: str) -> Boxes:
-    return Boxes.of(Detections.from_yolo(yolo, CLASS_NAMES, (WIDTH, HEIGHT)))

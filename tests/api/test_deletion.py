@@ -9,11 +9,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
+from chalicelib.catalog.visibility import Visibility
+from chalicelib.labels.dataset import NewLabel
+from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.predictions.intake import ArrivedFile
 from chalicelib.predictions.keys import annotated_key, image_key
 from chalicelib.predictions.messages import IdentifyMessage
+from chalicelib.vision import Detections
 from tests.api.conftest import member_headers as somebody
 from tests.api.conftest import photo
 
@@ -27,6 +32,7 @@ GOOD = [
     for class_id, name in enumerate(("scratch", "dent"))
 ]
 METRICS = json.dumps({"per_class": GOOD}).encode()
+NAMES = ("scratch", "dent")
 TABLES = ("samples", "labels", "requests", "tasks", "agreements", "deletions", "cluster_names")
 
 
@@ -364,13 +370,89 @@ def test_all_of_a_callers_is_deleted_with_their_token_only(
     assert gateway("DELETE", "/v1/contributions").status == 401
     told = gateway("DELETE", "/v1/contributions", **ann)
 
-    assert (told.status, told.json) == (200, {"deleted": 3, "is_finished": True})
+    assert (told.status, told.json) == (200, {"deleted": 3, "images": 0, "is_finished": True})
     for prediction_id, image in zip(hers, images, strict=False):
         assert_gone(stack, prediction_id, image)
     assert gateway("GET", f"/v1/predictions/{task}").status == 404
     assert gateway("GET", f"/v1/predictions/{his}").status == 200
     assert [key for key in objects(stack) if key.startswith("deletions/")] == []
     assert gateway("DELETE", "/v1/contributions", **ann).json["deleted"] == 0
+
+
+def import_image(stack: Stack, model: str, image: bytes, user: str) -> None:
+    """Put an image into a dataset as an import of a user's does."""
+    services, key = stack.services, f"imports/{uuid.uuid4()}"
+    services.store.put(key, image, "image/jpeg")
+    boxes = Detections(np.array([[8.0, 8, 40, 40]]), np.ones(1), np.zeros(1, int), NAMES, (64, 64))
+    new = NewLabel(
+        sha256=hashlib.sha256(image).hexdigest(),
+        extension="jpg",
+        size=(64, 64),
+        fingerprint=fingerprint_of(image),
+        source_key=key,
+        boxes=boxes,
+        origin="import",
+        user_address=user,
+        request_id=None,
+        visibility=Visibility.PRIVATE,
+    )
+    with services.database.transaction() as rows:
+        services.dataset.add(rows, model, [new])
+    services.dataset.publish(100)
+
+
+def test_images_of_a_members_imports_are_deleted_with_all_of_theirs(
+    gateway: Gateway, stack: Stack, model: str
+) -> None:
+    ann, bob = somebody(stack), somebody(stack)
+    shared, alone, of_operator = photo(), photo(), photo()
+    contribute(gateway, model, ann, shared)
+    [(user,)] = sql(stack, "SELECT DISTINCT user_address FROM requests")
+    contribute(gateway, model, bob, shared)
+    for image in (shared, alone):
+        import_image(stack, model, image, user)
+    import_image(stack, model, of_operator, "operator:olga")
+
+    done = gateway("DELETE", "/v1/contributions", **ann)
+    assert (done.status, done.json) == (200, {"deleted": 1, "images": 2, "is_finished": True})
+
+    assert stored(stack, hashlib.sha256(alone).hexdigest()) == []
+    for image in (shared, of_operator):
+        assert stored(stack, hashlib.sha256(image).hexdigest())
+    origins = "SELECT origin, user_address = %s FROM labels WHERE withdrawn_at IS NULL ORDER BY 1"
+    assert sql(stack, origins, user) == [("import", False), ("submission", False)]
+    assert_consistent(stack, model)
+    assert gateway("DELETE", "/v1/contributions", **ann).json["images"] == 0
+
+
+def test_whoever_is_killed_while_imported_images_are_deleted_is_followed_by_the_schedule(
+    gateway: Gateway, stack: Stack, model: str
+) -> None:
+    for call in range(1, 40):
+        user, image = f"user:{uuid.uuid4()}", photo()
+        import_image(stack, model, image, user)
+        end = kill_at(stack, call)
+        try:
+            stack.services.deletions.delete_all(user)
+            survived = True
+        except Killed:
+            survived = False
+        end()
+        stack.services.deletions.finish(100)
+
+        left = stored(stack, hashlib.sha256(image).hexdigest())
+        assert call == 1 or left == [], call  # killed before the order was written: nothing is done
+        if survived:
+            break
+    assert survived
+    assert call > 4
+
+
+def test_an_operators_imports_stay_when_they_delete_all_of_theirs(stack: Stack, model: str) -> None:
+    import_image(stack, model, photo(), "operator:olga")
+    stack.services.deletions.delete_all("operator:olga")
+
+    assert sql(stack, "SELECT count(*) FROM labels WHERE withdrawn_at IS NULL") == [(1,)]
 
 
 def kill_at(stack: Stack, call: int) -> Callable[[], None]:

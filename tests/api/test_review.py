@@ -90,7 +90,7 @@ def operate(call: Caller, as_operator: dict[str, str]) -> Callable[..., Any]:
 
 def waiting(operate: Any, submission_id: int) -> Any:
     """Return one item of the queue."""
-    page = operate("GET", f"/v1/review?after={submission_id - 1}&limit=1").json
+    page = operate("GET", f"/v1/review?order=oldest&after={submission_id - 1}&limit=1").json
     [item] = page["waiting"]
     assert item["submission_id"] == submission_id
     return item
@@ -122,15 +122,41 @@ def test_the_queue_shows_all_that_helps_to_decide(operate: Any, send: Any) -> No
     assert any("above 0.7" in reason for reason in item["reasons"])
     assert item["contributor"]["suspicious"] >= 1
     assert item["proposal"] is None
+    assert item["waits_for"] is None
 
 
 def test_the_queue_goes_on_where_the_page_before_ended(operate: Any, send: Any) -> None:
     ids = [send(f"user:{n}") for n in range(3)]
 
-    first = operate("GET", f"/v1/review?after={ids[0] - 1}&limit=2").json
-    rest = operate("GET", f"/v1/review?after={first['next']}&limit=2").json
+    first = operate("GET", f"/v1/review?order=oldest&after={ids[0] - 1}&limit=2").json
+    rest = operate("GET", f"/v1/review?order=oldest&after={first['next']}&limit=2").json
     assert [each["submission_id"] for each in first["waiting"] + rest["waiting"]] == ids
     assert rest["next"] is None
+
+
+def test_what_one_decision_settles_most_of_comes_first(operate: Any, send: Any) -> None:
+    one, other = ({**IMAGE, "sha256": uuid.uuid4().hex} for _ in range(2))
+    alone = send("user:alone", image=one)
+    crowded = [send(f"user:{uuid.uuid4()}", image=other) for _ in range(3)]
+
+    found, after = [], ""
+    while after is not None:
+        page = operate("GET", f"/v1/review?limit=3{after and '&after=' + quote(after)}").json
+        found += [(each["submission_id"], each["frees"]) for each in page["waiting"]]
+        after = page["next"]
+    frees = dict(found)
+    assert [frees[number] for number in (*crowded, alone)] == [3, 3, 3, 1]
+    assert [number for number, _ in found] == sorted(frees, key=lambda n: (-frees[n], n))
+    assert len(found) == len(frees)
+    oldest = operate("GET", "/v1/review?order=oldest&limit=100").json["waiting"]
+    assert {each["submission_id"]: each["frees"] for each in oldest} == frees
+
+
+@pytest.mark.parametrize("query", ["after=x", "after=1&order=frees", "after=1:2&order=oldest"])
+def test_a_page_of_another_order_is_refused(operate: Any, query: str) -> None:
+    answer = operate("GET", f"/v1/review?{query}")
+
+    assert (answer.status, "is not the 'next'" in answer.json["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize(("word", "state"), [("accept", "accepted"), ("reject", "rejected")])
@@ -143,7 +169,7 @@ def test_a_decision_is_recorded_with_who_and_why(
 
     assert answer.status == 200
     assert (answer.json["state"], answer.json["reviewed_by"]) == (state, "operator")
-    page = operate("GET", f"/v1/review?after={number - 1}&limit=1").json
+    page = operate("GET", f"/v1/review?order=oldest&after={number - 1}&limit=1").json
     assert number not in [each["submission_id"] for each in page["waiting"]]
     [decision] = stack.services.ledger.decisions(user)
     assert (decision.decision, decision.decided_by, decision.why) == (word, "operator", "I looked")
@@ -157,7 +183,7 @@ def test_who_sent_something_else_meanwhile_is_looked_at_again(operate: Any, send
 
     answer = operate("POST", f"/v1/review/{number}", verdict(seen, "accept"))
     assert answer.status == 409
-    assert operate("GET", f"/v1/review?after={number - 1}&limit=1").json["waiting"]
+    assert operate("GET", f"/v1/review?order=oldest&after={number - 1}&limit=1").json["waiting"]
 
 
 def test_a_decision_can_be_taken_the_other_way(operate: Any, send: Any) -> None:

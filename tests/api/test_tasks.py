@@ -473,7 +473,7 @@ def test_all_that_a_distrusted_contributor_sends_waits_in_words_that_do_not_tell
     assert "control" not in answer["message"]
 
     number = answer["submission_id"]
-    [item] = call("GET", f"/v1/review?after={number - 1}", **as_operator).json["waiting"]
+    [item] = call("GET", f"/v1/review?order=oldest&after={number - 1}", **as_operator).json["waiting"]
     assert item["reasons"] == ["Their accuracy on 5 control tasks is 0.00, below 0.5."]
     body = {"decision": "accept", "why": "fine", "seen": item["updated_at"]}
     done = call(

@@ -61,7 +61,7 @@ def test_a_photo_is_answered_with_its_boxes(
     assert talk.told(chat) == ["scratch: 1 (90%)\ndent: 1 (60%)\n(scratch, version 1)"]
     assert (pixels(talk.picture(chat)) != pixels(make_picture())).any()
     names = [button["text"] for button in talk.buttons(chat)]
-    assert names == ["The boxes are right", "Nothing here", "Correct them"]
+    assert names == ["The boxes are right", "Nothing here", "Correct them", "Delete the photo"]
 
 
 @pytest.mark.parametrize(

@@ -259,3 +259,34 @@ def test_a_model_that_is_to_come_gets_its_photos_by_the_same_tool(visit, site, s
     expect(page.locator("#start-text")).to_contain_text("Bring one of your own")
     expect(page.locator("#model")).to_have_value(name)
     page.forgive("404")
+
+
+@pytest.mark.parametrize(
+    ("waits_for", "words"),
+    [("proof", "check a few photos"), ("opinions", "other people"), ("operator", "an operator")],
+)
+def test_it_is_said_what_an_answer_waits_for(desk, waits_for, words) -> None:
+    page = desk()
+    taken = {"state": "quarantined", "message": "Thank you.", "changes": {}, "change": "new"}
+    answer = {**taken, "waits_for": waits_for, "task": None}
+    page.route("**/submissions", lambda route: route.fulfill(status=201, json=answer))
+    page.send("These boxes are right")
+
+    expect(page.locator("#outcome-waits")).to_contain_text(words)
+    expect(page.get_by_role("button", name="Check this photo next")).to_be_hidden()
+
+
+def test_the_photo_that_is_offered_is_opened(desk, keep, sample) -> None:
+    page = desk()
+    task = {"prediction_id": keep(sample(2)), "model": "scratch"}
+    taken = {"state": "quarantined", "message": "Thank you.", "changes": {}, "change": "new"}
+    answer = {**taken, "waits_for": "proof", "task": task}
+    page.route("**/submissions", lambda route: route.fulfill(status=201, json=answer))
+    page.send("These boxes are right")
+
+    expect(page.locator("#outcome-waits")).to_contain_text("counts sooner")
+    page.get_by_role("button", name="Check this photo next").click()
+    expect(page.locator("#answers")).to_be_visible()
+    assert task["prediction_id"] in page.url
+    page.page.go_back()
+    expect(page.get_by_role("button", name="Check this photo next")).to_be_visible()

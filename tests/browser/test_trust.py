@@ -399,3 +399,34 @@ def test_no_width_scrolls_sideways(operate: Any, send: Any, width: int) -> None:
     page.locator(".case-head .link").click()
     expect(page.locator("#portrait")).to_be_visible()
     assert page.evaluate(aside) == 0
+
+
+def test_it_is_shown_what_it_waits_for_and_what_the_contributor_saw(
+    operate: Any, send: Any
+) -> None:
+    send()
+    page = operate()
+    seen = detections(ClassedBoxes([[30, 40, 130, 120]], [0]))
+
+    def answer(route: Any) -> None:
+        told = route.fetch().json()
+        extra = {"shown": seen, "waits_for": "opinions", "frees": 3.0}
+        told["waiting"] = [{**item, **extra} for item in told["waiting"]]
+        route.fulfill(json=told)
+
+    expect(page.locator(".waits-for")).to_contain_text("For an operator only")
+    expect(page.locator(".waits-for")).to_contain_text("this answer alone")
+    page.route("**/v1/review?*", answer)
+    page.locator("#refresh").click()
+    expect(page.locator(".waits-for")).to_contain_text("other people who agree")
+    expect(page.locator(".waits-for")).to_contain_text("2 other waiting answers")
+    button = page.get_by_role("button", name="Show what the contributor saw")
+    expect(page.locator(".plate:visible").first).to_contain_text("Predicted 3 boxes")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".plate:visible")).to_have_count(2)
+    expect(page.locator(".plate:visible").first).to_contain_text("Seen by the contributor 1 box")
+    assert page.locator(".plate:visible").first.locator("rect.mark.shown").count() == 1
+    assert not Axe().run(page.page).response["violations"]
+    button.click()
+    expect(page.locator(".plate:visible").first).to_contain_text("Predicted 3 boxes")

@@ -89,6 +89,13 @@ class RunningStack:
         if self.process.stdout:
             self.process.stdout.close()
 
+    def restart(self, number: int = signal.SIGINT) -> None:
+        """Stop the stack and start it again, in the same folder and on the same port."""
+        if self.process.poll() is None:
+            self.stop(number)
+        again = start(self.home, int(self.url.rpartition(":")[2]))
+        self.process, self.aws_url = again.process, again.aws_url
+
 
 def launch(home: Path, port: int | str, folder: Path = ROOT) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -98,6 +105,7 @@ def launch(home: Path, port: int | str, folder: Path = ROOT) -> subprocess.Popen
             **os.environ,
             "SIGHTLOOP_HOME": str(home),
             "PORT": str(port),
+            "SIGHTLOOP_REPORT_LIST_TTL_SECONDS": "1",  # tests wait until a ban is known
             "SIGHTLOOP_TRUSTED_CALLERS": "127.0.0.1,::/64,user:contributor",
         },
         stdout=subprocess.PIPE,
@@ -106,8 +114,8 @@ def launch(home: Path, port: int | str, folder: Path = ROOT) -> subprocess.Popen
     )
 
 
-def start(home: Path) -> RunningStack:
-    port = free_port()
+def start(home: Path, port: int | None = None) -> RunningStack:
+    port = port or free_port()
     process = launch(home, port)
     said = ""
     assert process.stdout
@@ -137,10 +145,11 @@ def starting() -> Iterator[Callable[[Path], RunningStack]]:
 
 @pytest.fixture(scope="session")
 def stack(make_home: Callable[[str], Path]) -> Iterator[RunningStack]:
-    """One stack for all tests that leave it running."""
+    """One stack for all tests that leave it running, be it restarted."""
     running = start(make_home("with a space ü"))
     yield running
-    running.stop()
+    if running.process.poll() is None:
+        running.stop()
 
 
 @pytest.fixture(scope="module")

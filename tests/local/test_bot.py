@@ -120,16 +120,13 @@ def test_the_bots_api_is_closed_to_who_has_no_token(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_after_a_restart_the_bot_answers_anew(
-    starting: Starting, home_folder: Path, photo: bytes, number: int
-) -> None:
-    first = starting(home_folder)
-    chat = Chat(first, 9004)
+def test_after_a_restart_the_bot_answers_anew(stack: Stack, photo: bytes, number: int) -> None:
+    chat = Chat(stack, 9004)
     chat.send("concat", photo, photo)
     chat.until_told("2 photos, joined")
-    first.stop(number)
+    stack.restart(number)
 
-    again = Chat(starting(home_folder), 9004)
+    again = Chat(stack, 9004)
     again.read()
     assert again.messages == {}
     again.send("concat", photo, photo)

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from io import BytesIO
@@ -20,6 +20,7 @@ import pytest
 import requests
 
 from sagemaker.training.drawn_tags import draw_tag
+from tests.local.conftest import start
 
 pytestmark = [
     pytest.mark.stack,
@@ -85,16 +86,22 @@ def files_there(stack: Stack) -> dict[str, str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def stack(make_home: Callable[[str], Path]) -> Iterator[Stack]:
+    """Start a stack whose rows are all of this file."""
+    running = start(make_home("corrections"))
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
 @pytest.mark.parametrize("answers", [1, 6])
-def test_a_stand_in_that_is_killed_costs_no_agreement(
-    starting: Callable[[Path], Stack], home_folder: Path, answers: int
-) -> None:
+def test_a_stand_in_that_is_killed_costs_no_agreement(stack: Stack, answers: int) -> None:
     """It dies while the next answers are on their way."""
-    stack = starting(home_folder)
     kept = [
         stack.post(
             "/v1/models/scratch/detections?keep=true",
-            data=photo(seed),
+            data=photo(answers * PHOTOS + seed),
             headers={"Content-Type": "image/jpeg"},
         ).json()["prediction_id"]
         for seed in range(PHOTOS)
@@ -120,19 +127,18 @@ def test_a_stand_in_that_is_killed_costs_no_agreement(
         os.kill(standin(stack), signal.SIGKILL)
         unanswered = sum(not each.done() for each in under_way)
         statuses = {each.result() for each in under_way}
-    stack.stop()
 
-    again = starting(home_folder)
+    stack.restart()
     deadline = time.monotonic() + SETTLED_SECONDS
-    while rows(again, "SELECT 1 FROM samples WHERE NOT published"):
+    while rows(stack, "SELECT 1 FROM samples WHERE NOT published"):
         assert time.monotonic() < deadline, "the files were not brought to what the rows say"
         time.sleep(0.2)
     assert statuses <= {0, 201, 503}
     assert unanswered, "it was killed too late"  # some may be answered once it is back
-    assert files_there(again) == wanted_files(again)
-    recorded = {number for (number,) in rows(again, "SELECT request_id FROM requests")}
+    assert files_there(stack) == wanted_files(stack)
+    recorded = {number for (number,) in rows(stack, "SELECT request_id FROM requests")}
     assert set(accepted) <= recorded
-    assert rows(again, "SELECT sum(num_accesses)::int FROM users") == [(len(recorded),)]
-    assert rows(again, "SELECT count(*)::int FROM labels WHERE withdrawn_at IS NULL") == [
+    assert rows(stack, "SELECT sum(num_accesses)::int FROM users") == [(len(recorded),)]
+    assert rows(stack, "SELECT count(*)::int FROM labels WHERE withdrawn_at IS NULL") == [
         (len(recorded),)
     ]

@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in /proc"),
 ]
 Stack = Any
-Starting = Callable[[Path], Stack]
 UPLOADS = 60
 BACK_WITHIN_SECONDS = 60
 NAMES = {"aws": b"local.aws", "postgres": b"/postgres\0", "trainers": b"local.trainers"}
@@ -78,10 +77,7 @@ def upload(stack: Stack, photo: bytes) -> str:
     pytest.fail("no upload is acknowledged")
 
 
-def test_no_upload_that_was_acknowledged_is_lost(
-    starting: Starting, home_folder: Path, photo: bytes
-) -> None:
-    stack = starting(home_folder)
+def test_no_upload_that_was_acknowledged_is_lost(stack: Stack, photo: bytes) -> None:
     acknowledged = threading.Semaphore(0)
 
     def one(_: int) -> str:
@@ -102,19 +98,15 @@ def test_no_upload_that_was_acknowledged_is_lost(
 
 
 @pytest.mark.parametrize("what", ["server", "guard"])
-def test_a_killed_database_comes_back_twice(
-    starting: Starting, home_folder: Path, what: str
-) -> None:
-    stack = starting(home_folder)
+def test_a_killed_database_comes_back_twice(stack: Stack, what: str) -> None:
     for _ in range(2):
         until_answered(lambda: stack.get("/v1/training-jobs"))
         kill(stack, "postgres", what)
         time.sleep(0.2)
         until_answered(lambda: stack.get("/v1/training-jobs"))
-    stack.stop()
 
-    again = starting(home_folder)
-    until_answered(lambda: again.get("/v1/training-jobs"))
+    stack.restart()
+    until_answered(lambda: stack.get("/v1/training-jobs"))
 
 
 @pytest.mark.parametrize("what", ["server", "guard"])

@@ -16,54 +16,30 @@ from local.home import free_port
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 Stack = Any
-Starting = Callable[[Path], Stack]
 Refused = Callable[[Path, int | str], str]
 
 
-def test_what_was_uploaded_and_detected_survives_a_restart(
-    starting: Starting, home_folder: Path, photo: bytes
-) -> None:
-    first = starting(home_folder)
-    prediction = first.upload("tag.jpg", photo)
-    answered = first.answer(prediction)
-    first.stop()
-
-    again = starting(home_folder)
-    told = again.get(f"/v1/predictions/{prediction}").json()
-    assert told["result"] == answered["result"]
-    models = again.get("/v1/models").json()["models"]
-    assert [(model["name"], model["live_version"]) for model in models] == [("scratch", 1)]
-
-
-def test_an_upload_that_no_worker_saw_before_the_kill_is_answered_after_it(
-    starting: Starting, home_folder: Path, photo: bytes
-) -> None:
-    first = starting(home_folder)
-    prediction = first.upload("tag.jpg", photo)
-    first.stop(signal.SIGKILL)
-    _until_all_are_closed(first.ports())
-
-    again = starting(home_folder)
-    assert again.answer(prediction)["state"] == "done"
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_stays_behind(starting: Starting, home_folder: Path, number: int) -> None:
-    stack = starting(home_folder)
+def test_nothing_stays_behind_and_what_was_sent_survives_a_restart(
+    stack: Stack, photo: bytes, number: int
+) -> None:
+    before = stack.upload("tag.jpg", photo)
+    answered = stack.answer(before)
     ports = stack.ports()
     assert all(_is_open(port) for port in ports)
+    unseen = stack.upload("tag.jpg", photo)
 
     stack.stop(number)
-
+    assert stack.process.returncode == (-number if number == signal.SIGKILL else 0)
     _until_all_are_closed(ports)
-    assert _processes_of(home_folder) == []
+    assert _processes_of(stack.home) == []
 
-
-def test_stopping_by_a_person_is_a_success(starting: Starting, home_folder: Path) -> None:
-    stack = starting(home_folder)
-    stack.stop()
-
-    assert stack.process.returncode == 0
+    stack.restart()
+    told = stack.get(f"/v1/predictions/{before}").json()
+    assert told["result"] == answered["result"]
+    assert stack.answer(unseen)["state"] == "done"
+    models = stack.get("/v1/models").json()["models"]
+    assert [(model["name"], model["live_version"]) for model in models] == [("scratch", 1)]
 
 
 def test_a_used_port_is_told_in_one_line(stack: Stack, refused: Refused, home_folder: Path) -> None:

@@ -18,7 +18,6 @@ from chalicelib.retrain.launchers.process import ProcessLauncher
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 Stack = Any
-Starting = Callable[[Path], Stack]
 SECONDS = 60
 TRAINER = f"""#!{sys.executable}
 import os, pathlib, sys, time
@@ -42,22 +41,21 @@ def trainer(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_training_pauses_when_the_stack_ends_and_goes_on_with_the_next(
-    starting: Starting, home_folder: Path, trainer: Path, number: int
+    stack: Stack, trainer: Path, number: int
 ) -> None:
-    stack = starting(home_folder)
-    launcher = ProcessLauncher(home_folder, [str(trainer)], 20)
+    launcher = ProcessLauncher(stack.home, [str(trainer)], 20)
     job = launcher.launch(Launch(uuid4(), "scratch", 600))
-    state = home_folder / "training" / job / "state.json"
+    state = stack.home / "training" / job / "state.json"
     _until(lambda: len(_starts(trainer)) == 1)
 
     stack.stop(number)
     _until(lambda: state.exists() and json.loads(state.read_text())["pid"] == 0)
 
-    again = starting(home_folder)
+    stack.restart()
     _until(lambda: len(_starts(trainer)) == 2)
     (trainer.parent / "finish").touch()
     _until(lambda: launcher.status(job) == Status("ended"))
-    assert _starts(trainer)[1] == again.aws_url
+    assert _starts(trainer)[1] == stack.aws_url
 
 
 def _starts(trainer: Path) -> list[str]:

@@ -1,7 +1,7 @@
-"""A worker process that can be told to die; run by `test_death.py` with `python`.
+"""A worker process that can be told to die; run by `test_death.py`.
 
-Usage: mortal_worker.py WHEN, where WHEN is ``never`` or ``<service>.<operation>:<count>``, after
-whose so-manieth call of that kind the process kills itself with SIGKILL. It takes one batch off the
+``main(when)``, where ``when`` is ``never`` or ``<service>.<operation>:<count>``, after whose
+so-manieth call of that kind the process kills itself with SIGKILL. It takes one batch off the
 identify queue, calls the very handler that AWS calls, and acknowledges what did not fail.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import Any
 
+import boto3
+import onnxruntime  # noqa: F401 - imported before the first fork
 from chalice.local import LambdaContext
 
+from chalicelib import settings
 from chalicelib.predictions.triggers import identify
 from chalicelib.wiring import services
 
@@ -64,7 +66,13 @@ def work() -> int:
     return len(records)
 
 
-if __name__ == "__main__":
-    if sys.argv[1] != "never":
-        die_after(sys.argv[1])
-    sys.exit(0 if work() else 3)
+def main(when: str) -> int:
+    """Take one batch, unless the process dies before the end; return 3 where none came."""
+    settings.load.cache_clear()  # the triggers read other settings when they were imported
+    if when != "never":
+        die_after(when)
+    return 0 if work() else 3
+
+
+for name in ("s3", "sqs", "dynamodb", "secretsmanager"):  # botocore reads their models once
+    boto3.client(name, region_name="eu-central-1")

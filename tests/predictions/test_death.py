@@ -13,7 +13,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -27,9 +26,9 @@ from chalicelib.predictions.model import ArrivedFile
 from chalicelib.settings import Settings
 from deploy.resources import ensure
 from local.home import free_port
+from tests.forks import Forks
 
-ROOT = Path(__file__).parents[2]
-WORKER = Path(__file__).parent / "mortal_worker.py"
+_workers: list[Forks] = []
 NO_MESSAGE = 3
 
 MOMENTS = {
@@ -122,17 +121,23 @@ def upload(stage: wiring.Services, picture: bytes) -> str:
     return ticket.prediction.prediction_id
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forks() -> Iterator[None]:
+    """Let `run_worker` fork a process that has imported what a worker needs."""
+    with Forks("tests.predictions.mortal_worker") as workers:
+        _workers.append(workers)
+        yield
+        _workers.clear()
+
+
 def run_worker(stage: wiring.Services, endpoint: str, when: str) -> int:
     """Run one worker process to its end, whichever that is; return its exit status."""
     told = {
         f"SIGHTLOOP_{name.upper()}": str(value)
         for name, value in stage.settings.model_dump().items()
     }
-    environment = {**os.environ, **told, "AWS_ENDPOINT_URL": endpoint, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(
-        [sys.executable, str(WORKER), when], env=environment, check=False, capture_output=True
-    )
-    assert ended.returncode in (0, NO_MESSAGE, -signal.SIGKILL), ended.stderr.decode()
+    ended = _workers[0].run(when, environment={**told, "AWS_ENDPOINT_URL": endpoint})
+    assert ended.returncode in (0, NO_MESSAGE, -signal.SIGKILL), ended.stderr
     return ended.returncode
 
 

@@ -19,6 +19,7 @@ from chalicelib.errors import InvalidImage
 from chalicelib.predictions.keys import annotated_key, image_key
 from chalicelib.predictions.pictures import pictures_of
 from chalicelib.vision import Detections, decode_image, draw, encode_jpeg
+from chalicelib.vision.metadata import strip_metadata
 
 QueuePath = Any
 SECRET = b"SecretCam 48.2082 by Ann"
@@ -277,3 +278,12 @@ def test_a_broken_png_has_one_verdict_whichever_way_it_comes(path: QueuePath, da
     prediction_id = path.send(data)
     assert path.work() == []
     assert path.record(prediction_id).problem.title == "Truncated image"
+
+
+def test_fill_bytes_are_read_in_linear_time() -> None:
+    """2 MB of them took hours while the search for markers began anew at each."""
+    scan = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00") + b"\xff" * 2_000_000 + b"\x00"
+
+    stripped = strip_metadata(b"\xff\xd8" + scan + b"\xff\xff\xd9")
+
+    assert stripped.data == b"\xff\xd8" + scan + b"\xff\xd9"

@@ -253,6 +253,24 @@ def desk(
         made.services.database.close()
 
 
+@pytest.fixture
+def strict(
+    new_database: Callable[..., str],
+    migrated: str,
+    make_model: Callable[..., bytes],
+) -> Iterator[Desk]:
+    """Return a desk where people have to prove themselves."""
+    with mock_aws():
+        clients = {
+            name: boto3.client(name, region_name="eu-central-1")
+            for name in ("s3", "sqs", "dynamodb", "secretsmanager")
+        }
+        settings = {"proof": "required", "trusted_callers": "user:boss, 127.0.0.1"}
+        made = make_desk(clients, new_database(template=migrated), make_model, **settings)
+        yield made
+        made.services.database.close()
+
+
 @pytest.fixture(scope="session")
 def desk_over() -> Callable[..., Desk]:
     """Make a desk over clients of one's own."""

@@ -1,6 +1,6 @@
 """A process that takes one submission and can be told to die; run by `test_death.py`.
 
-Usage: mortal_submitter.py WHEN PREDICTION USER ANSWER, where WHEN is ``never``,
+``main(when, prediction, user, answer)``, where ``when`` is ``never``,
 ``<service>.<operation>:<count>`` (after that call to AWS) or ``sql:<count>`` (after the so-manieth
 statement on PostgreSQL, of all transactions; ``commit:<count>`` right after the so-manieth commit).
 It kills itself with SIGKILL.
@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import boto3
+import psycopg2  # noqa: F401 - imported before the first fork, like what follows
+
+import chalicelib.inference
+import chalicelib.labels.parts  # noqa: F401
 from chalicelib.database import Database
+from chalicelib.labels.submitted import Verb
 from chalicelib.wiring import services
 
 
@@ -77,8 +82,12 @@ def arm(when: str) -> None:
         events.register(f"after-call.{service}.{operation}", Countdown(int(count)))
 
 
-if __name__ == "__main__":
-    moment, prediction, user, answer = sys.argv[1:]
-    arm(moment)
-    told = services().submissions.submit("scratch", prediction, user, answer)  # type: ignore[arg-type]
-    print(told.change, told.state)
+def main(when: str, prediction: str, user: str, answer: Verb) -> int:
+    """Submit, unless the process dies before the end; return the exit status."""
+    arm(when)
+    services().submissions.submit("scratch", prediction, user, answer)
+    return 0
+
+
+for name in ("s3", "sqs", "dynamodb", "secretsmanager"):  # botocore reads their models once
+    boto3.client(name, region_name="eu-central-1")

@@ -24,12 +24,12 @@ from deploy import migrate
 from local.errors import LocalError
 from local.home import Home, free_port
 from local.postgres import Postgres
+from tests.forks import Forks
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 Desk = Any
-ROOT = Path(__file__).parents[2]
-SUBMITTER = Path(__file__).parent / "mortal_submitter.py"
+_submitters: list[Forks] = []
 
 BEFORE_COMMIT = {
     "the prediction read": "dynamodb.GetItem:1",
@@ -114,20 +114,24 @@ def stage(
     made.services.database.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forks() -> Iterator[None]:
+    """Let `run` fork a process that has imported what a submitter needs."""
+    with Forks("tests.submissions.mortal_submitter") as submitters:
+        _submitters.append(submitters)
+        yield
+        _submitters.clear()
+
+
 def run(stage: Desk, endpoint: str, when: str, *given: str) -> int:
     """Run one submitter to its end, whichever that is; return its exit status."""
     told = {
         f"SIGHTLOOP_{name.upper()}": str(value)
         for name, value in stage.services.settings.model_dump().items()
     }
-    environment = {**os.environ, **told, "AWS_ENDPOINT_URL": endpoint, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(
-        [sys.executable, str(SUBMITTER), when, *given],
-        env=environment,
-        check=False,
-        capture_output=True,
-    )
-    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr.decode()
+    environment = {**told, "AWS_ENDPOINT_URL": endpoint}
+    ended = _submitters[0].run(when, *given, environment=environment)
+    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
     until_nothing_is_locked(stage)
     return ended.returncode
 

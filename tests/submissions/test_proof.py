@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
-from moto import mock_aws
 
 from chalicelib.errors import Conflict
 from chalicelib.labels.case import image_of
@@ -39,24 +37,6 @@ SELECT label_id, sample_id FROM label
 """
 IN_FORCE = """SELECT l.user_address FROM samples s JOIN labels l ON l.label_id = s.label_id
               ORDER BY 1"""
-
-
-@pytest.fixture
-def strict(
-    new_database: Callable[..., str],
-    migrated: str,
-    make_model: Callable[..., bytes],
-    desk_over: Callable[..., Desk],
-) -> Iterator[Desk]:
-    with mock_aws():
-        clients = {
-            name: boto3.client(name, region_name="eu-central-1")
-            for name in ("s3", "sqs", "dynamodb", "secretsmanager")
-        }
-        settings = {"proof": "required", "trusted_callers": "user:boss, 127.0.0.1"}
-        made = desk_over(clients, new_database(template=migrated), make_model, **settings)
-        yield made
-        made.services.database.close()
 
 
 def hand_out(desk: Desk, user: str, image: bytes, *, control: bool = False) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.poisoning_course import Course, Poison, Sent
-from benchmarks.poisoning_people import Colluder, Drip, Gang, Mind, Person, Sleeper, plausible_lie
+from benchmarks.poisoning_people import Colluder, Drip, Gang, Sleeper, plausible_lie
 from benchmarks.poisoning_report import HEADER, Figures, Known, Occasion, auc, figures, table
-from benchmarks.poisoning_service import Label
+from local.demo.course import Course, Mind, Person, Poison, Sent
 from local.demo.people import Boxes, Seen, errors
+from local.demo.records import Label
 
 RIGHT = Boxes(np.array([[10.0, 10, 60, 60], [100, 100, 200, 180]]), np.array([0, 0]))
 WRONG = Boxes(np.array([[10.0, 10, 60, 60]]), np.array([0]))
@@ -26,12 +26,14 @@ class StillService:
 
     def __init__(self, labels: Mapping[str, Label]) -> None:
         self._labels = dict(labels)
+        self.records = self.operator = self
 
     def labels(self, model: str) -> dict[str, Label]:
         return self._labels
 
-    def trust(self, user: str) -> dict[str, Any]:
-        return {"distrust": "" if user == HONEST.user else "poor", "is_proven": False}
+    def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
+        distrust = "" if f"/{HONEST.user}?" in path else "poor"
+        return 200, {"trust": {"distrust": distrust, "is_proven": False}}
 
     def banned(self) -> set[str]:
         return {HOSTILE.user}
@@ -85,10 +87,10 @@ def test_what_counts_is_what_the_label_in_force_says_and_poison_is_an_attackers_
     }
     course = played(
         labels,
-        sent(HONEST, "agreed", RIGHT, counted_after=59.0),
+        sent(HONEST, "agreed", RIGHT, counted_after=299),
         sent(HONEST, "waits", RIGHT, state="quarantined"),
         sent(HONEST, "agreed", RIGHT, kind="control"),
-        sent(HONEST, "agreed", RIGHT, counted_after=61.0),
+        sent(HONEST, "agreed", RIGHT, counted_after=301),
         sent(HOSTILE, "poisoned", WRONG, wrong=True),
     )
     found = reported(course)
@@ -120,9 +122,9 @@ def sent(
     state: str = "accepted",
     kind: str = "own",
     wrong: bool = False,
-    counted_after: float | None = None,
+    counted_after: int | None = None,
 ) -> Sent:
-    return Sent(who, kind, said, image, state, wrong, 0.0, counted_after=counted_after)
+    return Sent(who, kind, said, image, state, wrong, 0, 0.0, counted_after=counted_after)
 
 
 def played(labels: Mapping[str, Label], *answers: Sent) -> Course:

@@ -574,3 +574,21 @@ def test_what_everybody_supports_is_not_contested(people: list[Voice], same: Sam
             one for one in people if one.votes and not same(voice.request_id, one.request_id)
         ]
         assert is_contested(voice.request_id, people, same) is bool(against)
+
+
+def test_answers_are_compared_with_votes_alone_and_only_where_these_can_lead() -> None:
+    compared = []
+
+    def same(one: int, other: int) -> bool:
+        compared.append((one, other))
+        return True
+
+    crowd = [Voice(number) for number in range(200)]
+    assert agreed_on(crowd, same) is None
+    assert agreed_on([*crowd, Voice(200, votes=True)], same) is None
+    assert compared == []
+
+    agreed = agreed_on([*crowd, Voice(200, votes=True), Voice(201, votes=True)], same)
+    assert agreed
+    assert (agreed.winner, len(agreed.supporters)) == (0, 202)
+    assert len(compared) <= 3 * 202

@@ -249,7 +249,9 @@ def test_images_that_wait_are_offered_to_others_until_enough_were_asked(
     assert (image.image_sha256, image.key) == (sha(1), f"quarantine/{sha(1)}.jpg")
     assert opinions.waiting("eve", "scratch", 9, ["private"]) == []
 
-    for user in ("bob", "cid", "dan"):
+    for number in range(9):
+        book.hand_out(second(f"203.0.113.{number}", 1))  # addresses have no vote
+    for user in ("user:bob", "user:cid", "user:dan"):
         assert opinions.waiting(user, "scratch", 9, ["private"])
         book.hand_out(second(user, 1))
         assert opinions.waiting(user, "scratch", 9, ["private"]) == []

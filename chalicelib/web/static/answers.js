@@ -8,9 +8,15 @@ import { joined } from './words.js';
 const NONE_WAITS = 'No other photo waits for a person just now. Bring one of your own.';
 const TITLES = {
   accepted: 'Taken',
-  quarantined: 'A person will look at it',
+  quarantined: 'Your answer waits',
   rejected: 'Not taken',
 };
+const WAITS_FOR = {
+  proof: 'It waits for you: check a few photos correctly. Or for two other people who agree with it.',
+  opinions: 'It waits for other people who look at the same photo and agree with it.',
+  operator: 'It waits for an operator of this service.',
+};
+const OFFER = ' There is a photo that you can check now, so that what you send counts sooner.';
 const byId = (id) => document.getElementById(id);
 
 /** The lower part of the panel. */
@@ -24,6 +30,7 @@ export class Answers {
     byId('nothing-here').addEventListener('click', () => this.askEmpty());
     byId('empty-yes').addEventListener('click', () => this.send('empty'));
     byId('empty-no').addEventListener('click', () => this.keepBoxes());
+    byId('offered').addEventListener('click', () => this.tool.go(this.tool.draft.outcome.task.prediction_id));
     byId('next-after').addEventListener('click', () => this.next());
     byId('again').addEventListener('click', () => this.reopen());
   }
@@ -104,7 +111,7 @@ export class Answers {
   sent() {
     tellTrouble(null);
     byId('outcome-title').focus();
-    this.tool.say(byId('outcome-text').textContent);
+    this.tool.say(`${byId('outcome-text').textContent} ${byId('outcome-waits').textContent}`);
   }
 
   /** Nothing is lost: the draft is as it was, and the same answer can be sent again. */
@@ -147,10 +154,13 @@ function noteOf(draft) {
   return draft.boxes.length ? 'Change a box, and you can send the right ones instead.' : '';
 }
 
-function showOutcome({ state, message, changes, change }) {
+function showOutcome({ state, message, changes, change, waits_for: waitsFor, task }) {
   byId('outcome').dataset.state = state;
   byId('outcome-title').textContent = TITLES[state] ?? TITLES.accepted;
   byId('outcome-text').textContent = message;
+  byId('outcome-waits').textContent = `${WAITS_FOR[waitsFor] ?? ''}${task ? OFFER : ''}`.trim();
+  byId('offered').hidden = !task;
+  byId('next-after').className = task ? 'plain' : 'key';
   const parts = Object.entries(changes ?? {}).filter(([, count]) => count)
     .map(([kind, count]) => `${count} ${kind}`);
   const told = parts.length ? `Of the boxes: ${joined(parts)}.` : '';

@@ -9,6 +9,7 @@
  * @typedef {{name: string, class_names: string[], live_version: ?number}} Model
  */
 
+import { fetchWithRetries } from './busy.js';
 import { signature } from './signed.js';
 
 /** The default of the API, which `tests/browser` holds this to. */
@@ -142,7 +143,7 @@ export function send(path, body, signal) {
 export async function json(path, init) {
   let response;
   try {
-    response = await fetch(path, init);
+    response = await fetchWithRetries(path, init);
     if (response.ok) return await response.json();
   } catch (error) {
     if (error.name === 'AbortError') throw error;

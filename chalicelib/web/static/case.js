@@ -5,6 +5,12 @@ import { marksOf, tagOf } from './marks.js';
 import { bringOut, plates } from './plates.js';
 import { counted, joined, percent } from './words.js';
 
+const WAITS_FOR = {
+  proof: 'For its sender to answer control tasks, for two people who agree, or for you.',
+  opinions: 'For other people who agree, or for you.',
+  operator: 'For an operator only.',
+};
+
 /**
  * Show a submission.
  * @param {HTMLElement} sheet
@@ -47,9 +53,18 @@ function reasons(item) {
     make('strong', null, 'Proposed: accept. '),
     'Two people who proved themselves on control tasks say the same.');
   return make('section', null, make('h3', null, 'Why it waits'), proposed,
+    make('p.waits-for', null, WAITS_FOR[item.waits_for ?? 'operator'], ' ', freed(item)),
     item.reasons.length
       ? make('ul.reasons', null, ...item.reasons.map((text) => make('li', null, text)))
       : make('p.soft', null, 'No reason was recorded.'));
+}
+
+/** What one decision is worth, in whole answers. */
+function freed({ frees }) {
+  const others = Math.round(frees) - 1;
+  return others > 0
+    ? `A decision settles or helps to release ${counted(others, 'other waiting answer')} as well.`
+    : 'A decision settles this answer alone.';
 }
 
 function opinions(item, open) {

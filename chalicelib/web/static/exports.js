@@ -1,8 +1,8 @@
 /** A dataset as a ZIP, for operators: asked for, waited for, linked to. */
 
 import { make } from './build.js';
+import { sleep } from './busy.js';
 import { ask } from './operator.js';
-import { sleep } from './upload.js';
 import { bytes } from './words.js';
 
 const POLL_MS = 1000;

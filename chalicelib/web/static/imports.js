@@ -2,8 +2,9 @@
 
 import { json, send } from './api.js';
 import { make } from './build.js';
+import { sleep } from './busy.js';
 import { ask, token } from './operator.js';
-import { refuseIfTooLarge, sendForm, sleep } from './upload.js';
+import { refuseIfTooLarge, sendForm } from './upload.js';
 import { counted } from './words.js';
 
 const POLL_MS = 1000;

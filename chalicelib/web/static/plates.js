@@ -1,4 +1,7 @@
-/** A photo twice, side by side: with the boxes that were predicted, and with those submitted. */
+/** A photo twice, side by side: with the boxes that were predicted, and with those submitted.
+ * Where the contributor saw other boxes than the prediction that the answer is compared with, the
+ * left side can show these instead.
+ */
 
 import { drawn, make } from './build.js';
 import { tagOf } from './marks.js';
@@ -14,16 +17,38 @@ const TAG_ROOM = 0.08;
  */
 export function plates(item, marks) {
   return make('div.plates', null,
-    plate(item, marks, 'predicted', 'Predicted'),
+    item.shown ? reference(item, marks) : plate(item, marks, 'predicted', 'Predicted'),
     plate(item, marks, 'submitted', 'Submitted'));
+}
+
+/** The reference, with a button that shows what the contributor saw in its place. */
+function reference(item, marks) {
+  const sides = [plate(item, marks, 'predicted', 'Predicted'), seenPlate(item)];
+  const button = make('button.plain', { type: 'button', 'aria-pressed': 'false' }, 'Show what the contributor saw');
+  button.addEventListener('click', () => {
+    const seen = button.getAttribute('aria-pressed') !== 'true';
+    button.setAttribute('aria-pressed', String(seen));
+    sides.forEach((side, index) => { side.hidden = (index === 1) !== seen; });
+  });
+  sides[1].hidden = true;
+  return make('div.reference', null, ...sides, make('p.reference-switch', null, button));
+}
+
+function seenPlate(item) {
+  const shapes = item.shown.map(({ box }) => ({ box, kind: 'shown', tag: '', number: null }));
+  return figure(item, 'Seen by the contributor', shapes);
 }
 
 function plate(item, marks, side, title) {
   const boxes = item[side];
-  const count = boxes.length ? counted(boxes.length, 'box') : 'no boxes';
   const shapes = marks.filter((mark) => mark.change[side] != null).map((mark) => ({
     box: boxes[mark.change[side]].box, kind: mark.kind, tag: tagOf(mark), number: mark.number,
   }));
+  return figure(item, title, shapes);
+}
+
+function figure(item, title, shapes) {
+  const count = shapes.length ? counted(shapes.length, 'box') : 'no boxes';
   return make('figure.plate', null,
     make('figcaption', null, make('strong', null, title), ` ${count}`),
     item.image ? photo(item.image, `${title}: ${count}`, shapes) : make('p.no-photo', null, 'No picture was kept.'));
@@ -47,7 +72,7 @@ export function photo(image, title, shapes) {
   const layer = drawn('svg.drawing', {
     viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', 'aria-hidden': 'true',
   }, ...shapes.flatMap(lines));
-  const tags = shapes.map((shape) => tag(shape, image));
+  const tags = shapes.filter((shape) => shape.tag).map((shape) => tag(shape, image));
   const shown = make('img', { src: url, alt: title, width, height, decoding: 'async', loading: 'lazy' });
   shown.addEventListener('error', () => frame.classList.add('blind'));
   frame.append(shown, layer, ...tags);

@@ -38,7 +38,7 @@ export class Queue extends EventTarget {
 
   /** Load the next page. */
   async more() {
-    const page = await ask(`v1/review?after=${this.next}&limit=${PAGE}`);
+    const page = await ask(`v1/review?after=${encodeURIComponent(this.next)}&limit=${PAGE}`);
     const known = new Set(this.items.map((item) => item.submission_id));
     this.items.push(...page.waiting.filter((item) => !known.has(item.submission_id)));
     this.next = page.next;
@@ -182,6 +182,11 @@ async function sendAll(decisions) {
 }
 
 function noteOf(item) {
+  const settles = Math.round(item.frees);
+  return [changesOf(item), settles > 1 && `settles ${settles}`].filter(Boolean).join(' · ');
+}
+
+function changesOf(item) {
   if (item.proposal) return 'proposed: accept';
   const counts = new Map();
   for (const { kind } of item.changes) counts.set(kind, (counts.get(kind) ?? 0) + 1);

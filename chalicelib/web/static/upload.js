@@ -1,6 +1,7 @@
 /** The way of large photos: a form that the bucket takes, then the queue, then the answer. */
 
 import { OPTIONS, Problem, json, send as sendJson } from './api.js';
+import { sleep } from './busy.js';
 import { bytes } from './words.js';
 
 /** What one call carries; a larger photo goes through the bucket. */
@@ -150,21 +151,5 @@ export async function settledPrediction(id, signal) {
     title: 'Still in the queue',
     detail: `The photo was uploaded, but no answer came in ${PATIENCE_MS / 60_000} minutes.`,
     retry: true,
-  });
-}
-
-/**
- * @param {number} ms
- * @param {AbortSignal} signal
- * @returns {Promise<void>} rejected where it is stopped
- */
-export function sleep(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    const stop = () => {
-      clearTimeout(timer);
-      reject(new DOMException('stopped', 'AbortError'));
-    };
-    signal.addEventListener('abort', stop, { once: true });
   });
 }

@@ -1,7 +1,7 @@
 /** What happens in a chat, as it happens. */
 
 import { Problem, json } from '../static/api.js';
-import { sleep } from '../static/upload.js';
+import { sleep } from '../static/busy.js';
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 4000;

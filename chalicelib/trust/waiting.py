@@ -1,0 +1,162 @@
+"""The order in which an operator looks at what waits: first what one decision frees most of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from chalicelib.database import Database
+from chalicelib.errors import InvalidRequest
+from chalicelib.trust.ledger import COLUMNS, Ledger
+from chalicelib.trust.records import Recorded
+from chalicelib.trust.standing import (
+    LEAST_AUDITS,
+    MOST_LOST,
+    NEWEST_AUDITS,
+    PROVEN_ACCURACY,
+    PROVEN_CONTROLS,
+)
+
+WINDOW = 20_000  # of the oldest that wait are put into order; the rest follow as these are decided
+PLACE = re.compile(r"([0-9]{1,9}(?:\.[0-9])?):([0-9]{1,18})")
+NUMBER = re.compile(r"[0-9]{1,18}")
+
+# People are counted and not answers, so that nobody moves up by sending an image often. Who lost
+# too many decided answers is not brought nearer to being established by one more, so many images
+# of somebody whom operators reject move nobody up either.
+WAITING = """
+SELECT request_id, model, image_sha256, user_address, waits_for FROM requests
+WHERE state = 'quarantined' AND reviewed_at IS NULL
+"""
+OLDEST = f"{WAITING} ORDER BY request_id LIMIT {WINDOW}"
+RELATED = f"{WAITING} AND (image_sha256 = ANY(%(images)s) OR user_address = ANY(%(users)s))"
+FREES = f"""
+WITH waiting AS MATERIALIZED ({{waiting}}),
+images AS MATERIALIZED (
+    SELECT model, image_sha256, count(DISTINCT user_address) AS people FROM waiting
+    WHERE image_sha256 IS NOT NULL GROUP BY model, image_sha256 HAVING count(*) > 1),
+senders AS MATERIALIZED (
+    SELECT user_address, count(*) AS unproven FROM waiting
+    WHERE waits_for = 'proof' GROUP BY user_address),
+nearer AS MATERIALIZED (
+    SELECT s.user_address, s.unproven, greatest({LEAST_AUDITS} - d.decided, 1) AS missing
+    FROM senders s JOIN control_standings c USING (user_address)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS decided, count(*) FILTER (WHERE state = 'rejected') AS lost
+        FROM (SELECT state FROM requests r
+              WHERE r.user_address = s.user_address AND r.reviewed_at IS NOT NULL
+              ORDER BY r.reviewed_at DESC LIMIT {NEWEST_AUDITS}) newest) d
+    WHERE c.controls >= {PROVEN_CONTROLS} AND c.accuracy >= {PROVEN_ACCURACY}
+      AND d.lost <= d.decided * {MOST_LOST}::numeric),
+ranked AS (
+    SELECT w.request_id, round(coalesce(i.people, 1)
+           + coalesce((n.unproven - (w.waits_for IS NOT DISTINCT FROM 'proof')::int)::numeric
+                      / n.missing, 0), 1) AS frees
+    FROM waiting w LEFT JOIN images i USING (model, image_sha256)
+         LEFT JOIN nearer n USING (user_address))
+SELECT request_id, frees FROM ranked
+"""
+OF_SOME = f"{FREES.format(waiting=RELATED)} WHERE request_id = ANY(%(requests)s)"
+MOST_FIRST = f"{FREES.format(waiting=OLDEST)} ORDER BY frees DESC, request_id LIMIT %(limit)s"
+MOST_AFTER = f"""{FREES.format(waiting=OLDEST)}
+WHERE frees < %(frees)s OR frees = %(frees)s AND request_id > %(request_id)s
+ORDER BY frees DESC, request_id LIMIT %(limit)s"""
+SOME = f"{COLUMNS} WHERE request_id = ANY(%(requests)s)"
+
+
+class Order(StrEnum):
+    """In which order an operator is shown what waits."""
+
+    FREES = "frees"
+    OLDEST = "oldest"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A submission that waits.
+
+    Attributes
+    ----------
+    submission : Recorded
+    frees : float
+        How many waiting answers one decision settles: one of each person who sent one about the
+        same image, and, where the sender is a member on their way to being established, the answers
+        of theirs that wait for proof, divided by the decisions that are missing until then.
+    """
+
+    submission: Recorded
+    frees: float
+
+
+class WaitingSubmissions:
+    """Puts what waits for a decision into order.
+
+    Parameters
+    ----------
+    database : Database
+    ledger : Ledger
+    """
+
+    def __init__(self, database: Database, ledger: Ledger) -> None:
+        self._database = database
+        self._ledger = ledger
+
+    def page(self, order: Order, after: str | None, limit: int) -> tuple[list[Waiting], str | None]:
+        """Return a page, and after which the next page begins; None: there is no more.
+
+        What one decision frees changes with every decision: whoever pages by it while others
+        decide may be shown an entry twice, or miss one until they begin anew.
+
+        Parameters
+        ----------
+        after : str, optional
+            As an earlier page of the same order gave it.
+
+        Raises
+        ------
+        InvalidRequest
+            ``after`` is none of that order.
+        """
+        if order is Order.OLDEST:
+            return self._oldest(after, limit)
+        if after is None:
+            found = self._all(MOST_FIRST, limit=limit + 1)
+        else:
+            frees, request_id = _read(PLACE, after, order)
+            given = {"frees": Decimal(frees), "request_id": int(request_id)}
+            found = self._all(MOST_AFTER, limit=limit + 1, **given)
+        requests = [request_id for request_id, _ in found[:limit]]
+        rows = [Recorded(*row) for row in self._all(SOME, requests=requests)]
+        submissions = {each.request_id: each for each in rows}
+        waiting = [
+            Waiting(submissions[request_id], float(frees))
+            for request_id, frees in found[:limit]
+            if request_id in submissions  # else it was deleted meanwhile
+        ]
+        last = found[limit - 1] if len(found) > limit else None
+        return waiting, f"{last[1]}:{last[0]}" if last else None
+
+    def _oldest(self, after: str | None, limit: int) -> tuple[list[Waiting], str | None]:
+        [begin] = _read(NUMBER, after or "0", Order.OLDEST)
+        found = self._ledger.to_review(int(begin), limit + 1)
+        requests = [each.request_id for each in found[:limit]]
+        images = [each.detail.get("image", {}).get("sha256") for each in found[:limit]]
+        users = [each.user_address for each in found[:limit]]
+        frees = dict(self._all(OF_SOME, requests=requests, images=images, users=users))
+        waiting = [Waiting(each, float(frees.get(each.request_id, 1))) for each in found[:limit]]
+        return waiting, str(requests[-1]) if len(found) > limit else None
+
+    def _all(self, query: str, **given: object) -> list[tuple[Any, ...]]:
+        with self._database.transaction() as rows:
+            rows.execute(query, given)
+            return list(rows.fetchall())
+
+
+def _read(pattern: re.Pattern[str], after: str, order: Order) -> tuple[str, ...]:
+    read = pattern.fullmatch(after)
+    if read is None:
+        raise InvalidRequest(f"'after' is not the 'next' of a page in the order {order.value!r}")
+    return read.groups() or (after,)

@@ -1,0 +1,135 @@
+"""The order in which an operator looks at what waits; on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from chalicelib.database import Database
+from chalicelib.errors import InvalidRequest
+from chalicelib.trust import ClassedBoxes
+from chalicelib.trust.grading import Grade
+from chalicelib.trust.ledger import Ledger, Request
+from chalicelib.trust.standing import LEAST_AUDITS, PROVEN_CONTROLS
+from chalicelib.trust.task_book import Task, TaskBook
+from chalicelib.trust.waiting import Order, WaitingSubmissions
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+Make = Callable[..., Request]
+
+
+@pytest.fixture
+def database(sql: Any) -> Iterator[Database]:
+    opened = Database(sql.url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def waiting(database: Database, ledger: Ledger) -> WaitingSubmissions:
+    return WaitingSubmissions(database, ledger)
+
+
+@pytest.fixture
+def send(ledger: Ledger, request_of: Make) -> Callable[..., int]:
+    """Record a submission that waits; return its id."""
+
+    def send(user: str, image: int, waits_for: str = "operator") -> int:
+        key = {"image": {"sha256": f"{image:064x}", "key": f"quarantine/{image}.jpg"}}
+        request = request_of(user, prediction_id=str(uuid.uuid4()), detail=key, waits_for=waits_for)
+        return ledger.record(request).request_id
+
+    return send
+
+
+@pytest.fixture
+def prove(database: Database) -> Callable[[str], None]:
+    """Let a user answer as many controls as prove them."""
+    book = TaskBook(database)
+
+    def prove(user: str) -> None:
+        for number in range(PROVEN_CONTROLS):
+            image, boxes = f"{number + 900:064x}", ClassedBoxes([[1, 2, 3, 4]], [0])
+            task = Task(str(uuid.uuid4()), user, "scratch", image, "control", boxes, 7)
+            book.hand_out(task)
+            book.grade(task, Grade(1, 1, 0, 0, 0, 0))
+
+    return prove
+
+
+def frees(waiting: WaitingSubmissions) -> dict[int, float]:
+    page, _ = waiting.page(Order.FREES, None, 100)
+    return {each.submission.request_id: each.frees for each in page}
+
+
+def decide(ledger: Ledger, numbers: list[int], state: str = "accepted") -> None:
+    for number in numbers:
+        ledger.review(number, ledger.get(number).updated_at, state, "ann", "looked")  # type: ignore[arg-type]
+
+
+def test_an_image_settles_one_answer_of_each_person(
+    waiting: WaitingSubmissions, send: Callable[..., int]
+) -> None:
+    alone = send("203.0.113.1", 1)
+    pair = [send("203.0.113.2", 2), send("203.0.113.3", 2)]
+    often = [send("203.0.113.4", 3) for _ in range(5)]
+
+    assert frees(waiting) == {alone: 1, **dict.fromkeys(pair, 2), **dict.fromkeys(often, 1)}
+    page, _ = waiting.page(Order.FREES, None, 100)
+    assert [each.submission.request_id for each in page] == [*pair, alone, *often]
+
+
+def test_who_is_nearly_established_comes_before_who_is_new(
+    waiting: WaitingSubmissions, send: Callable[..., int], ledger: Ledger, prove: Any
+) -> None:
+    near, new, unproven = "user:near", "user:new", "user:unproven"
+    prove(near)
+    prove(new)
+    decide(ledger, [send(near, 100 + number) for number in range(LEAST_AUDITS - 2)])
+    of_near = [send(near, 200 + number, "proof") for number in range(5)]
+    of_new = [send(new, 300 + number, "proof") for number in range(5)]
+    of_unproven = [send(unproven, 400 + number, "proof") for number in range(5)]
+
+    found = frees(waiting)
+    assert {found[number] for number in of_near} == {1 + 4 / 2}
+    assert {found[number] for number in of_new} == {1 + 4 / LEAST_AUDITS}
+    assert {found[number] for number in of_unproven} == {1}
+
+
+def test_whose_answers_are_rejected_moves_nobody_up(
+    waiting: WaitingSubmissions, send: Callable[..., int], ledger: Ledger, prove: Any
+) -> None:
+    prove("user:mallory")
+    numbers = [send("user:mallory", number, "proof") for number in range(50)]
+    assert max(frees(waiting).values()) > 3
+
+    decide(ledger, numbers[:1], "rejected")
+    assert set(frees(waiting).values()) == {1}
+
+
+def test_pages_go_on_in_either_order(waiting: WaitingSubmissions, send: Callable[..., int]) -> None:
+    numbers = [send(f"203.0.113.{number}", number % 3) for number in range(7)]
+    for order in Order:
+        found, after = list[int](), None
+        while True:
+            page, after = waiting.page(order, after, 2)
+            found += [each.submission.request_id for each in page]
+            if after is None:
+                break
+        assert sorted(found) == numbers
+    assert waiting.page(Order.OLDEST, None, 9)[0][0].frees == 3
+
+
+@pytest.mark.parametrize(
+    ("order", "after"),
+    [(Order.FREES, "1"), (Order.FREES, "1:"), (Order.FREES, "-1:1"), (Order.FREES, "1e9:1"),
+     (Order.FREES, f"1:{10**20}"), (Order.OLDEST, "1.0:1"), (Order.OLDEST, "-1"),
+     (Order.OLDEST, "١"), (Order.OLDEST, "1\n")],
+)  # fmt: skip
+def test_what_is_no_place_is_refused(waiting: WaitingSubmissions, order: Order, after: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not the 'next'"):
+        waiting.page(order, after, 1)
