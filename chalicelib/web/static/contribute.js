@@ -47,7 +47,7 @@ export async function nextPhoto(model) {
   try {
     return (await send(`v1/models/${encodeURIComponent(model)}/tasks`, {})).prediction_id;
   } catch (problem) {
-    const isForMembers = problem.kind === 'unauthorized' && !signature();
+    const isForMembers = problem.kind === 'unauthorized' && !signature().Authorization;
     if (isForMembers || NONE_WAITS.includes(problem.kind)) return null;
     throw problem;
   }
