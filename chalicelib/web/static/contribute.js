@@ -2,7 +2,7 @@
 
 import { Problem, json, listModels, send } from './api.js';
 import { photoType } from './files.js';
-import { signature } from './signed.js';
+import { isSigned, signature } from './signed.js';
 import { INLINE_BYTES, settledPrediction, upload, uploadForPending } from './upload.js';
 
 /**
@@ -47,7 +47,7 @@ export async function nextPhoto(model) {
   try {
     return (await send(`v1/models/${encodeURIComponent(model)}/tasks`, {})).prediction_id;
   } catch (problem) {
-    const isForMembers = problem.kind === 'unauthorized' && !signature().Authorization;
+    const isForMembers = problem.kind === 'unauthorized' && !isSigned();
     if (isForMembers || NONE_WAITS.includes(problem.kind)) return null;
     throw problem;
   }
