@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from chalicelib.catalog.visibility import Visibility
+from chalicelib.labels.fingerprint import Fingerprint, fingerprint_of
 from chalicelib.labels.quarantine import quarantine_key
 from chalicelib.labels.reference import UNSEEN, Reference
 from chalicelib.predictions import PredictionReader
@@ -73,6 +75,11 @@ class ImageOf:
     key: str
     content: bytes
     sha256: str
+
+    @functools.cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Its fingerprint, which takes a decoding."""
+        return fingerprint_of(self.content)
 
 
 def image_of(predictions: PredictionReader, prediction_id: str) -> ImageOf:

@@ -20,7 +20,6 @@ from chalicelib.database import Database
 from chalicelib.errors import InvalidImage, ObjectNotFound
 from chalicelib.labels.case import ImageOf, Judged
 from chalicelib.labels.dataset import Dataset
-from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.labels.present import presents_in
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import AGREES
@@ -110,7 +109,7 @@ class Copies:
 
     def _settled_near(self, rows: cursor, model: str, image: ImageOf) -> list[_Settled]:
         """Return the nearest settled images of a dataset, but the image itself."""
-        samples = self._dataset.near(rows, model, fingerprint_of(image.content))[:MOST_NEAR]
+        samples = self._dataset.near(rows, model, image.fingerprint)[:MOST_NEAR]
         if not samples:
             return []
         rows.execute(NEAREST, {"samples": samples, "image_sha256": image.sha256})
@@ -150,14 +149,15 @@ def contradicts(
         Width and height that the boxes are in.
     """
     image, other = _of_one_size(image, other)
+    channels = list(zip(image.split(), other.split(), (CELLS, COLOURS, COLOURS), strict=True))
     paired = _pairs(submitted, settled)
     matched = int(paired.any(axis=1).sum())
-    alone = [
-        *submitted.xyxy[~paired.any(axis=1)],
-        *settled.xyxy[~paired.any(axis=0)],
-    ]
-    differing = sum(_shows_the_same(image, other, box, size) for box in alone)
-    return matched < AGREES * (matched + differing)
+    differing = 0
+    for box in (*submitted.xyxy[~paired.any(axis=1)], *settled.xyxy[~paired.any(axis=0)]):
+        differing += _shows_the_same(channels, _within(image, box, size))
+        if matched < AGREES * (matched + differing):  # further boxes only add to what differs
+            return True
+    return False
 
 
 def _pairs(one: ClassedBoxes, other: ClassedBoxes) -> Bool:
@@ -173,19 +173,23 @@ def _pairs(one: ClassedBoxes, other: ClassedBoxes) -> Bool:
 
 
 def _shows_the_same(
-    image: Image.Image, other: Image.Image, box: Sequence[float], size: tuple[int, int]
+    channels: Sequence[tuple[Image.Image, Image.Image, int]],
+    within: tuple[float, float, float, float],
 ) -> bool:
-    """Return whether two images show the same below a box, but for the exposure."""
-    within = _within(image, box, size)
-    return all(
-        _differ_by(image.getchannel(channel), other.getchannel(channel), within, cells)
-        <= SAME_WITHIN
-        for channel, cells in (("Y", CELLS), ("Cb", COLOURS), ("Cr", COLOURS))
-    )
+    """Return whether two images show the same below a box, but for the exposure.
+
+    Parameters
+    ----------
+    channels : Sequence[tuple[Image.Image, Image.Image, int]]
+        Each channel of both images, and the cells a side that it is averaged to.
+    within : tuple[float, float, float, float]
+        The box, in their pixels.
+    """
+    return all(_differ_by(*channel, within) <= SAME_WITHIN for channel in channels)
 
 
 def _differ_by(
-    image: Image.Image, other: Image.Image, within: tuple[float, float, float, float], cells: int
+    image: Image.Image, other: Image.Image, cells: int, within: tuple[float, float, float, float]
 ) -> float:
     """Return by how many levels of 255 the cells below a box differ at most."""
     one, two = (

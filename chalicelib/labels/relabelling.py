@@ -11,8 +11,8 @@ from chalicelib.callers import is_operator
 from chalicelib.catalog.visibility import Visibility
 from chalicelib.database import Database
 from chalicelib.errors import Conflict, SightloopError
+from chalicelib.labels.case import ImageOf
 from chalicelib.labels.dataset import Dataset, NewLabel
-from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.observability import logger
 from chalicelib.vision import Detections
 
@@ -69,9 +69,9 @@ class Relabelling:
             content = self._store.get(image["key"]).body
         except SightloopError as error:
             raise gone(request_id) from error
-        sha256 = hashlib.sha256(content).hexdigest()
+        sent = ImageOf(image["key"], content, hashlib.sha256(content).hexdigest())
         promise = Visibility.parse(image.get("visibility"))
-        made = label_of(recorded.user_address, content, sha256, image["key"], boxes, promise)
+        made = label_of(recorded.user_address, sent, boxes, promise)
         self._dataset.look(recorded.model, [made])
         return replace(made, request_id=request_id)
 
@@ -100,21 +100,14 @@ def gone(request_id: int) -> Conflict:
     return Conflict(f"the image of submission {request_id} is gone")
 
 
-def label_of(
-    user: str,
-    content: bytes,
-    sha256: str,
-    key: str,
-    boxes: Detections,
-    visibility: Visibility,
-) -> NewLabel:
+def label_of(user: str, image: ImageOf, boxes: Detections, visibility: Visibility) -> NewLabel:
     """Return the label that a user's submission stands for."""
     return NewLabel(
-        sha256=sha256,
+        sha256=image.sha256,
         extension="jpg",
         size=boxes.image_size,
-        fingerprint=fingerprint_of(content),
-        source_key=key,
+        fingerprint=image.fingerprint,
+        source_key=image.key,
         boxes=boxes,
         origin="operator" if is_operator(user) else "submission",
         user_address=user,

@@ -143,8 +143,7 @@ class Submissions:
         judged = self._copies.compared(self._judged(case, user, submitted), submitted, image)
         label = None
         if not judged.is_control and judged.decide(None).is_accepted:
-            promise = case.visibility
-            label = label_of(user, image.content, image.sha256, image.key, submitted, promise)
+            label = label_of(user, image, submitted, case.visibility)
             self._parts.dataset.look(model, [label])
         filed = JudgedAnswer(user, answer, judged, submitted, image, label)
         request, outcome, decision, samples = self._record(filed)
