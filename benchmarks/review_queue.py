@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))  # run as a file, this finds its own folder only
 from benchmarks.ledger import server  # noqa: E402
 from chalicelib.database import Database  # noqa: E402
 from chalicelib.trust.ledger import Ledger  # noqa: E402
-from chalicelib.trust.waiting import Order, WaitingSubmissions  # noqa: E402
+from chalicelib.trust.waiting import QueueOrder, WaitingSubmissions  # noqa: E402
 
 TIMES = 15
 PAGE = 20
@@ -60,12 +60,12 @@ def main() -> None:
         database = Database(url)
         queue = WaitingSubmissions(database, Ledger(database))
         print(f"{waiting:,} wait, of {people:,} people; load {os.getloadavg()[0]:.1f}")
-        for order in Order:
+        for order in QueueOrder:
             print(f"{order.value}: {_milliseconds(queue, order):.0f} ms")
         database.close()
 
 
-def _milliseconds(queue: WaitingSubmissions, order: Order) -> float:
+def _milliseconds(queue: WaitingSubmissions, order: QueueOrder) -> float:
     """Return the median time of a page."""
     taken = []
     for _ in range(TIMES):

@@ -239,7 +239,7 @@ class Deletions:
             deletion_id = str(uuid.uuid4())
             with database.transaction() as rows:
                 removed = delete_imported_in(rows, deletion_id, order.user, model, sha256)
-            self._erase(deletion_id)
+            self._erase(deletion_id, of_prediction=False)
             self._parts.publish(removed.samples)
             self._erase_each(removed.copies[:COPIES_AT_ONCE])
             deleted += 1
@@ -262,21 +262,28 @@ class Deletions:
             found = [prediction_id for (prediction_id,) in rows.fetchall()]
         yield from found
 
-    def _erase(self, prediction_id: str) -> None:
-        """Erase the files of a deletion; its row says last that they are gone."""
+    def _erase(self, deletion_id: str, *, of_prediction: bool = True) -> None:
+        """Erase the files of a deletion; its row says last that they are gone.
+
+        Parameters
+        ----------
+        of_prediction : bool
+            The id is that of a prediction, which has files of its own.
+        """
         database, image_files = self._parts.database, self._parts.image_files
         assert database
         assert image_files
         with database.transaction() as rows:
-            rows.execute(ONE, (prediction_id,))
+            rows.execute(ONE, (deletion_id,))
             [(model, images)] = rows.fetchall()
-        self._parts.eraser.erase(prediction_id, model)
+        if of_prediction:
+            self._parts.eraser.erase(deletion_id, model)
         for image in images:
             image_files.erase(ErasedImage(**{**image, "keys": tuple(image["keys"])}))
         from psycopg2.extras import Json  # noqa: PLC0415 - whoever has no database lacks nothing
 
         with database.transaction() as rows:
-            rows.execute(ERASED, (prediction_id, Json(images)))
+            rows.execute(ERASED, (deletion_id, Json(images)))
 
     def _erase_each(self, prediction_ids: list[str]) -> int:
         """Erase several, each by itself: one that fails is left to the schedule."""

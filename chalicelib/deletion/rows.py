@@ -32,31 +32,25 @@ SELECT DISTINCT r.model, r.image_sha256 FROM requests r
 WHERE r.prediction_id = %(id)s AND r.image_sha256 IS NOT NULL
 ORDER BY 1, 2
 """
-HAS_OTHER_SENDERS = """
+SENT_BY = """
 SELECT EXISTS (
     SELECT FROM requests o LEFT JOIN tasks t USING (prediction_id)
-    WHERE o.image_sha256 = %(sha256)s AND o.model = %(model)s AND o.prediction_id <> %(id)s
+    WHERE o.image_sha256 = %(sha256)s AND o.model = %(model)s AND {requests}
       AND t.prediction_id IS NULL
 ) OR EXISTS (
     SELECT FROM samples s JOIN labels l USING (sample_id)
-    WHERE s.model = %(model)s AND s.sha256 = %(sha256)s AND l.origin <> 'submission')
+    WHERE s.model = %(model)s AND s.sha256 = %(sha256)s AND l.origin <> 'submission' AND {labels})
 """
+HAS_OTHER_SENDERS = SENT_BY.format(requests="o.prediction_id <> %(id)s", labels="true")
 IMPORTED = """
 SELECT DISTINCT s.model, s.sha256 FROM labels l JOIN samples s USING (sample_id)
 WHERE l.user_address = %(user)s AND l.origin = 'import' AND l.created_at <= %(until)s
   AND l.withdrawn_why IS DISTINCT FROM 'deleted'
 ORDER BY 1, 2 LIMIT %(limit)s
 """
-IS_OF_OTHERS = """
-SELECT EXISTS (
-    SELECT FROM requests o LEFT JOIN tasks t USING (prediction_id)
-    WHERE o.image_sha256 = %(sha256)s AND o.model = %(model)s AND o.user_address <> %(user)s
-      AND o.state <> 'deleted' AND t.prediction_id IS NULL
-) OR EXISTS (
-    SELECT FROM samples s JOIN labels l USING (sample_id)
-    WHERE s.model = %(model)s AND s.sha256 = %(sha256)s AND l.origin <> 'submission'
-      AND l.user_address IS DISTINCT FROM %(user)s)
-"""
+IS_OF_OTHERS = SENT_BY.format(
+    requests="o.user_address <> %(user)s", labels="l.user_address IS DISTINCT FROM %(user)s"
+)
 IMPORTED_LABELS = """
 SELECT l.label_id, l.sample_id FROM labels l JOIN samples s USING (sample_id)
 WHERE s.model = %(model)s AND s.sha256 = %(sha256)s AND l.origin = 'import'

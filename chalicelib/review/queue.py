@@ -15,7 +15,7 @@ from chalicelib.trust.opinions import PEERS_WANTED, Opinions, PeerOpinion
 from chalicelib.trust.records import Recorded
 from chalicelib.trust.standing import TrustStanding
 from chalicelib.trust.task_book import TaskBook
-from chalicelib.trust.waiting import Order, Waiting, WaitingSubmissions
+from chalicelib.trust.waiting import QueueOrder, Waiting, WaitingSubmissions
 
 LINKS_LAST_SECONDS = 3600
 STATE: Mapping[Verdict, Literal["accepted", "rejected"]] = {
@@ -130,7 +130,7 @@ class Review:
         InvalidRequest
             ``after`` is none that we gave out for that order.
         """
-        waiting, more = self._waiting.page(Order(order), after, limit)
+        waiting, more = self._waiting.page(QueueOrder(order), after, limit)
         return self._cases(waiting), more
 
     def decide(self, decisions: Iterable[Decision], operator: str) -> list[Decided]:

@@ -32,11 +32,11 @@ OWN_IMAGE = """
 SELECT image_sha256 FROM requests
 WHERE prediction_id = %(prediction_id)s AND user_address = %(user_address)s
 """
-# Opinions of addresses have no vote, so they use up none of the places for those that have.
 WINDOW = 200  # of what waits is looked at from a random place on, and from the oldest on
 QUEUED = "model = %(model)s AND state = 'quarantined' AND reviewed_at IS NULL"
 COVERED = "request_id, user_address, image_sha256, prediction_id"
 AUDITED = "model = %(model)s AND audit AND state = 'accepted' AND reviewed_at IS NULL"
+# Opinions of addresses have no vote, so they use up none of the places for those that have.
 WAITING = f"""
 WITH start AS MATERIALIZED (
     SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place
@@ -83,9 +83,8 @@ WHERE image_sha256 = ANY(%(images)s) AND model = %(model)s AND kind = 'second_op
 GROUP BY image_sha256 HAVING count(*) >= {OPINIONS_WANTED}
 """
 SETTLED = "model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL"
-MOST_SETTLED = (
-    1000  # requests that are read on either side of a random place: most may be agreed on
-)
+# Requests that are read on either side of a random place: most of them may be agreed on.
+MOST_SETTLED = 1000
 REVIEWED = f"""
 WITH start AS MATERIALIZED (
     SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place

@@ -19,9 +19,8 @@ MODEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ZERO = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 LARGEST = 2**31
-BY_AGREEMENT = (
-    "sightloop"  # signs what people agreed on, as it signs bans that follow from counters
-)
+# Signs what people agreed on, as it signs bans that follow from counters.
+BY_AGREEMENT = "sightloop"
 Change = Literal["new", "updated", "same"]
 
 

@@ -57,11 +57,11 @@ WHERE user_address = %(user_address)s AND state = 'accepted' AND reviewed_by = '
   AND image_sha256 IS NOT NULL
 ORDER BY random() LIMIT %(limit)s
 """
-REOPEN = """
+REOPEN = f"""
 UPDATE requests SET state = 'quarantined', waits_for = 'opinions', reviewed_at = NULL,
        reviewed_by = NULL
 WHERE request_id IN (SELECT request_id FROM requests
-                     WHERE request_id = ANY(%(requests)s) AND reviewed_by = 'sightloop'
+                     WHERE request_id = ANY(%(requests)s) AND reviewed_by = '{BY_AGREEMENT}'
                      ORDER BY request_id FOR NO KEY UPDATE)
 """
 UNPROVEN = """

@@ -15,10 +15,10 @@ from chalicelib.trust.records import Recorded
 from chalicelib.trust.standing import (
     LEAST_AUDITS,
     MOST_LOST,
-    NEWEST_AUDITS,
     PROVEN_ACCURACY,
     PROVEN_CONTROLS,
 )
+from chalicelib.trust.task_book import AUDITS_OF_USER
 
 WINDOW = 20_000  # of the oldest that wait are put into order; the rest follow as these are decided
 PLACE = re.compile(r"([0-9]{1,9}(?:\.[0-9])?):([0-9]{1,18})")
@@ -42,13 +42,9 @@ senders AS MATERIALIZED (
     SELECT user_address, count(*) AS unproven FROM waiting
     WHERE waits_for = 'proof' GROUP BY user_address),
 nearer AS MATERIALIZED (
-    SELECT s.user_address, s.unproven, greatest({LEAST_AUDITS} - d.decided, 1) AS missing
-    FROM senders s JOIN control_standings c USING (user_address)
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS decided, count(*) FILTER (WHERE state = 'rejected') AS lost
-        FROM (SELECT state FROM requests r
-              WHERE r.user_address = s.user_address AND r.reviewed_at IS NOT NULL
-              ORDER BY r.reviewed_at DESC LIMIT {NEWEST_AUDITS}) newest) d
+    SELECT u.user_address, u.unproven, greatest({LEAST_AUDITS} - d.decided, 1) AS missing
+    FROM senders u JOIN control_standings c USING (user_address)
+    CROSS JOIN LATERAL ({AUDITS_OF_USER}) d
     WHERE c.controls >= {PROVEN_CONTROLS} AND c.accuracy >= {PROVEN_ACCURACY}
       AND d.lost <= d.decided * {MOST_LOST}::numeric),
 ranked AS (
@@ -67,7 +63,7 @@ ORDER BY frees DESC, request_id LIMIT %(limit)s"""
 SOME = f"{COLUMNS} WHERE request_id = ANY(%(requests)s)"
 
 
-class Order(StrEnum):
+class QueueOrder(StrEnum):
     """In which order an operator is shown what waits."""
 
     FREES = "frees"
@@ -104,7 +100,9 @@ class WaitingSubmissions:
         self._database = database
         self._ledger = ledger
 
-    def page(self, order: Order, after: str | None, limit: int) -> tuple[list[Waiting], str | None]:
+    def page(
+        self, order: QueueOrder, after: str | None, limit: int
+    ) -> tuple[list[Waiting], str | None]:
         """Return a page, and after which the next page begins; None: there is no more.
 
         What one decision frees changes with every decision: whoever pages by it while others
@@ -120,7 +118,7 @@ class WaitingSubmissions:
         InvalidRequest
             ``after`` is none of that order.
         """
-        if order is Order.OLDEST:
+        if order is QueueOrder.OLDEST:
             return self._oldest(after, limit)
         if after is None:
             found = self._all(MOST_FIRST, limit=limit + 1)
@@ -140,7 +138,7 @@ class WaitingSubmissions:
         return waiting, f"{last[1]}:{last[0]}" if last else None
 
     def _oldest(self, after: str | None, limit: int) -> tuple[list[Waiting], str | None]:
-        [begin] = _read(NUMBER, after or "0", Order.OLDEST)
+        [begin] = _read(NUMBER, after or "0", QueueOrder.OLDEST)
         found = self._ledger.to_review(int(begin), limit + 1)
         requests = [each.request_id for each in found[:limit]]
         images = [each.detail.get("image", {}).get("sha256") for each in found[:limit]]
@@ -155,7 +153,7 @@ class WaitingSubmissions:
             return list(rows.fetchall())
 
 
-def _read(pattern: re.Pattern[str], after: str, order: Order) -> tuple[str, ...]:
+def _read(pattern: re.Pattern[str], after: str, order: QueueOrder) -> tuple[str, ...]:
     read = pattern.fullmatch(after)
     if read is None:
         raise InvalidRequest(f"'after' is not the 'next' of a page in the order {order.value!r}")

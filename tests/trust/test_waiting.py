@@ -15,7 +15,7 @@ from chalicelib.trust.grading import Grade
 from chalicelib.trust.ledger import Ledger, Request
 from chalicelib.trust.standing import LEAST_AUDITS, PROVEN_CONTROLS
 from chalicelib.trust.task_book import Task, TaskBook
-from chalicelib.trust.waiting import Order, WaitingSubmissions
+from chalicelib.trust.waiting import QueueOrder, WaitingSubmissions
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -62,7 +62,7 @@ def prove(database: Database) -> Callable[[str], None]:
 
 
 def frees(waiting: WaitingSubmissions) -> dict[int, float]:
-    page, _ = waiting.page(Order.FREES, None, 100)
+    page, _ = waiting.page(QueueOrder.FREES, None, 100)
     return {each.submission.request_id: each.frees for each in page}
 
 
@@ -79,7 +79,7 @@ def test_an_image_settles_one_answer_of_each_person(
     often = [send("203.0.113.4", 3) for _ in range(5)]
 
     assert frees(waiting) == {alone: 1, **dict.fromkeys(pair, 2), **dict.fromkeys(often, 1)}
-    page, _ = waiting.page(Order.FREES, None, 100)
+    page, _ = waiting.page(QueueOrder.FREES, None, 100)
     assert [each.submission.request_id for each in page] == [*pair, alone, *often]
 
 
@@ -113,7 +113,7 @@ def test_whose_answers_are_rejected_moves_nobody_up(
 
 def test_pages_go_on_in_either_order(waiting: WaitingSubmissions, send: Callable[..., int]) -> None:
     numbers = [send(f"203.0.113.{number}", number % 3) for number in range(7)]
-    for order in Order:
+    for order in QueueOrder:
         found, after = list[int](), None
         while True:
             page, after = waiting.page(order, after, 2)
@@ -121,15 +121,18 @@ def test_pages_go_on_in_either_order(waiting: WaitingSubmissions, send: Callable
             if after is None:
                 break
         assert sorted(found) == numbers
-    assert waiting.page(Order.OLDEST, None, 9)[0][0].frees == 3
+    assert waiting.page(QueueOrder.OLDEST, None, 9)[0][0].frees == 3
 
 
 @pytest.mark.parametrize(
     ("order", "after"),
-    [(Order.FREES, "1"), (Order.FREES, "1:"), (Order.FREES, "-1:1"), (Order.FREES, "1e9:1"),
-     (Order.FREES, f"1:{10**20}"), (Order.OLDEST, "1.0:1"), (Order.OLDEST, "-1"),
-     (Order.OLDEST, "١"), (Order.OLDEST, "1\n")],
-)  # fmt: skip
-def test_what_is_no_place_is_refused(waiting: WaitingSubmissions, order: Order, after: str) -> None:
+    [
+        *((QueueOrder.FREES, after) for after in ("1", "1:", "-1:1", "1e9:1", f"1:{10**20}")),
+        *((QueueOrder.OLDEST, after) for after in ("1.0:1", "-1", "١", "1\n")),
+    ],
+)
+def test_what_is_no_place_is_refused(
+    waiting: WaitingSubmissions, order: QueueOrder, after: str
+) -> None:
     with pytest.raises(InvalidRequest, match="is not the 'next'"):
         waiting.page(order, after, 1)
