@@ -11,11 +11,9 @@ from __future__ import annotations
 import io
 import statistics
 import sys
-import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from psycopg2.extras import execute_values
@@ -23,6 +21,8 @@ from psycopg2.extras import execute_values
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # run as a file, this finds its own folder only
 
+from benchmarks.ledger import server  # noqa: E402
+from benchmarks.placing import times  # noqa: E402
 from chalicelib.database import Database  # noqa: E402
 from chalicelib.labels.case import ImageOf  # noqa: E402
 from chalicelib.labels.copies import Copies, contradicts, reduced  # noqa: E402
@@ -30,9 +30,6 @@ from chalicelib.labels.dataset import Dataset  # noqa: E402
 from chalicelib.labels.fingerprint import fingerprint_of  # noqa: E402
 from chalicelib.storage import ObjectStore  # noqa: E402
 from chalicelib.trust.boxes import ClassedBoxes  # noqa: E402
-from deploy.migrate import migrate  # noqa: E402
-from local.home import Home  # noqa: E402
-from local.postgres import Postgres  # noqa: E402
 from sagemaker.training.drawn_tags import draw_tag  # noqa: E402
 
 IMAGES, NEAR, TIMES = 100_000, 1_000, 20
@@ -60,14 +57,9 @@ def fill(database: Database, bits: np.ndarray) -> None:
         rows.execute(LABELS, (len(bits),))
 
 
-def timed(what: str, act: Callable[[], Any]) -> None:
+def timed(what: str, act: Callable[[], object]) -> None:
     """Print the median and the most of some times, wall and processor."""
-    wall, processor = [], []
-    for _ in range(TIMES):
-        begun, spent = time.perf_counter(), time.process_time()
-        act()
-        wall.append((time.perf_counter() - begun) * 1000)
-        processor.append((time.process_time() - spent) * 1000)
+    wall, processor = times(act, TIMES)
     median, own = statistics.median(wall), statistics.median(processor)
     print(f"  {what}: {median:.1f} ms, at most {max(wall):.1f}; processor {own:.1f}", flush=True)
 
@@ -81,20 +73,13 @@ def main() -> None:
     bits = rng.integers(0, 2**62, (IMAGES, 4)).astype(np.uint64)
     flipped = np.uint64(1) << rng.integers(0, 58, (NEAR, 4, 5)).astype(np.uint64)
     bits[:NEAR] = asked.bits ^ np.bitwise_or.reduce(flipped, axis=2)
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        home = Home(Path(folder) / "home")
-        home.path.chmod(0o755)
-        postgres = Postgres(home)
-        database = Database(postgres.url)
+    with server(durable=True) as url:
+        database = Database(url)
         try:
-            migrate(postgres.url)
             fill(database, bits)
             measure(database, image)
         finally:
             database.close()
-            postgres.stop()
-            home.close()
 
 
 def measure(database: Database, image: ImageOf) -> None:
@@ -104,7 +89,7 @@ def measure(database: Database, image: ImageOf) -> None:
 
     def look() -> int:
         with database.transaction() as rows:
-            return len(copies._settled_near(rows, "m", image))
+            return len(copies._settled_near(rows, "m", replace(image)))  # fingerprinted anew
 
     print(f"{IMAGES:,} images, {NEAR:,} near; settled copies that are compared: {look()}")
     timed("fingerprint, near images and their labels", look)

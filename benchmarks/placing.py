@@ -44,14 +44,20 @@ def fill(database: Database, model: str, images: int) -> None:
             rows.execute(ADD, (model, first + BLOCK, ids, bits))
 
 
-def timed(what: str, act: Callable[[], object]) -> None:
-    """Print the least of some times, for wall and processor."""
+def times(act: Callable[[], object], count: int) -> tuple[list[float], list[float]]:
+    """Return how many milliseconds each of some calls took, by the clock and of the processor."""
     wall, processor = [], []
-    for _ in range(TIMES):
+    for _ in range(count):
         begun, spent = time.perf_counter(), time.process_time()
         act()
         wall.append((time.perf_counter() - begun) * 1000)
         processor.append((time.process_time() - spent) * 1000)
+    return wall, processor
+
+
+def timed(what: str, act: Callable[[], object]) -> None:
+    """Print the least of some times, for wall and processor."""
+    wall, processor = times(act, TIMES)
     print(f"  {what}: {min(wall):.0f} ms, {min(processor):.0f} ms of them processor", flush=True)
 
 

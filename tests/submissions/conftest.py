@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import boto3
@@ -238,37 +238,35 @@ METRICS = b"""{"per_class": [{"class_id": 0, "class_name": "scratch", "AP50": 0.
 
 
 @pytest.fixture
-def desk(
+def open_desk(
     new_database: Callable[..., str],
     migrated: str,
     make_model: Callable[..., bytes],
-) -> Iterator[Desk]:
-    with mock_aws():
+) -> Iterator[Callable[..., Desk]]:
+    """Open a desk over stand-ins for AWS, with settings of one's own."""
+    with mock_aws(), ExitStack() as opened:
         clients = {
             name: boto3.client(name, region_name="eu-central-1")
             for name in ("s3", "sqs", "dynamodb", "secretsmanager")
         }
-        made = make_desk(clients, new_database(template=migrated), make_model)
-        yield made
-        made.services.database.close()
+
+        def open_desk(**settings: Any) -> Desk:
+            made = make_desk(clients, new_database(template=migrated), make_model, **settings)
+            opened.callback(made.services.database.close)
+            return made
+
+        yield open_desk
 
 
 @pytest.fixture
-def strict(
-    new_database: Callable[..., str],
-    migrated: str,
-    make_model: Callable[..., bytes],
-) -> Iterator[Desk]:
+def desk(open_desk: Callable[..., Desk]) -> Desk:
+    return open_desk()
+
+
+@pytest.fixture
+def strict(open_desk: Callable[..., Desk]) -> Desk:
     """Return a desk where people have to prove themselves."""
-    with mock_aws():
-        clients = {
-            name: boto3.client(name, region_name="eu-central-1")
-            for name in ("s3", "sqs", "dynamodb", "secretsmanager")
-        }
-        settings = {"proof": "required", "trusted_callers": "user:boss, 127.0.0.1"}
-        made = make_desk(clients, new_database(template=migrated), make_model, **settings)
-        yield made
-        made.services.database.close()
+    return open_desk(proof="required", trusted_callers="user:boss, 127.0.0.1")
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from chalicelib.catalog.visibility import Visibility
 from chalicelib.errors import ModelNotFound, NoTask, Unauthorized
@@ -30,20 +28,8 @@ ADDRESS = "203.0.113.7"
 
 
 @pytest.fixture
-def strict(
-    new_database: Callable[..., str],
-    migrated: str,
-    make_model: Callable[..., bytes],
-    desk_over: Callable[..., Desk],
-) -> Iterator[Desk]:
-    with mock_aws():
-        clients = {
-            name: boto3.client(name, region_name="eu-central-1")
-            for name in ("s3", "sqs", "dynamodb", "secretsmanager")
-        }
-        made = desk_over(clients, new_database(template=migrated), make_model, proof="required")
-        yield made
-        made.services.database.close()
+def strict(open_desk: Callable[..., Desk]) -> Desk:
+    return open_desk(proof="required")
 
 
 def prove(desk: Desk, *users: str) -> None:

@@ -109,6 +109,13 @@ def settling(desk: Desk) -> Any:
     return desk.services.submissions._parts.settling
 
 
+def decision_of(desk: Desk, submission_id: int, state: str) -> Callable[[], Any]:
+    """Return an operator's decision about a submission as it is now, to be taken later."""
+    seen = desk.services.ledger.get(submission_id)
+    given = seen.request_id, seen.updated_at, state, "olga", "I looked"
+    return lambda: desk.services.submissions.review(*given)
+
+
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
     """Make calls at the same instant; return what they return."""
     barrier = Barrier(len(calls))
@@ -179,20 +186,17 @@ def test_an_operators_acceptance_is_not_overwritten_by_people_who_agree_meanwhil
     strict: Desk, noise: Noise
 ) -> None:
     prove(strict, noise, "user:bob", "user:eve")
-    submissions = strict.services.submissions
     for number in range(ROUNDS):
         image = noise(number)
         strict.submit(strict.predict(image), "user:ann", "corrected", WRONG)
         other = strict.submit(strict.predict(image), "user:dan", "corrected", RIGHT)
         opine(strict, "user:bob", image, WRONG)
         task = hand_out(strict, "user:eve", image)
-        seen = strict.services.ledger.get(other.submission_id)
+        decide = decision_of(strict, other.submission_id, "accepted")
 
         at_once(
             lambda task=task: strict.submit(task, "user:eve", "corrected", WRONG),
-            lambda seen=seen: submissions.review(
-                seen.request_id, seen.updated_at, "accepted", "olga", "I looked"
-            ),
+            decide,
         )
 
         settling(strict).reconcile(100)
@@ -209,11 +213,11 @@ def test_an_operator_who_decides_after_the_label_was_made_is_not_overwritten(
     strict: Desk, noise: Noise, decision: str
 ) -> None:
     prove(strict, noise, "user:bob", "user:eve")
-    image, submissions = noise(1), strict.services.submissions
+    image = noise(1)
     sent = strict.submit(strict.predict(image), "user:ann", "corrected", WRONG)
     other = strict.submit(strict.predict(image), "user:dan", "corrected", RIGHT)
     decided = sent if decision == "rejected" else other
-    seen = strict.services.ledger.get(decided.submission_id)
+    decide = decision_of(strict, decided.submission_id, decision)
     opine(strict, "user:bob", image, WRONG)
     relabelling = settling(strict)._relabelling
     label_again = relabelling.label_again
@@ -221,7 +225,7 @@ def test_an_operator_who_decides_after_the_label_was_made_is_not_overwritten(
     def decide_after(recorded: Any) -> Any:
         label = label_again(recorded)
         if recorded.request_id == sent.submission_id:
-            submissions.review(seen.request_id, seen.updated_at, decision, "olga", "I looked")
+            decide()
         return label
 
     relabelling.label_again = decide_after
@@ -266,19 +270,16 @@ def test_an_operators_rejection_is_not_overwritten_by_people_who_agree_meanwhile
     strict: Desk, noise: Noise
 ) -> None:
     prove(strict, noise, "user:bob", "user:eve")
-    submissions = strict.services.submissions
     for number in range(ROUNDS):
         image = noise(number)
         sent = strict.submit(strict.predict(image), "user:ann", "corrected", RIGHT)
         opine(strict, "user:bob", image)
         task = hand_out(strict, "user:eve", image)
-        seen = strict.services.ledger.get(sent.submission_id)
+        decide = decision_of(strict, sent.submission_id, "rejected")
 
         at_once(
             lambda task=task: strict.submit(task, "user:eve", "corrected", RIGHT),
-            lambda seen=seen: submissions.review(
-                seen.request_id, seen.updated_at, "rejected", "olga", "I looked"
-            ),
+            decide,
         )
 
         settling(strict).reconcile(100)
