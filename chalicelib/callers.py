@@ -33,6 +33,17 @@ def is_telegram_user(caller: str) -> bool:
     return caller.startswith(TELEGRAM_USER)
 
 
+def is_member(caller: str) -> bool:
+    """Tell whether a caller has a token that an operator gave out: somebody vouches for them.
+
+    A Telegram account costs a phone number, and the bot's link gives its owner a token by itself.
+
+    >>> is_member("user:ann"), is_member("user:telegram-42"), is_member("operator:olga")
+    (True, False, False)
+    """
+    return is_user(caller) and not is_telegram_user(caller)
+
+
 def has_token(caller: str) -> bool:
     """Tell whether a caller has any token, so that nobody else bears the name."""
     return is_user(caller) or is_operator(caller)

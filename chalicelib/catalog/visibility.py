@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from chalicelib.callers import is_operator, is_user
+from chalicelib.callers import is_member, is_operator
 
 SHOWN_TO = (
     "who may be shown the photos that its contributors send; private: operators and the sender; "
@@ -61,7 +61,7 @@ class Audience(StrEnum):
         """
         if is_operator(caller):
             return cls.OPERATOR
-        return cls.MEMBER if is_user(caller) else cls.ANYBODY
+        return cls.MEMBER if is_member(caller) else cls.ANYBODY
 
     def promises(self, setting: Visibility) -> frozenset[Visibility]:
         """Return the promises under which a photo was sent that this caller may be shown.

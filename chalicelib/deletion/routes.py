@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalice.app import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from chalicelib.catalog.visibility import Audience
+from chalicelib.callers import has_token
 from chalicelib.errors import (
     DatabaseUnavailable,
     PredictionNotFound,
@@ -103,7 +103,7 @@ def delete_contributions() -> Response:
     A token is wanted, for an address is shared by people. 202: the rest is deleted by itself.
     """
     user = caller(api.request)
-    if Audience.of(user) is Audience.ANYBODY:
+    if not has_token(user):
         raise Unauthorized(
             "send a token: an address may be others' as well; without one delete each photo by "
             "its id, DELETE /v1/predictions/{prediction_id}"

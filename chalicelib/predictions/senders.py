@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 
-from chalicelib.catalog.visibility import Audience
+from chalicelib.callers import has_token
 from chalicelib.storage import ObjectStore
 
 PREFIX = "senders/"
@@ -45,7 +45,7 @@ class Senders:
         ------
         StorageUnavailable
         """
-        if Audience.of(sender) is Audience.ANYBODY:
+        if not has_token(sender):
             return ""
         key = _folder(sender) + prediction_id
         self._store.put(key, b"", "text/plain")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.callers import is_operator, is_user
+from chalicelib.callers import is_member, is_operator
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import agreement, grade
 from chalicelib.trust.opinions import Opinions
@@ -82,7 +82,7 @@ class Assessor:
             task is not None and task.is_control,
             was_asked,
             standing.distrust,
-            (can_prove or has_voters) and is_user(user_address),
+            (can_prove or has_voters) and is_member(user_address),
             can_prove or (has_voters and is_shared),
         )
 
@@ -140,4 +140,4 @@ class Assessor:
 def _kind(user: str) -> Kind:
     if is_operator(user):
         return "operator"
-    return "member" if is_user(user) else "address"
+    return "member" if is_member(user) else "address"

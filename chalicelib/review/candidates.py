@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from chalicelib.callers import is_user
+from chalicelib.callers import is_member
 from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.labels.keys import parked_key
 from chalicelib.labels.pool import LabelledImage, Pool, Shown
@@ -168,7 +168,7 @@ class Candidates:
 
 def _merit(image: WaitingImage, sender: TrustStanding) -> int:
     """Return the place of an image among those that want opinions, 0 first."""
-    if not is_user(image.user_address):
+    if not is_member(image.user_address):
         return 4
     if sender.audits.are_poor:
         return 3

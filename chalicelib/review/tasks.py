@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chalicelib.callers import is_user
+from chalicelib.callers import is_member
 from chalicelib.catalog import Catalog
 from chalicelib.catalog.visibility import Audience, Visibility
 from chalicelib.errors import (
@@ -120,12 +120,13 @@ class Tasks:
         NoTask
             Nothing needs another look.
         Unauthorized
-            The model's photos are shown to callers with a token only.
+            The model's photos are shown to members only.
         """
         setting, is_pending = self._setting(model)
         if setting is not Visibility.PUBLIC and Audience.of(user_address) is Audience.ANYBODY:
             raise Unauthorized(
-                f"photos of the model {model!r} are not shown to strangers: send a token"
+                f"photos of the model {model!r} are shown to members only: send a token "
+                "that an operator gave you"
             )
         waiting = self._book.open_tasks(user_address, model, MOST_OPEN)
         if len(waiting) >= MOST_OPEN and (still_shown := self._still_shown(waiting)):
@@ -144,7 +145,7 @@ class Tasks:
         they left unanswered is offered again before another one.
         """
         rank = self._rank_of(user_address)
-        if not is_user(user_address) or rank >= Rank.KNOWN:
+        if not is_member(user_address) or rank >= Rank.KNOWN:
             return None
         waiting = self._book.open_tasks(user_address, model, MOST_UNANSWERED)
         is_due = rank < Rank.ESTABLISHED or len(waiting) >= MOST_UNANSWERED

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.callers import USER
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
-from chalicelib.trust.records import Recorded, accepted_by_operator
+from chalicelib.trust.records import Recorded, accepted_by_operator, of_member
 
 MOST_ANSWERS = 50  # on one image that a new one is compared with, the newest
 OPINIONS_WANTED = 3  # asked for on one image
@@ -68,7 +67,7 @@ wanted AS MATERIALIZED (
                       WHERE c.prediction_id = s.prediction_id AND c.kind = 'control')
       AND (SELECT count(*) FROM tasks t
            WHERE t.image_sha256 = s.image_sha256 AND t.model = %(model)s
-             AND starts_with(t.user_address, '{USER}')
+             AND {of_member("t.user_address")}
              AND (t.answered_at IS NOT NULL OR t.created_at > now() - interval '{GIVEN_UP}'))
           < CASE WHEN s.waits_for = 'opinions' THEN {CONTESTED_WANTED} ELSE {OPINIONS_WANTED} END
     ORDER BY s.counts, s.request_id LIMIT %(limit)s)
@@ -79,7 +78,7 @@ FROM wanted w JOIN requests r USING (request_id)
 ENOUGH = f"""
 SELECT image_sha256 FROM tasks
 WHERE image_sha256 = ANY(%(images)s) AND model = %(model)s AND kind = 'second_opinion'
-  AND starts_with(user_address, '{USER}')
+  AND {of_member("user_address")}
 GROUP BY image_sha256 HAVING count(*) >= {OPINIONS_WANTED}
 """
 SETTLED = "model = %(model)s AND state = 'accepted' AND reviewed_at IS NOT NULL"

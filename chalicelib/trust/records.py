@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from chalicelib.callers import OPERATOR
+from chalicelib.callers import OPERATOR, TELEGRAM_USER, USER
 from chalicelib.errors import InvalidRequest
 
 ADDRESS = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
@@ -190,6 +190,25 @@ def label_of_operator(label: str) -> str:
     return (
         f"({label}.origin = 'operator' OR"
         f" coalesce(starts_with({label}.user_address, '{OPERATOR}'), {label}.origin = 'import'))"
+    )
+
+
+def of_member(user_address: str) -> str:
+    """Return the SQL condition for :func:`chalicelib.callers.is_member`.
+
+    Parameters
+    ----------
+    user_address : str
+        The column that holds a caller's name.
+
+    Examples
+    --------
+    >>> of_member("t.user_address")[:43]
+    "(starts_with(t.user_address, 'user:') AND N"
+    """
+    return (
+        f"(starts_with({user_address}, '{USER}')"
+        f" AND NOT starts_with({user_address}, '{TELEGRAM_USER}'))"
     )
 
 

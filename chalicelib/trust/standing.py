@@ -118,11 +118,19 @@ class Audits:
 
 @dataclass(frozen=True)
 class TrustStanding:
-    """What is known of how well a contributor answers."""
+    """What is known of how well a contributor answers.
+
+    Attributes
+    ----------
+    is_member : bool
+        They have a token that an operator gave out. Addresses and Telegram accounts are cheap, so
+        the answers of many of them say nothing about somebody else's.
+    """
 
     controls: Controls = Controls()
     agreements: Agreements = Agreements()
     audits: Audits = Audits()
+    is_member: bool = True
 
     @property
     def distrust(self) -> str | None:
@@ -155,7 +163,8 @@ class TrustStanding:
         """Whether their opinion counts for or against somebody else's."""
         accuracy = self.controls.accuracy
         enough = self.controls.answers >= PROVEN_CONTROLS
-        return enough and accuracy is not None and accuracy >= PROVEN_ACCURACY
+        good = accuracy is not None and accuracy >= PROVEN_ACCURACY
+        return self.is_member and enough and good
 
     @property
     def is_doubtful(self) -> bool:

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from chalicelib.callers import USER
+from chalicelib.callers import is_member
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import Agreement, Grade
-from chalicelib.trust.records import accepted_by_operator, label_of_operator
+from chalicelib.trust.records import accepted_by_operator, label_of_operator, of_member
 from chalicelib.trust.standing import (
     NEWEST_AUDITS,
     PROVEN_ACCURACY,
@@ -104,7 +104,8 @@ CROSS JOIN LATERAL (
     SELECT count(*), avg(share), count(*) FILTER (WHERE proven),
            avg(share) FILTER (WHERE proven)
     FROM (SELECT matched::float8 / total AS share,
-                 s.controls >= {PROVEN_CONTROLS} AND s.accuracy >= {PROVEN_ACCURACY} AS proven
+                 s.controls >= {PROVEN_CONTROLS} AND s.accuracy >= {PROVEN_ACCURACY}
+                     AND {of_member("n.peer_address")} AS proven
           FROM (SELECT * FROM agreements n WHERE n.user_address = u.user_address
                 ORDER BY compared_at DESC LIMIT {NEWEST_COMPARED}) n
           LEFT JOIN control_standings s ON s.user_address = n.peer_address
@@ -131,7 +132,7 @@ SELECT EXISTS (SELECT FROM dataset_counts
 VOTERS = f"""
 SELECT FROM control_standings
 WHERE controls >= {PROVEN_CONTROLS} AND accuracy >= {PROVEN_ACCURACY}
-  AND starts_with(user_address, '{USER}')
+  AND {of_member("user_address")}
 LIMIT 2
 """
 
@@ -264,7 +265,9 @@ def standings_in(rows: cursor, users: Sequence[str]) -> dict[str, TrustStanding]
     """Return how well users answer, in the caller's transaction."""
     rows.execute(STANDINGS, {"users": list(users)})
     return {
-        user: TrustStanding(Controls(*n[:8]), Agreements(*n[8:12]), Audits(*n[12:]))
+        user: TrustStanding(
+            Controls(*n[:8]), Agreements(*n[8:12]), Audits(*n[12:]), is_member(user)
+        )
         for user, *n in rows.fetchall()
     }
 

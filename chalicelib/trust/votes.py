@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.callers import is_user
+from chalicelib.callers import is_member
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import agreement
 from chalicelib.trust.ledger import ONE_REQUEST
@@ -187,7 +187,7 @@ def _may_vote(user: str, rank: Rank, standing: TrustStanding) -> bool:
     One lost answer silences those who have few: colluders lose their first lies.
     """
     proven = standing.is_proven or rank >= Rank.KNOWN
-    return is_user(user) and rank > Rank.DISTRUSTED and proven and not standing.audits.are_poor
+    return is_member(user) and rank > Rank.DISTRUSTED and proven and not standing.audits.are_poor
 
 
 def says_the_same(one: ClassedBoxes, other: ClassedBoxes) -> bool:

@@ -245,12 +245,13 @@ def test_two_proven_people_who_agree_propose_to_accept(
     book = TaskBook(stack.services.database)
     image = {**IMAGE, "sha256": uuid.uuid4().hex * 2}
     number = send("finn", image=image)
-    pia, pol, new = (f"{name}-{uuid.uuid4()}" for name in ("pia", "pol", "new"))
-    peers = dict.fromkeys((pia, pol, new), Agreement(2, 2))
+    names = ("user:pia", "user:pol", "user:new", "user:telegram")
+    pia, pol, new, bot = (f"{name}-{uuid.uuid4()}" for name in names)
+    peers = dict.fromkeys((pia, pol, new, bot), Agreement(2, 2))
     book.agree("finn", "scratch", image["sha256"], peers)
     assert waiting(operate, number)["proposal"] is None
 
-    for user in (pia, pol):
+    for user in (pia, pol, bot):
         for part in range(3):
             sha256 = f"{part:064x}"
             task = Task(str(uuid.uuid4()), user, "scratch", sha256, "control", FOUND, 1)
@@ -262,6 +263,7 @@ def test_two_proven_people_who_agree_propose_to_accept(
         pia: True,
         pol: True,
         new: False,
+        bot: False,
     }
 
 

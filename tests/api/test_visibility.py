@@ -17,7 +17,7 @@ Headers = dict[str, str]
 As = Callable[[str], Headers]
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
-KINDS = ("anybody", "member", "operator")
+KINDS = ("anybody", "telegram", "member", "operator")  # the second by the bot's link
 VISIBILITIES = ("private", "members", "public")
 SEEN_BY = {"private": ("operator",), "members": ("member", "operator"), "public": KINDS}
 
@@ -45,7 +45,8 @@ def by(stack: Stack, as_operator: Headers) -> As:
             return as_operator
         if kind == "anybody":
             return {}
-        return member_headers(stack)
+        subject = uuid.uuid4().hex
+        return member_headers(stack, f"telegram-{subject}" if kind == "telegram" else subject)
 
     return headers
 
@@ -162,7 +163,7 @@ def test_a_task_shows_others_photos_to_whom_the_model_says(
         assert given.status == 201
         shown = gateway("GET", f"/v1/predictions/{given.json['prediction_id']}").json
         assert shown["links"]["image"]
-    elif kind == "anybody":
+    elif kind in ("anybody", "telegram"):
         assert given.status == 401
     else:
         assert given.status == 404

@@ -166,6 +166,22 @@ def test_people_who_did_not_prove_themselves_settle_nothing(
     assert strict.sql(IN_FORCE) == [("user:ann",)]
 
 
+@pytest.mark.parametrize("kind", ["user:telegram-{}", "198.51.100.{}"])
+def test_cheap_accounts_settle_nothing_and_are_never_established(
+    strict: Desk, noise: Callable[[int], bytes], kind: str
+) -> None:
+    people = [kind.format(number) for number in range(5)]
+    prove(strict, noise, *people)
+    image = noise(1)
+    strict.submit(strict.predict(image), "user:ann", "corrected", RIGHT)
+    for user in people:
+        opine(strict, user, image)
+    assert strict.sql(IN_FORCE) == []
+
+    told = strict.submit(strict.predict(noise(2)), people[0], "corrected", RIGHT)
+    assert told.waits_for == "operator"  # for nobody's vote counts here
+
+
 def test_uninvited_answers_are_no_votes(strict: Desk, noise: Callable[[int], bytes]) -> None:
     prove(strict, noise, "user:bob", "user:eve")
     image = noise(1)

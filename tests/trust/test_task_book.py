@@ -189,14 +189,18 @@ def test_agreement_with_banned_people_counts_nothing(book: TaskBook, ledger: Led
 
 
 def test_only_people_who_proved_themselves_can_make_others_distrusted(book: TaskBook) -> None:
+    peers = dict.fromkeys(("user:bob", "user:telegram-42", "198.51.100.7"), Agreement(0, 3))
     for image in range(12):
-        book.agree("ann", "scratch", sha(image), {"bob": Agreement(0, 3)})
+        book.agree("ann", "scratch", sha(image), peers)
     assert book.standing("ann").distrust is None
 
-    for image in range(20, 23):
-        task = control("bob", image)
-        book.hand_out(task)
-        book.grade(task, RIGHT)
+    # Whoever has no token, or only a Telegram account, costs nothing: any number can be had.
+    for peer in peers:
+        for image in range(20, 23):
+            task = control(peer, image)
+            book.hand_out(task)
+            book.grade(task, RIGHT)
+    assert [book.standing(peer).is_proven for peer in peers] == [True, False, False]
     told = book.standing("ann")
     assert told.agreements.with_proven == 12
     assert told.distrust == (
