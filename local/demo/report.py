@@ -15,7 +15,6 @@ WAITS_FOR: Mapping[str, str] = {
     "contested": "the photo has another person's label that says something else",
 }
 UNUSUAL = "the change is larger than the model's errors usually are"
-NOT_WAITING = "another label of the photo is in use"
 
 
 def honest(course: Course, sent: Sequence[Sent]) -> list[str]:
@@ -24,16 +23,19 @@ def honest(course: Course, sent: Sequence[Sent]) -> list[str]:
     at_once = sum(each.counts_at_once for each in own)
     soon = sum(is_soon(each) for each in own)
     late = [each for each in own if not is_soon(each)]
-    waiting = [each for each in late if not course.is_in_force(each)]
+    missing = [each for each in late if not course.is_in_force(each)]
+    causes = course.service.records.causes([each.submission_id for each in missing])
+    waiting = [each for each in missing if each.submission_id in causes]
+    lost = len(missing) - len(waiting)
     lines = [
         f"{soon} of {len(own)} corrections of honest people counted within a minute "
         f"without an operator ({soon / max(len(own), 1):.0%}; {at_once} at once)",
-        f"{len(late) - len(waiting)} more counted later without an operator, "
-        f"{len(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for the operator",
+        f"{len(late) - len(missing)} more counted later without an operator, "
+        f"{len(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for the operator, "
+        f"{lost} lost to another label of the photo",
     ]
-    return lines + [
-        f"  {count} because {why}" for why, count in _reasons(course, waiting).most_common()
-    ]
+    reasons = Counter(reason(causes[each.submission_id]) for each in waiting)
+    return lines + [f"  {count} because {why}" for why, count in reasons.most_common()]
 
 
 def is_soon(sent: Sent) -> bool:
@@ -41,18 +43,11 @@ def is_soon(sent: Sent) -> bool:
     return sent.counted_seconds is not None and sent.counted_seconds <= MINUTE
 
 
-def _reasons(course: Course, waiting: Sequence[Sent]) -> Counter[str]:
-    causes = course.service.records.causes([each.submission_id for each in waiting])
-    return Counter(reason(causes.get(each.submission_id)) for each in waiting)
-
-
-def reason(causes: Sequence[str] | None) -> str:
-    """Return in words what a submission waits for; None: it does not wait.
+def reason(causes: Sequence[str]) -> str:
+    """Return in words what a submission waits for.
 
     Of several causes the one that more tasks do not remove.
     """
-    if causes is None:
-        return NOT_WAITING
     lasting = [cause for cause in causes if cause != "unproven"]
     if lasting or not causes:
         return WAITS_FOR.get(lasting[0], UNUSUAL) if lasting else UNUSUAL

@@ -101,7 +101,6 @@ def test_a_label_is_wrong_where_the_dataset_has_the_photo_and_says_something_els
         (["added"], report.UNUSUAL),
         ([], report.UNUSUAL),
         (["distrust"], report.WAITS_FOR["distrust"]),
-        (None, report.NOT_WAITING),
     ],
 )
 def test_what_a_correction_waits_for_is_what_more_tasks_do_not_remove(causes, words):
@@ -109,24 +108,27 @@ def test_what_a_correction_waits_for_is_what_more_tasks_do_not_remove(causes, wo
 
 
 class Waiting:
-    """A course in which every submission waits for the same thing."""
+    """A course in which submissions wait for the same thing, but those numbered 0."""
 
     def __init__(self) -> None:
         self.service = self.records = self
 
     def causes(self, submission_ids):
-        return {submission_id: ["unproven"] for submission_id in submission_ids}
+        return {submission_id: ["unproven"] for submission_id in submission_ids if submission_id}
 
     def is_in_force(self, sent):
         return sent.counted_seconds is not None
 
 
 def test_the_report_tells_corrections_that_counted_within_a_minute_from_those_that_wait():
-    soon, late, waiting = (sent_by(HONEST, "quarantined") for _ in range(3))
+    soon, late, waiting, lost = (sent_by(HONEST, "quarantined") for _ in range(4))
     soon.counted_seconds, late.counted_seconds = MINUTE, MINUTE + 1
-    first, second, third = report.honest(Waiting(), [soon, late, waiting, sent_by(VANDAL, "x")])
-    assert first.startswith("1 of 3 corrections of honest people counted within a minute")
+    waiting.submission_id = 7
+    sent = [soon, late, waiting, lost, sent_by(VANDAL, "x")]
+    first, second, third = report.honest(Waiting(), sent)
+    assert first.startswith("1 of 4 corrections of honest people counted within a minute")
     assert second.startswith("1 more counted later without an operator, 1 waits")
+    assert second.endswith("1 lost to another label of the photo")
     assert third.strip() == f"1 because {report.WAITS_FOR['unproven']}"
 
 
