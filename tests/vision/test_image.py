@@ -347,6 +347,19 @@ def test_a_jpeg_of_a_thousand_scans_is_refused(encode) -> None:
         decode_image(data[:-2] + data[last:-2] * 1000 + data[-2:])
 
 
+@pytest.mark.parametrize("interval", [0, 1])
+def test_fill_bytes_in_a_scan_change_no_pixel_and_are_not_kept(interval: int, encode) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
+    plain = encode(Image.fromarray(noise), "JPEG", quality=98, restart_marker_blocks=interval)
+    start = plain.index(b"\xff\xda") + 14
+    assert (b"\xff\xd0" in plain[start:]) == bool(interval)
+    filled = plain[:start] + plain[start:].replace(b"\xff", b"\xff" * 1000)
+    assert len(filled) > len(plain) + 10_000
+
+    assert np.array_equal(pixels(filled), pixels(plain))
+    assert decode_image(filled).jpeg == decode_image(plain).jpeg
+
+
 def test_a_webp_whose_headers_contradict_is_refused(photo, encode) -> None:
     data = bytearray(encode(photo(48, 32).convert("RGBA"), "WEBP", exif=Image.Exif().tobytes()))
     assert data[12:16] == b"VP8X"
