@@ -1,4 +1,4 @@
-"""A page of the operators' queue, first what one decision settles most of, with a PostgreSQL.
+"""A page of the operators' queue, and what a member is asked about, with a PostgreSQL.
 
 python benchmarks/review_queue.py                     # 100,000 submissions that wait
 python benchmarks/review_queue.py --waiting 10000
@@ -11,7 +11,9 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import psycopg2
@@ -22,16 +24,19 @@ sys.path.insert(0, str(ROOT))  # run as a file, this finds its own folder only
 from benchmarks.ledger import server  # noqa: E402
 from chalicelib.database import Database  # noqa: E402
 from chalicelib.trust.ledger import Ledger  # noqa: E402
+from chalicelib.trust.opinions import Opinions  # noqa: E402
 from chalicelib.trust.waiting import QueueOrder, WaitingSubmissions  # noqa: E402
 
 TIMES = 15
 PAGE = 20
+CANDIDATES = 50
 FILL = """
 INSERT INTO sightloop.requests (prediction_id, user_address, model, model_version, score,
                                 predicted_boxes, submitted_boxes, state, detail, waits_for,
                                 reviewed_at, reviewed_by)
 SELECT md5(n::text || %(state)s)::uuid, 'user:' || n %% %(people)s, 'scratch', 1, 0.5, 2, 2,
-       %(state)s, jsonb_build_object('image', jsonb_build_object('sha256', md5((n / 3)::text))),
+       %(state)s, jsonb_build_object('image', jsonb_build_object(
+           'sha256', md5((n / 3)::text), 'visibility', 'public')),
        CASE WHEN %(state)s = 'accepted' THEN NULL
             WHEN n %% 3 = 0 THEN 'proof' WHEN n %% 3 = 1 THEN 'opinions' ELSE 'operator' END,
        CASE WHEN %(state)s = 'accepted' THEN now() - make_interval(secs => n) END,
@@ -61,16 +66,20 @@ def main() -> None:
         queue = WaitingSubmissions(database, Ledger(database))
         print(f"{waiting:,} wait, of {people:,} people; load {os.getloadavg()[0]:.1f}")
         for order in QueueOrder:
-            print(f"{order.value}: {_milliseconds(queue, order):.0f} ms")
+            taken = _milliseconds(partial(queue.page, order, None, PAGE))
+            print(f"a page, {order.value}: {taken:.0f} ms")
+        opinions = Opinions(database)
+        ask = partial(opinions.waiting, "user:asked", "scratch", CANDIDATES, ["public"])
+        print(f"what a member is asked about: {_milliseconds(ask):.0f} ms")
         database.close()
 
 
-def _milliseconds(queue: WaitingSubmissions, order: QueueOrder) -> float:
-    """Return the median time of a page."""
+def _milliseconds(call: Callable[[], object]) -> float:
+    """Return the median time of a call."""
     taken = []
     for _ in range(TIMES):
         begun = time.perf_counter()
-        queue.page(order, None, PAGE)
+        call()
         taken.append(1000 * (time.perf_counter() - begun))
     return statistics.median(taken)
 

@@ -214,8 +214,8 @@ class QueueItem(SubmissionAnswer):
     contributor: ContributorAnswer
     waits_for: WaitsFor | None = Field(description="who settles it besides you; null: nobody")
     frees: float = Field(
-        description="how many waiting answers one decision settles: one a person about the image, "
-        "and the share by which it brings its sender's that wait for proof nearer to counting"
+        description="how many waiting answers one decision settles: itself, those of members asked "
+        "about the image, and by what share it brings its sender's unproven ones nearer to counting"
     )
     opinions: list[Opinion]
     proposal: Literal["accept"] | None = Field(

@@ -31,29 +31,79 @@ OWN_IMAGE = """
 SELECT image_sha256 FROM requests
 WHERE prediction_id = %(prediction_id)s AND user_address = %(user_address)s
 """
-WINDOW = 200  # of what waits is looked at from a random place on, and from the oldest on
-QUEUED = "model = %(model)s AND state = 'quarantined' AND reviewed_at IS NULL"
+SENDERS = 25  # of a kind that are looked at, on either side of a random place among them
+OF_A_SENDER = 3  # of their answers, from a random place on, and as many of the oldest
 COVERED = "request_id, user_address, image_sha256, prediction_id"
+QUEUED = """model = %(model)s AND state = 'quarantined' AND reviewed_at IS NULL
+      AND waits_for IS DISTINCT FROM 'operator'"""
 AUDITED = "model = %(model)s AND audit AND state = 'accepted' AND reviewed_at IS NULL"
-# Opinions of addresses have no vote, so they use up none of the places for those that have.
+MEMBERS = of_member("user_address")
+
+
+def _of_senders(name: str, condition: str, waits_for: str, order: int) -> str:
+    """Return the SQL of some answers of some senders that fulfil a condition, drawn at random.
+
+    Senders are in the order of a digest of their names, so that a random place among them is as
+    likely before one who sent a thousand answers as before one who sent one. Each step to the next
+    sender is one look into an index.
+
+    Parameters
+    ----------
+    name : str
+        Of the query.
+    condition : str
+        For which there is an index by sender and request.
+    waits_for : str
+        What the answers wait for, as SQL.
+    order : int
+        Before which other kinds they come.
+    """
+
+    def steps(way: str, first: str, then: str, order_of: str) -> str:
+        def next_(digest: str) -> str:
+            return (
+                f"SELECT md5(user_address) AS sender FROM requests WHERE {condition} AND {digest} "
+                f"ORDER BY md5(user_address) {order_of} LIMIT 1"
+            )
+
+        return f"""{name}_{way} AS (
+    (SELECT n.sender, 1 AS step FROM ({next_(f"md5(user_address) {first} (TABLE place)")}) n)
+    UNION ALL
+    SELECT n.sender, s.step + 1 FROM {name}_{way} s
+    CROSS JOIN LATERAL ({next_(f"md5(user_address) {then} s.sender")}) n
+    WHERE s.step < {SENDERS})"""
+
+    one = f"{condition} AND md5(user_address) = s.sender"
+    some = f"SELECT {COVERED}, {waits_for} AS waits_for FROM requests WHERE {one}"
+    return f"""{steps("above", ">=", ">", "")},
+{steps("below", "<", "<", "DESC")},
+{name} AS MATERIALIZED (
+    SELECT a.*, {order} AS kind
+    FROM (SELECT sender FROM {name}_above UNION SELECT sender FROM {name}_below) s
+    CROSS JOIN LATERAL (
+        SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place
+        FROM requests WHERE {one}) p
+    CROSS JOIN LATERAL (
+        ({some} ORDER BY request_id LIMIT {OF_A_SENDER})
+        UNION
+        ({some} AND request_id >= p.place ORDER BY request_id LIMIT {OF_A_SENDER})) a)"""
+
+
+# Members' answers that wait, then those of members that count and are audited, then others'. Each
+# kind has its own limit, and within a kind each sender has one before any has two: nobody crowds
+# others out by sending many. Opinions of addresses have no vote, so they use up none of the places
+# for those that have.
 WAITING = f"""
-WITH start AS MATERIALIZED (
-    SELECT min(request_id) + floor(random() * (max(request_id) - min(request_id) + 1)) AS place
-    FROM requests WHERE {QUEUED}),
-seen AS MATERIALIZED (
-    (SELECT {COVERED}, waits_for, false AS counts FROM requests
-     WHERE {QUEUED} AND request_id >= (SELECT place::bigint FROM start)
-     ORDER BY request_id LIMIT {WINDOW})
-    UNION
-    (SELECT {COVERED}, waits_for, false FROM requests
-     WHERE {QUEUED} ORDER BY request_id LIMIT {WINDOW})
-    UNION
-    (SELECT {COVERED}, 'opinions', true FROM requests
-     WHERE {AUDITED} ORDER BY request_id LIMIT {WINDOW})),
+WITH RECURSIVE place AS (SELECT md5(random()::text)),
+{_of_senders("members", f"{QUEUED} AND {MEMBERS}", "waits_for", 0)},
+{_of_senders("audited", AUDITED, "'opinions'", 1)},
+{_of_senders("others", f"{QUEUED} AND {MEMBERS} IS FALSE", "waits_for", 2)},
+seen AS (TABLE members UNION ALL TABLE audited UNION ALL TABLE others),
 wanted AS MATERIALIZED (
-    SELECT s.request_id, s.image_sha256, s.user_address, s.counts FROM seen s
+    SELECT s.request_id, s.image_sha256, s.user_address, s.kind,
+           row_number() OVER (PARTITION BY s.kind, s.user_address ORDER BY random()) AS turn
+    FROM seen s
     WHERE s.user_address <> %(user_address)s AND s.image_sha256 IS NOT NULL
-      AND s.waits_for IS DISTINCT FROM 'operator'
       AND NOT EXISTS (SELECT FROM requests p
                       WHERE p.image_sha256 = s.image_sha256 AND p.model = %(model)s
                         AND p.visibility <> ALL(%(promises)s))
@@ -69,11 +119,13 @@ wanted AS MATERIALIZED (
            WHERE t.image_sha256 = s.image_sha256 AND t.model = %(model)s
              AND {of_member("t.user_address")}
              AND (t.answered_at IS NOT NULL OR t.created_at > now() - interval '{GIVEN_UP}'))
-          < CASE WHEN s.waits_for = 'opinions' THEN {CONTESTED_WANTED} ELSE {OPINIONS_WANTED} END
-    ORDER BY s.counts, s.request_id LIMIT %(limit)s)
+          < CASE WHEN s.waits_for = 'opinions' THEN {CONTESTED_WANTED} ELSE {OPINIONS_WANTED} END),
+chosen AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY kind ORDER BY turn, random()) AS place FROM wanted)
 SELECT w.request_id, w.image_sha256, r.detail -> 'image' ->> 'key', r.visibility, w.user_address,
-       w.counts
-FROM wanted w JOIN requests r USING (request_id)
+       w.kind = 1
+FROM chosen w JOIN requests r USING (request_id) WHERE w.place <= %(limit)s
+ORDER BY w.kind, w.place
 """
 ENOUGH = f"""
 SELECT image_sha256 FROM tasks
@@ -181,10 +233,12 @@ class Opinions:
     ) -> list[WaitingImage]:
         """Return images of others' submissions, waiting or audited, that a user can be asked about.
 
-        However many wait, a few hundred of them are looked at.
+        However many wait, a few hundred of them are looked at: some of each of some senders.
 
         Parameters
         ----------
+        limit : int
+            Of each kind: members' that wait, members' that are audited, others' that wait.
         promises : Iterable[str]
             Visibilities under which all who sent the image did so.
         """

@@ -203,13 +203,11 @@ def of_member(user_address: str) -> str:
 
     Examples
     --------
-    >>> of_member("t.user_address")[:43]
-    "(starts_with(t.user_address, 'user:') AND N"
+    >>> of_member("t.user_address")
+    "(t.user_address ~ '^user:(?!telegram-)')"
     """
-    return (
-        f"(starts_with({user_address}, '{USER}')"
-        f" AND NOT starts_with({user_address}, '{TELEGRAM_USER}'))"
-    )
+    # One operator, for an index can be used only where its expression stands as it is.
+    return f"({user_address} ~ '^{USER}(?!{TELEGRAM_USER.removeprefix(USER)})')"
 
 
 def is_address(text: str) -> bool:

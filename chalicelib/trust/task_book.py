@@ -12,7 +12,7 @@ from chalicelib.callers import is_member
 from chalicelib.database import Database
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import Agreement, Grade
-from chalicelib.trust.records import accepted_by_operator, label_of_operator, of_member
+from chalicelib.trust.records import accepted_by_operator, of_member
 from chalicelib.trust.standing import (
     NEWEST_AUDITS,
     PROVEN_ACCURACY,
@@ -118,13 +118,10 @@ WHERE user_address = ANY(%(users)s) AND answered_at IS NULL
   AND created_at > now() - interval '{OPEN_DAYS} days'
 GROUP BY user_address
 """
-# Labels are looked at only where there are imports, one of which may be a requester's.
 PROVABLE = f"""
 SELECT EXISTS (SELECT FROM dataset_counts
-               WHERE model = %(model)s AND side <> '' AND fact = 'images_by_origin'
-                 AND key IN ('import', 'operator') AND n > 0)
-       AND EXISTS (SELECT FROM samples s JOIN labels l ON l.label_id = s.label_id
-                   WHERE s.model = %(model)s AND {label_of_operator("l")})
+               WHERE model = %(model)s AND side IN ('train', 'valid')
+                 AND fact = 'images_of_operators' AND key = '' AND n > 0)
     OR EXISTS (SELECT FROM requests
                WHERE model = %(model)s AND {accepted_by_operator("requests")})
 """

@@ -77,11 +77,13 @@ class Dataset:
             counted[model, side, "labels", origin] += 1
             if why:
                 counted[model, side, "withdrawn", why] += 1
-        for model, side, width, height, yolo, origin in self("""
-            SELECT s.model, s.side, s.width, s.height, l.yolo, l.origin
+        for model, side, width, height, yolo, origin, user in self("""
+            SELECT s.model, s.side, s.width, s.height, l.yolo, l.origin, l.user_address
             FROM samples s JOIN labels l USING (label_id)"""):
             counted[model, side, "images", ""] += 1
             counted[model, side, "images_by_origin", origin] += 1
+            by_operator = user.startswith("operator:") if user else origin == "import"
+            counted[model, side, "images_of_operators", ""] += by_operator or origin == "operator"
             counted[model, side, "empty", ""] += not yolo
             boxes = [line.split() for line in yolo.splitlines()]
             counted.update((model, side, "images_of", name) for name in {box[0] for box in boxes})

@@ -284,8 +284,6 @@ def test_fill_bytes_are_read_in_linear_time() -> None:
     """2 MB of them took hours while the search for markers began anew at each."""
     scan = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00")
 
-    stripped = strip_metadata(
-        b"\xff\xd8" + scan + b"\xff" * 2_000_000 + b"\x00" + b"\xff\xff\xd9"
-    )
+    stripped = strip_metadata(b"\xff\xd8" + scan + b"\xff" * 2_000_000 + b"\x00" + b"\xff\xff\xd9")
 
     assert stripped.data == b"\xff\xd8" + scan + b"\xff\x00" + b"\xff\xd9"

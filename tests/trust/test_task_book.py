@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -266,16 +267,47 @@ def test_images_that_wait_are_offered_to_others_until_enough_were_asked(
 def test_what_counts_already_is_audited_after_all_that_waits(
     opinions: Opinions, ledger: Ledger, request_of: Make
 ) -> None:
-    ledger.record(request_of("eve", detail=detail(1), state="accepted", audit=True))
-    ledger.record(request_of("eve", detail=detail(2)))
+    ledger.record(request_of("user:eve", detail=detail(1), state="accepted", audit=True))
+    ledger.record(request_of("user:eve", detail=detail(2)))
     images = [
         (each.image_sha256, each.counts)
         for each in opinions.waiting("ann", "scratch", 9, ["private"])
     ]
     assert images == [(sha(2), False), (sha(1), True)]
 
-    [first] = opinions.waiting("ann", "scratch", 1, ["private"])
-    assert first.image_sha256 == sha(2)
+
+def test_whoever_sends_much_keeps_nobody_from_being_asked_about(
+    opinions: Opinions, ledger: Ledger, request_of: Make
+) -> None:
+    numbers = itertools.count()
+
+    def send(user: str, **fields: Any) -> str:
+        number = next(numbers)
+        prediction = str(uuid.uuid4())
+        fields = {"waits_for": "opinions", **fields}
+        ledger.record(request_of(user, prediction_id=prediction, detail=detail(number), **fields))
+        return sha(number)
+
+    for _ in range(250):  # more than are looked at: of an operator, a member and addresses
+        send("user:mallory", waits_for="operator")
+        send("user:mallory")
+        send("user:mallory", state="accepted", audit=True, waits_for=None)
+        send("198.51.100.7")
+    for number in range(20):
+        send(f"user:telegram-{number}")
+    wanted = {
+        send("user:ann"),
+        send("user:bob", waits_for="proof"),
+        send("user:cid", state="accepted", audit=True, waits_for=None),
+        send("203.0.113.9"),
+    }
+    for _ in range(5):
+        offered = opinions.waiting("user:dan", "scratch", 100, ["private"])
+        assert wanted <= {image.image_sha256 for image in offered}
+    [*first] = opinions.waiting("user:dan", "scratch", 3, ["private"])
+    assert {"user:ann", "user:bob", "user:mallory"} == {each.user_address for each in first[:3]}
+    assert {"user:cid", "user:mallory"} == {each.user_address for each in first if each.counts}
+    assert len(first) == 9
 
 
 def test_a_reviewer_sees_who_agrees(

@@ -11,8 +11,10 @@ import pytest
 from chalicelib.database import Database
 from chalicelib.errors import InvalidRequest
 from chalicelib.trust import ClassedBoxes
+from chalicelib.trust import waiting as module
 from chalicelib.trust.grading import Grade
 from chalicelib.trust.ledger import Ledger, Request
+from chalicelib.trust.policy import MOST_UNANSWERED
 from chalicelib.trust.standing import LEAST_AUDITS, PROVEN_CONTROLS
 from chalicelib.trust.task_book import Task, TaskBook
 from chalicelib.trust.waiting import QueueOrder, WaitingSubmissions
@@ -38,12 +40,39 @@ def waiting(database: Database, ledger: Ledger) -> WaitingSubmissions:
 def send(ledger: Ledger, request_of: Make) -> Callable[..., int]:
     """Record a submission that waits; return its id."""
 
-    def send(user: str, image: int, waits_for: str = "operator") -> int:
+    def send(
+        user: str, image: int, waits_for: str = "operator", prediction_id: str | None = None
+    ) -> int:
         key = {"image": {"sha256": f"{image:064x}", "key": f"quarantine/{image}.jpg"}}
-        request = request_of(user, prediction_id=str(uuid.uuid4()), detail=key, waits_for=waits_for)
+        of = prediction_id or str(uuid.uuid4())
+        request = request_of(user, score=0.1, prediction_id=of, detail=key, waits_for=waits_for)
         return ledger.record(request).request_id
 
     return send
+
+
+@pytest.fixture
+def hand_out(database: Database) -> Callable[[str, int], str]:
+    """Ask somebody about an image; return the prediction's id."""
+
+    def hand_out(user: str, image: int) -> str:
+        task = Task(
+            str(uuid.uuid4()), user, "scratch", f"{image:064x}", "second_opinion", None, None
+        )
+        assert TaskBook(database).hand_out(task)
+        return task.prediction_id
+
+    return hand_out
+
+
+@pytest.fixture
+def ask(send: Callable[..., int], hand_out: Callable[[str, int], str]) -> Callable[[str, int], int]:
+    """Let somebody answer a task about an image; return the submission's id."""
+
+    def ask(user: str, image: int) -> int:
+        return send(user, image, "opinions", prediction_id=hand_out(user, image))
+
+    return ask
 
 
 @pytest.fixture
@@ -71,33 +100,71 @@ def decide(ledger: Ledger, numbers: list[int], state: str = "accepted") -> None:
         ledger.review(number, ledger.get(number).updated_at, state, "ann", "looked")  # type: ignore[arg-type]
 
 
-def test_an_image_settles_one_answer_of_each_person(
-    waiting: WaitingSubmissions, send: Callable[..., int]
+def test_a_decision_settles_what_members_were_asked_and_nothing_that_came_by_itself(
+    waiting: WaitingSubmissions, send: Callable[..., int], ask: Callable[[str, int], int]
 ) -> None:
-    alone = send("203.0.113.1", 1)
-    pair = [send("203.0.113.2", 2), send("203.0.113.3", 2)]
-    often = [send("203.0.113.4", 3) for _ in range(5)]
+    uninvited = [send(f"203.0.113.{number}", 1) for number in range(5)]
+    often = [send("user:eve", 2) for _ in range(5)]
+    sent = send("203.0.113.9", 3)
+    asked = [ask("user:ann", 3), ask("user:bob", 3)]
+    of_addresses = [ask(f"203.0.113.{number}", 3) for number in range(5)]
 
-    assert frees(waiting) == {alone: 1, **dict.fromkeys(pair, 2), **dict.fromkeys(often, 1)}
+    assert frees(waiting) == {
+        **dict.fromkeys(uninvited + often, 1),
+        **dict.fromkeys([sent, *of_addresses], 3),
+        **dict.fromkeys(asked, 2),
+    }
     page, _ = waiting.page(QueueOrder.FREES, None, 100)
-    assert [each.submission.request_id for each in page] == [*pair, alone, *often]
+    assert [each.submission.request_id for each in page] == [
+        *[sent, *of_addresses],
+        *asked,
+        *often,  # members' before others', where they free as much
+        *uninvited,
+    ]
+
+
+def test_what_strangers_send_hides_nothing_that_members_sent(
+    waiting: WaitingSubmissions, send: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order as many of members as of others are looked at: here all that were sent."""
+    strangers = [send(f"203.0.113.{number}", number) for number in range(9)]
+    member = send("user:ann", 10)
+    for name in ("MOST_FIRST", "MOST_AFTER"):
+        small = getattr(module, name).replace(f"LIMIT {module.WINDOW}", "LIMIT 5")
+        monkeypatch.setattr(module, name, small)
+
+    assert list(frees(waiting)) == [member, *strangers[:5]]
 
 
 def test_who_is_nearly_established_comes_before_who_is_new(
-    waiting: WaitingSubmissions, send: Callable[..., int], ledger: Ledger, prove: Any
+    waiting: WaitingSubmissions,
+    send: Callable[..., int],
+    ledger: Ledger,
+    prove: Any,
+    hand_out: Callable[[str, int], str],
 ) -> None:
     near, new, unproven = "user:near", "user:new", "user:unproven"
     prove(near)
     prove(new)
     decide(ledger, [send(near, 100 + number) for number in range(LEAST_AUDITS - 2)])
     of_near = [send(near, 200 + number, "proof") for number in range(5)]
+    busy, banned = "user:busy", "user:banned"
+    for user in (busy, banned):
+        prove(user)
+    for number in range(MOST_UNANSWERED):
+        hand_out(busy, 700 + number)
+    ledger.ban(banned, "olga", "spam")
+    others = [send(user, 500 + number, "proof") for user in (busy, banned) for number in range(5)]
     of_new = [send(new, 300 + number, "proof") for number in range(5)]
     of_unproven = [send(unproven, 400 + number, "proof") for number in range(5)]
 
     found = frees(waiting)
     assert {found[number] for number in of_near} == {1 + 4 / 2}
     assert {found[number] for number in of_new} == {1 + 4 / LEAST_AUDITS}
-    assert {found[number] for number in of_unproven} == {1}
+    assert {found[number] for number in of_unproven + others} == {1}
+
+    decide(ledger, of_near[:2])  # now they are established: what is left is released by itself
+    assert {frees(waiting)[number] for number in of_near[2:]} == {1}
 
 
 def test_whose_answers_are_rejected_moves_nobody_up(
@@ -111,8 +178,11 @@ def test_whose_answers_are_rejected_moves_nobody_up(
     assert set(frees(waiting).values()) == {1}
 
 
-def test_pages_go_on_in_either_order(waiting: WaitingSubmissions, send: Callable[..., int]) -> None:
+def test_pages_go_on_in_either_order(
+    waiting: WaitingSubmissions, send: Callable[..., int], ask: Callable[[str, int], int]
+) -> None:
     numbers = [send(f"203.0.113.{number}", number % 3) for number in range(7)]
+    numbers += [ask(f"user:{number}", 0) for number in range(2)]
     for order in QueueOrder:
         found, after = list[int](), None
         while True:
@@ -127,7 +197,10 @@ def test_pages_go_on_in_either_order(waiting: WaitingSubmissions, send: Callable
 @pytest.mark.parametrize(
     ("order", "after"),
     [
-        *((QueueOrder.FREES, after) for after in ("1", "1:", "-1:1", "1e9:1", f"1:{10**20}")),
+        *(
+            (QueueOrder.FREES, after)
+            for after in ("1", "1:2:1", "-1:1:1", "1e9:1:1", f"1:1:{10**20}")
+        ),
         *((QueueOrder.OLDEST, after) for after in ("1.0:1", "-1", "١", "1\n")),
     ],
 )
