@@ -128,8 +128,7 @@ WHERE user_address = %(user_address)s ORDER BY decision_id
 DECISION = """
 SELECT decision_id, user_address, decision, decided_by, why, decided_at, request_id FROM decisions
 """
-LATEST = f"""{DECISION} WHERE decision_id < %(before)s
-ORDER BY decision_id DESC LIMIT %(limit)s"""
+LATEST = f"{DECISION} WHERE decision_id < %(before)s ORDER BY decision_id DESC LIMIT %(limit)s"
 LATEST_OF_USER = f"""{DECISION} WHERE user_address = %(user_address)s AND decision_id < %(before)s
 ORDER BY decision_id DESC LIMIT %(limit)s"""
 HAS_DECIDED = "SELECT EXISTS (SELECT FROM decisions WHERE decision_id = %(decision_id)s)"
@@ -276,8 +275,9 @@ class Ledger:
         given = _signed(user_address, by, why)
         with self._database.transaction() as rows:
             rows.execute(LOCK_USER, given)
-            rows.execute(SIGN, given)
-            rows.execute(LIFT, given)
+            if not rows.rowcount:  # nothing is locked, and a ban of this moment is not to be lifted
+                return False
+            rows.execute(f"{SIGN}; {LIFT}", given)
             return bool(rows.rowcount)
 
     def review(
