@@ -109,7 +109,9 @@ class Settings(BaseModel):
     gate_class_tolerance: float = Field(
         0.05, ge=0, le=1, description="of AP50-95, that no class may fall by more than"
     )
-
+    gate_floor: float = Field(
+        0.1, ge=0, le=1, description="of mAP50-95, that a model's first version needs"
+    )
     report_list_ttl_seconds: float = Field(10.0, ge=0, le=20)
     appeal_to: str = Field(
         "write to whoever runs this service, and name your address or token's subject",

@@ -25,15 +25,18 @@ class Terms:
         By more than this its mAP50-95 has to be better, 0..1.
     class_tolerance : float
         By no more than this may the AP50-95 of a class fall, 0..1.
+    floor : float
+        At least this has to be the mAP50-95 of a model's first version, 0..1.
     """
 
     margin: float = 0.0
     class_tolerance: float = 0.05
+    floor: float = 0.1
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Take the terms that are set."""
-        return cls(settings.gate_margin, settings.gate_class_tolerance)
+        return cls(settings.gate_margin, settings.gate_class_tolerance, settings.gate_floor)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,11 @@ def _other_serves(live: LiveMetrics | None, serving: int | None) -> str:
 def _losses(map50_95: float, measured: TrainingMetrics, terms: Terms) -> Iterator[str]:
     """Yield how a version is not better than the live one."""
     live = measured.live
-    before = live.map50_95 if live else 0.0
+    if live is None:
+        if not map50_95 >= terms.floor or not map50_95:
+            yield _too_weak(map50_95, measured, terms.floor)
+        return
+    before = live.map50_95
     if before is None:
         yield "the live version has no mAP50-95 on these validation images"
         return
@@ -155,9 +162,23 @@ def _losses(map50_95: float, measured: TrainingMetrics, terms: Terms) -> Iterato
         yield f"{len(forgotten) - MOST_NAMED} more classes fell by more than that"
 
 
-def _no_better(new: float, before: float, live: LiveMetrics | None, margin: float) -> str:
-    if live is None:
-        return f"a first version has to find something, and its mAP50-95 is {new:.4f}"
+def _too_weak(new: float, measured: TrainingMetrics, floor: float) -> str:
+    """Say what a first version lacks, and what helps; nobody sees boxes of one that is rejected."""
+    rows = sorted(_found_classes(measured), key=lambda row: row.ap50_95 or 0)
+    weakest = ", ".join(
+        f"{row.class_name!r}{_boxes(row)}, whose AP50-95 is {row.ap50_95:.4f}"
+        for row in rows[:MOST_NAMED]
+    )
+    wanted = f"of at least {floor:g}" if floor else "above 0"
+    return (
+        f"a first version needs an mAP50-95 {wanted}, and this one has {new:.4f} on "
+        f"{measured.validation_set_size} validation images. More images help, above all of "
+        f"{weakest}; so do a larger image size and more epochs. An operator can promote it all "
+        "the same"
+    )
+
+
+def _no_better(new: float, before: float, live: LiveMetrics, margin: float) -> str:
     if new < before:
         return f"mAP50-95 fell from {before:.4f} to {new:.4f}"
     if new == before:
