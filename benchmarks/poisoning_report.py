@@ -23,6 +23,7 @@ HEADER = (
     ("honest count at once", "---:"),
     ("within a minute", "---:"),
     ("at the end", "---:"),
+    ("of those without a mistake", "---:"),
     ("held back", "---:"),
     ("controls, tasks per accepted", "---:"),
     ("hostile banned", "---:"),
@@ -46,6 +47,9 @@ class Figures:
     honest_at_once, honest_within_a_minute, honest_at_end : float
         Of honest corrections of photos of their own, those that the label in force says as well: at
         once, within as many answers as a free machine takes in a minute, and at the end.
+    right_within_a_minute, right_at_end : float
+        The same of those that have every box and no other: honest people make mistakes, and
+        others outvote these.
     honest_held_back : float
         Of the same, those that were answered as quarantined.
     controls_per_accepted, tasks_per_accepted : float
@@ -72,6 +76,8 @@ class Figures:
     honest_at_once: float
     honest_within_a_minute: float
     honest_at_end: float
+    right_within_a_minute: float
+    right_at_end: float
     honest_held_back: float
     controls_per_accepted: float
     tasks_per_accepted: float
@@ -102,6 +108,7 @@ class Figures:
             f"{self.honest_at_once:.0%}",
             f"{self.honest_within_a_minute:.1%}",
             f"{self.honest_at_end:.1%}",
+            f"{self.right_within_a_minute:.1%}, {self.right_at_end:.1%}",
             f"{self.honest_held_back:.0%}",
             f"{self.controls_per_accepted:.2f}, {self.tasks_per_accepted:.2f}",
             self.hostile_banned,
@@ -154,6 +161,7 @@ def figures(course: Course, people: Sequence[Person], known: Known, of: Occasion
     theirs = [sent for sent in course.sent if sent.person.is_hostile and sent.kind != "control"]
     ours = [sent for sent in course.sent if not sent.person.is_hostile]
     own = [sent for sent in ours if sent.kind == "own"]
+    right = [sent for sent in own if not sent.was_wrong]
     at_end = [sent for sent in own if course.is_in_force(sent)]
     honest_banned, honest_distrusted, honest_proven = known.counts(honest)
     hostile_banned, hostile_distrusted, hostile_proven = known.counts(hostile)
@@ -173,6 +181,8 @@ def figures(course: Course, people: Sequence[Person], known: Known, of: Occasion
         honest_at_once=_share(own, [sent.counts_at_once for sent in own]),
         honest_within_a_minute=_share(own, [_within_a_minute(sent) for sent in own]),
         honest_at_end=len(at_end) / max(len(own), 1),
+        right_within_a_minute=_share(right, [_within_a_minute(sent) for sent in right]),
+        right_at_end=_share(right, [course.is_in_force(sent) for sent in right]),
         honest_held_back=_share(own, [sent.state == "quarantined" for sent in own]),
         controls_per_accepted=sum(s.kind == "control" for s in asked) / max(len(at_end), 1),
         tasks_per_accepted=len(asked) / max(len(at_end), 1),
