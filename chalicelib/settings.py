@@ -109,6 +109,9 @@ class Settings(BaseModel):
     gate_class_tolerance: float = Field(
         0.05, ge=0, le=1, description="of AP50-95, that no class may fall by more than"
     )
+    gate_confidence: float = Field(
+        0.95, gt=0, lt=1, description="with which a new version has to be better than the live one"
+    )
     gate_floor: float = Field(
         0.1, ge=0, le=1, description="of mAP50-95, that a model's first version needs"
     )

@@ -85,6 +85,7 @@ CHANGEABLE = frozenset(
         "fine_tune_epochs",
         "first_training_epochs",
         "gate_class_tolerance",
+        "gate_confidence",
         "gate_floor",
         "gate_margin",
         "identify_max_receives",

@@ -16,15 +16,19 @@ import numpy as np
 
 from chalicelib.catalog.model import version_key
 from chalicelib.errors import InvalidModel, ObjectNotFound
+from chalicelib.labels.fingerprint import fingerprint_of
 from chalicelib.labels.keys import manifest_key
 from chalicelib.labels.manifest import Manifest
 from chalicelib.labels.materialise import from_store
 from chalicelib.observability import logger
+from chalicelib.retrain.evidence import compare, look_alikes
 from chalicelib.retrain.job import Job
-from chalicelib.retrain.measured import LiveMetrics
+from chalicelib.retrain.keys import output_key
+from chalicelib.retrain.measured import Evidence, LiveMetrics
 from chalicelib.storage import ObjectStore
 from chalicelib.vision import DetectionOptions, Detections, Detector
 from chalicelib.vision.precision import CONFIDENCES, ClassPrecision, precision_by_class
+from chalicelib.vision.resampled import Scored
 
 EVERYTHING = DetectionOptions(confidence=0.001, iou=0.7, max_detections=300)
 MOST_SECONDS = 200.0  # a function may take 900, and the new version is opened first
@@ -50,24 +54,59 @@ class OutOfPatience(Exception):
     """Measuring takes longer than there is time."""
 
 
-def measure(
-    detector: Detector, photos: Iterable[Photo], until: float | None = None
-) -> dict[str, Any]:
-    """Return how well a detector finds what is on photos, and how fast.
+@dataclass(frozen=True)
+class Looked:
+    """What a detector found on photos.
 
-    Figures are means of the classes that the photos show; null where they show none.
+    Attributes
+    ----------
+    class_names : tuple[str, ...]
+    found, truths : list[Detections]
+        A pair for every photo.
+    milliseconds : list[float]
+        That each took, without decoding.
+    """
+
+    class_names: tuple[str, ...]
+    found: list[Detections]
+    truths: list[Detections]
+    milliseconds: list[float]
+
+    def figures(self) -> dict[str, Any]:
+        """Return how well that is, and how fast.
+
+        Figures are means of the classes that the photos show; null where they show none.
+
+        Returns
+        -------
+        dict
+            As `metrics.json` has it: `mAP50`, `mAP50-95`, `per_class`, `precision`, `recall`, `f1`
+            and `confidence` where F1 is highest, `curves` of these by confidence,
+            `validation_set_size`, `ms_per_image` (the median, without decoding).
+        """
+        by_class = precision_by_class(self.found, self.truths)
+        taken = self.milliseconds
+        return _means(list(by_class.values())) | {
+            "per_class": [
+                _row(class_id, name, by_class.get(class_id))
+                for class_id, name in enumerate(self.class_names)
+            ],
+            "validation_set_size": len(self.truths),
+            "ms_per_image": round(statistics.median(taken), 2) if taken else None,
+        }
+
+    def scored(self) -> Scored:
+        """Return the same, ready to be measured on resamples of the photos."""
+        return Scored(self.found, self.truths)
+
+
+def look(detector: Detector, photos: Iterable[Photo], until: float | None = None) -> Looked:
+    """Return what a detector finds on photos.
 
     Parameters
     ----------
     until : float, optional
         Monotonic seconds.
-
-    Returns
-    -------
-    dict
-        As `metrics.json` has it: `mAP50`, `mAP50-95`, `per_class`, `precision`, `recall`, `f1` and
-        `confidence` where F1 is highest, `curves` of these by confidence,
-        `validation_set_size`, `ms_per_image` (the median, without decoding).
 
     Raises
     ------
@@ -78,24 +117,32 @@ def measure(
     OutOfPatience
         It would last beyond ``until``.
     """
-    found, truths, milliseconds = [], [], []
+    looked = Looked(tuple(detector.class_names), [], [], [])
     for photo in photos:
         if until is not None and time.monotonic() > until:
             raise OutOfPatience
         detected = detector.detect(photo.read(), EVERYTHING)
         timing = detected.timing
-        milliseconds.append(timing.preprocess + timing.inference + timing.postprocess)
-        found.append(detected.detections)
-        truths.append(photo.truth)
-    by_class = precision_by_class(found, truths)
-    return _means(list(by_class.values())) | {
-        "per_class": [
-            _row(class_id, name, by_class.get(class_id))
-            for class_id, name in enumerate(detector.class_names)
-        ],
-        "validation_set_size": len(truths),
-        "ms_per_image": round(statistics.median(milliseconds), 2) if milliseconds else None,
-    }
+        looked.milliseconds.append(timing.preprocess + timing.inference + timing.postprocess)
+        looked.found.append(detected.detections)
+        looked.truths.append(photo.truth)
+    return looked
+
+
+def measure(detector: Detector, photos: Iterable[Photo]) -> dict[str, Any]:
+    """Return how well a detector finds what is on photos: ``Looked.figures``.
+
+    Raises
+    ------
+    InvalidImage, InvalidModel
+    """
+    return look(detector, photos).figures()
+
+
+def evidence_of(new: Looked, live: Looked, photos: Iterable[Photo]) -> Evidence:
+    """Return how sure it is that one version is better than another on the same photos."""
+    groups = look_alikes(fingerprint_of(photo.read()) for photo in photos)
+    return compare(new.scored(), live.scored(), groups)
 
 
 def _row(class_id: int, name: str, found: ClassPrecision | None) -> dict[str, Any]:
@@ -149,10 +196,11 @@ class Beside:
         self._store = store
         self._seconds = seconds
 
-    def measure(self, job: Job, version: int) -> LiveMetrics | None:
-        """Return what a version is worth there; None where that would take too long.
+    def measure(self, job: Job, version: int) -> tuple[LiveMetrics, Evidence] | None:
+        """Return what a version is worth there, and how sure it is that the job's is better.
 
-        Images that leak are left out, as they are where models are trained.
+        None where that would take too long. Images that leak are left out, as they are where
+        models are trained.
 
         Raises
         ------
@@ -166,12 +214,16 @@ class Beside:
             onnx = self._store.get(version_key(job.model, version, "model.onnx")).body
         except ObjectNotFound as error:
             raise InvalidModel(error.detail) from error
+        made = self._store.get(output_key(job.job_id, "model.onnx")).body
         try:
-            found = measure(Detector(onnx), self._photos(job), until)
+            live = look(Detector(onnx), self._photos(job), until)
+            new = look(Detector(made), self._photos(job), until)
         except OutOfPatience:
             logger.warning("measuring takes too long", job_id=str(job.job_id), version=version)
             return None
-        return LiveMetrics.model_validate(found | {"version": version, "bytes": len(onnx)})
+        found = live.figures() | {"version": version, "bytes": len(onnx)}
+        evidence = evidence_of(new, live, self._photos(job))
+        return LiveMetrics.model_validate(found), evidence
 
     def _photos(self, job: Job) -> Iterator[Photo]:
         sha256 = job.dataset_sha256 or ""

@@ -21,7 +21,7 @@ from chalicelib.observability import logger
 from chalicelib.retrain.gate import Terms, Verdict, judge
 from chalicelib.retrain.job import Job, Settled
 from chalicelib.retrain.keys import output_key
-from chalicelib.retrain.measured import LiveMetrics, TrainingMetrics
+from chalicelib.retrain.measured import Evidence, LiveMetrics, TrainingMetrics
 from chalicelib.storage import ObjectStore
 
 GATE = "the gate"
@@ -33,8 +33,11 @@ HowLong = Callable[[str, int | None, int, datetime], Waited | None]
 class Measures(Protocol):
     """Measures a version on the validation images of a training's dataset."""
 
-    def measure(self, job: Job, version: int) -> LiveMetrics | None:
-        """Return what a version is worth there; None where that would take too long."""
+    def measure(self, job: Job, version: int) -> tuple[LiveMetrics, Evidence] | None:
+        """Return what a version is worth there, and how sure it is that the job's is better.
+
+        None where that would take too long.
+        """
 
 
 class Settlement:
@@ -124,11 +127,14 @@ class Settlement:
     def _beside(self, job: Job, measured: TrainingMetrics, serving: int) -> TrainingMetrics:
         """Return the metrics with what serves now in place of what served then, if it can be."""
         try:
-            live = self._measures.measure(job, serving)
+            found = self._measures.measure(job, serving)
         except InvalidModel:
             logger.warning("the version that serves cannot be measured", exc_info=True)
-            live = None
-        return measured.model_copy(update={"live": live}) if live else measured
+            found = None
+        if found is None:
+            return measured
+        live, evidence = found
+        return measured.model_copy(update={"live": live, "evidence": evidence})
 
     def _promote(self, job: Job, version: int, verdict: Verdict) -> bool:
         """Have a version serve, unless another began to since it was judged."""

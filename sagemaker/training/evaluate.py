@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from ultralytics.nn.tasks import load_checkpoint
 
-from chalicelib.retrain.measuring import Photo, measure
+from chalicelib.retrain.measuring import Photo, evidence_of, look, measure
 from chalicelib.vision import Detections, Detector, image_size
 
 Floats = npt.NDArray[Any]
@@ -86,15 +86,18 @@ def evaluate(
     """
     by_weights = WeightsDetector(exported, weights)
     of_weights = measure(by_weights, photos)
-    found = measure(Detector(exported), photos) | {"bytes": exported.stat().st_size}
+    new = look(Detector(exported), photos)
+    found = new.figures() | {"bytes": exported.stat().st_size}
     found["parity"] = {
         "largest_difference": by_weights.largest_difference,
         "mAP50": of_weights["mAP50"],
         "mAP50-95": of_weights["mAP50-95"],
         "images": len(photos),
     }
-    found["live"] = None
+    found["live"] = found["evidence"] = None
     if live:
         version, onnx = live
-        found["live"] = measure(Detector(onnx), photos) | {"bytes": len(onnx), "version": version}
+        old = look(Detector(onnx), photos)
+        found["live"] = old.figures() | {"bytes": len(onnx), "version": version}
+        found["evidence"] = evidence_of(new, old, photos).model_dump(mode="json")
     return found

@@ -67,6 +67,9 @@ def rejected() -> dict[str, Any]:
             "images": 32,
             "margin": 0.0,
             "class_tolerance": 0.05,
+            "groups": 30,
+            "confidence": 0.9,
+            "gain": {"low": -0.0042, "high": 0.0401},
             "mAP50-95": {"new": 0.330, "live": 0.312},
             "mAP50": {"new": 0.6, "live": 0.55},
             "classes": [
@@ -535,6 +538,8 @@ def test_a_model_shows_its_versions_and_how_fast_corrections_serve(opened: Any) 
     expect(rows.nth(3)).to_have_text("dent0.4100.290−0.1207")
     expect(rows.nth(4)).to_have_text("stainnot measurednot measured–0")
     expect(page.locator(".outcome .facts")).to_contain_text("0.00012")
+    told = "−0.004 to +0.040, with a confidence of 0.9"
+    expect(page.locator(".outcome .facts")).to_contain_text(told)
     assert page.url.endswith(f"?job={REJECTED}")
     page.go_back()
     expect(page.locator("#model h2")).to_have_text("tags")

@@ -9,7 +9,8 @@ import pytest
 
 from chalicelib.errors import InvalidModel
 from chalicelib.retrain.gate import Terms, Verdict, judge
-from chalicelib.retrain.measured import LiveMetrics, TrainingMetrics
+from chalicelib.retrain.measured import Evidence, LiveMetrics, TrainingMetrics
+from tests.retrain.told import evidence
 
 NAMES = ("scratch", "dent", "rust")
 
@@ -32,11 +33,16 @@ def side(*aps: float | None) -> dict[str, Any]:
 
 
 def metrics(
-    new: tuple[float | None, ...], live: tuple[float | None, ...] | None, **other: Any
+    new: tuple[float | None, ...],
+    live: tuple[float | None, ...] | None,
+    spread: float = 0.0,
+    groups: int = 20,
+    **other: Any,
 ) -> TrainingMetrics:
     told = side(*new)
     told["parity"] = {"largest_difference": 0.0002, "mAP50-95": told["mAP50-95"]}
     told["live"] = None if live is None else {**side(*live), "version": 3}
+    told["evidence"] = None if live is None else evidence(new, live, spread=spread, groups=groups)
     return TrainingMetrics.parse(json.dumps(told | other).encode(), "metrics.json")
 
 
@@ -48,7 +54,10 @@ def test_a_better_version_is_promoted_and_the_gain_is_told() -> None:
     verdict = judged((0.5, 0.6), (0.4, 0.55))
 
     assert verdict.promote
-    assert verdict.reason == "mAP50-95 rose from 0.4750 to 0.5500 on 40 validation images"
+    assert verdict.reason == (
+        "mAP50-95 rose from 0.4750 to 0.5500 on 40 validation images, by 0.0750 to 0.0750 with a "
+        "confidence of 0.95"
+    )
     assert verdict.figures["live_version"] == 3
     assert verdict.figures["mAP50-95"] == {"new": 0.55, "live": pytest.approx(0.475)}
     assert [row["change"] for row in verdict.figures["classes"]] == [0.1, 0.05]
@@ -110,7 +119,9 @@ def test_where_very_many_classes_fell_the_worst_are_named() -> None:
     before = [row | {"AP50-95": 0.9} for row in rows]
     live = {"mAP50-95": 0.9, "per_class": before, "version": 3}
     told = metrics((0.2,), None, per_class=rows)
-    found = told.model_copy(update={"live": LiveMetrics.model_validate(live)})
+    known = evidence([row["AP50-95"] for row in rows], [0.9] * 20)
+    sure = {"live": LiveMetrics.model_validate(live), "evidence": Evidence.model_validate(known)}
+    found = told.model_copy(update=sure)
 
     reason = judge(found, Terms(), 3).reason
 
@@ -152,6 +163,62 @@ def test_without_a_floor_a_first_version_has_to_find_something(
     floor: float, new: float, promoted: bool
 ) -> None:
     assert judged((new,), None, serving=None, floor=floor).promote == promoted
+
+
+def unsure(new: Any, live: Any, spread: float, groups: int = 20, **terms: float) -> Verdict:
+    return judge(metrics(new, live, spread, groups), Terms(**terms), 3)
+
+
+def test_a_gain_that_may_be_chance_is_rejected_and_what_would_tell_is_said() -> None:
+    verdict = unsure((0.43,), (0.4,), spread=0.05)
+
+    assert not verdict.promote
+    assert verdict.reason == (
+        "mAP50-95 rose from 0.4000 to 0.4300 on 20 validation images, which may be chance: with a "
+        "confidence of 0.95 the true change is between -0.0184 and +0.0784; some 33 more "
+        "validation images would tell, if the gain is what it seems"
+    )
+    assert verdict.figures["gain"] == {"low": -0.018412, "high": 0.078412}
+    assert verdict.figures["groups"] == 20
+
+
+def test_how_sure_it_has_to_be_is_a_term() -> None:
+    assert not unsure((0.43,), (0.4,), spread=0.04).promote
+    assert unsure((0.43,), (0.4,), spread=0.04, confidence=0.5).promote
+
+
+def test_the_margin_has_to_be_exceeded_for_sure() -> None:
+    assert unsure((0.45,), (0.4,), spread=0.04).promote
+    assert not unsure((0.45,), (0.4,), spread=0.04, margin=0.02).promote
+
+
+def test_too_few_images_tell_nothing() -> None:
+    verdict = unsure((0.9,), (0.4,), spread=0.0, groups=5)
+
+    assert not verdict.promote
+    assert verdict.reason == (
+        "mAP50-95 rose from 0.4000 to 0.9000 on 20 validation images (5 that look different), "
+        "which is too few to tell: at least 3 more are needed"
+    )
+    assert verdict.figures["gain"] == {"low": None, "high": None}
+
+
+def test_a_version_of_an_earlier_trainer_says_nothing_of_chance() -> None:
+    verdict = judge(metrics((0.5,), (0.4,), evidence=None), Terms(), 3)
+
+    assert not verdict.promote
+    assert "a trainer of an earlier release" in verdict.reason
+
+
+@pytest.mark.parametrize(("spread", "promoted"), [(0.05, False), (0.2, True)])
+def test_a_class_that_may_have_fallen_by_chance_stands_in_nobodys_way(
+    spread: float, promoted: bool
+) -> None:
+    told = metrics((0.9, 0.45), (0.4, 0.55)).model_dump(mode="json", by_alias=True)
+    told["evidence"]["classes"]["1"] = evidence((0.45,), (0.55,), spread=spread)["classes"]["0"]
+    found = TrainingMetrics.parse(json.dumps(told).encode(), "metrics.json")
+
+    assert judge(found, Terms(), 3).promote == promoted
 
 
 def test_the_floor_is_for_first_versions_alone() -> None:

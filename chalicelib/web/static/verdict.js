@@ -15,10 +15,20 @@ export function verdictOf(verdict) {
     rows.length > 0 && table(verdict.live_version, rows),
     facts([
       ['Measured on', verdict.images == null ? null : `${verdict.images} validation images`],
+      ['Of these look different', verdict.groups],
+      ['True change of mAP50-95', between(verdict)],
       ['mAP50-95 has to rise by more than', verdict.margin],
       ['No class may fall by more than', verdict.class_tolerance],
       ['Outputs of file and weights differ by', parity ? Number(parity.largest_difference.toPrecision(2)) : null],
     ]));
+}
+
+/** Say between what the true change lies; null where nothing says so. */
+function between({ gain, confidence, live_version: live }) {
+  if (!gain || live == null) return null;
+  if (gain.low == null) return 'too few images to tell';
+  const ends = [gain.low, gain.high].map((end) => `${end < 0 ? '−' : '+'}${Math.abs(end).toFixed(3)}`);
+  return `${ends.join(' to ')}, with a confidence of ${confidence}`;
 }
 
 function table(live, rows) {

@@ -21,9 +21,10 @@ from chalicelib.labels.waited import waited
 from chalicelib.retrain.gate import Terms
 from chalicelib.retrain.job import Job, State
 from chalicelib.retrain.keys import output_key
-from chalicelib.retrain.measured import LiveMetrics
+from chalicelib.retrain.measured import Evidence, LiveMetrics
 from chalicelib.retrain.settle import Settlement
 from chalicelib.storage import ObjectStore
+from tests.retrain.told import evidence
 
 REGION = "eu-central-1"
 NAMES = ("scratch", "dent")
@@ -69,14 +70,21 @@ class Store(ObjectStore):
 class Beside:
     """Who measures versions that began to serve meanwhile: at what a test says."""
 
+    store: Store
     aps: dict[int, tuple[float | None, ...]] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
 
-    def measure(self, job: Job, version: int) -> LiveMetrics | None:
+    def measure(self, job: Job, version: int) -> tuple[LiveMetrics, Evidence] | None:
         self.asked.append(version)
         if version not in self.aps:
             return None
-        return LiveMetrics.model_validate(metrics(*self.aps[version], version=version))
+        live = self.aps[version]
+        told = json.loads(self.store.get(output_key(job.job_id, "metrics.json")).body)
+        new = [row["AP50-95"] for row in told["per_class"]]
+        return (
+            LiveMetrics.model_validate(metrics(*live, version=version)),
+            Evidence.model_validate(evidence(new, live)),
+        )
 
 
 @dataclass
@@ -111,6 +119,7 @@ class Bench:
         told = metrics(*new)
         told["parity"] = {"largest_difference": 0.0001, "mAP50-95": told["mAP50-95"]}
         told["live"] = metrics(*live, version=base) if live else None
+        told["evidence"] = evidence(new, live) if live else None
         files = {
             "model.onnx": other.pop("onnx", None) or self.onnx(0.7),
             "best.pt": b"weights",
@@ -177,7 +186,7 @@ def bench(
             minutes[0] += 1
             return datetime(2026, 11, 21, 10, tzinfo=UTC) + timedelta(minutes=minutes[0])
 
-        publisher, beside = Publisher(store, catalog, database, now), Beside()
+        publisher, beside = Publisher(store, catalog, database, now), Beside(store)
         how_long = partial(waited, database)
         settlement = Settlement(store, publisher, database, Terms(), beside, how_long)
         made = Bench(store, catalog, publisher, database, settlement, beside, make_model, minutes)

@@ -14,6 +14,7 @@ from chalicelib.errors import InvalidManifest, InvalidModel, ObjectNotFound
 from chalicelib.labels.keys import manifest_key
 from chalicelib.labels.manifest import Entry, write
 from chalicelib.retrain.job import Job
+from chalicelib.retrain.keys import output_key
 from chalicelib.retrain.measured import VersionMetrics
 from chalicelib.retrain.measuring import Beside, Photo, measure
 from chalicelib.vision import Detections, Detector
@@ -39,7 +40,10 @@ def cut(bench: Any, make_picture: Callable[..., bytes]) -> Callable[..., Job]:
         entries.sort(key=lambda entry: entry.sha256)
         name = write(file, "scratch", ["scratch", "dent"], entries).sha256
         bench.store.put(manifest_key("scratch", name), file.getvalue(), "application/gzip")
-        return bench.job(uuid4(), 1, dataset_sha256=name)
+        job: Job = bench.job(uuid4(), 1, dataset_sha256=name)
+        made = output_key(job.job_id, "model.onnx")
+        bench.store.put(made, bench.onnx(0.7), "application/octet-stream")
+        return job
 
     return make
 
@@ -53,9 +57,11 @@ def test_only_validation_images_that_do_not_leak_are_measured_on(
         ("train", ELSEWHERE, False),
     )
 
-    found = Beside(bench.store).measure(job, 1)
+    measured = Beside(bench.store).measure(job, 1)
 
-    assert found is not None
+    assert measured is not None
+    found, evidence = measured
+    assert (evidence.images, evidence.groups, evidence.gain.value) == (1, 1, 0)
     assert (found.version, found.validation_set_size) == (1, 1)
     assert found.per_class[0].boxes == 1
     assert found.map50 == found.map50_95 == 1
@@ -64,11 +70,12 @@ def test_only_validation_images_that_do_not_leak_are_measured_on(
 
 
 def test_what_is_missed_costs_recall(bench: Any, cut: Callable[..., Job]) -> None:
-    found = Beside(bench.store).measure(
+    measured = Beside(bench.store).measure(
         cut(("valid", FOUND, False), ("valid", ELSEWHERE, False)), 1
     )
 
-    assert found is not None
+    assert measured is not None
+    found, _ = measured
     assert found.recall == 0.5
     assert found.precision == 0.5
     assert found.map50 == pytest.approx(51 / 101, abs=1e-5)  # of 101 recalls, those up to a half
