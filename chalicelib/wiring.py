@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from chalicelib.labels.sizes import DatasetSizes
     from chalicelib.labels.submissions import Submissions
     from chalicelib.labels.transfers.desk import TransferDesk
+    from chalicelib.labels.transfers.senders import ImportSenders
     from chalicelib.labels.transfers.worker import TransferWorker
     from chalicelib.predictions import (
         Announcer,
@@ -228,24 +229,23 @@ class Services:
     @functools.cached_property
     def transfers(self) -> TransferDesk:
         """Where imports and exports are asked for."""
-        from chalicelib.labels.transfers.desk import FormTerms, TransferDesk
-        from chalicelib.labels.transfers.table import Transfers
+        from chalicelib.labels.transfers.parts import assemble_desk
 
-        table, jobs = Transfers(self.database), self.queue(self.settings.jobs_queue)
-        terms = FormTerms(self.settings.max_import_bytes, self.settings.import_expires_seconds)
-        return TransferDesk(table, self.uploads, self.store, jobs, terms, self.now)
+        return assemble_desk(self)
 
     @functools.cached_property
     def transfer_worker(self) -> TransferWorker:
         """Who works on imports and exports."""
-        from chalicelib.labels.transfers.importer import Buckets
-        from chalicelib.labels.transfers.worker import worker_over
+        from chalicelib.labels.transfers.parts import assemble_worker
 
-        settings, store = self.settings, self.background_store
-        buckets = Buckets(store(settings.uploads_bucket), store(settings.store_bucket))
-        jobs, ranks = self.queue(settings.jobs_queue), self.reviewing.assessor
-        names = self.pending_models.class_names
-        return worker_over(self.database, buckets, self.dataset, names, jobs, ranks)
+        return assemble_worker(self)
+
+    @functools.cached_property
+    def import_senders(self) -> ImportSenders:
+        """Who knows whose ZIPs are taken."""
+        from chalicelib.labels.transfers.parts import assemble_senders
+
+        return assemble_senders(self)
 
     @functools.cached_property
     def inference(self) -> Inference:

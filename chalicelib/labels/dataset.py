@@ -96,16 +96,6 @@ MODELS_OF_USER = """
 SELECT DISTINCT s.model FROM labels l JOIN samples s USING (sample_id)
 WHERE l.user_address = %s ORDER BY 1
 """
-WITHDRAWN_BY_A_BAN = """
-SELECT request_id FROM labels WHERE user_address = %s AND withdrawn_why = 'banned'
-"""
-AT_ODDS = """
-SELECT user_address FROM labels
-WHERE origin = 'submission' AND withdrawn_at IS NULL AND user_address = ANY(%(banned)s)
-UNION
-SELECT user_address FROM labels
-WHERE withdrawn_why = 'banned' AND NOT user_address = ANY(%(banned)s)
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,17 +276,6 @@ class Dataset:
         rows.execute(MODELS_OF_USER, (user_address,))
         for (model,) in rows.fetchall():
             self._placing.lock(rows, model)
-
-    def withdrawn_by_a_ban(self, rows: cursor, user_address: str) -> list[int]:
-        """Return a user's requests whose labels a ban withdrew."""
-        rows.execute(WITHDRAWN_BY_A_BAN, (user_address,))
-        return [request_id for (request_id,) in rows.fetchall()]
-
-    def users_at_odds(self, banned: Sequence[str]) -> list[str]:
-        """Return banned users with labels in force, and others whose labels a ban withdrew."""
-        with self._database.transaction() as rows:
-            rows.execute(AT_ODDS, {"banned": [*banned]})
-            return [user for (user,) in rows.fetchall()]
 
     def leaking(self, model: str) -> set[str]:
         """Return the validation images, by sha256, not to be measured on: see ``split``."""

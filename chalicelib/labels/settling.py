@@ -27,6 +27,7 @@ from chalicelib.trust.policy import (
     agreed_on,
     audit_rate,
     is_contested,
+    is_doubted,
 )
 from chalicelib.trust.records import BY_AGREEMENT
 
@@ -150,7 +151,7 @@ class Settling:
         standing, rank = self._ranks.known(user)
         if rank >= Rank.ESTABLISHED:
             self._release(user)
-        elif standing.has_fallen or rank is Rank.DISTRUSTED:
+        elif is_doubted(rank, standing):
             if rank is not Rank.DISTRUSTED:
                 self._take_back(user)
             self._reopen(user)
@@ -318,6 +319,8 @@ class Settling:
         with self._database.transaction() as rows:
             votes.lock_image(rows, sha256)
             image = self._image_in(rows, held.model, sha256)
+            if self._ledger.banned_since_in(rows, user):
+                return
             if self._ranks.known_in(rows, [user])[1][user] < Rank.ESTABLISHED:
                 return
             if image.present or is_contested(request_id, image.voices, image.same):

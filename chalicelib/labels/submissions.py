@@ -18,6 +18,7 @@ from psycopg2.extensions import cursor
 
 from chalicelib.database import Database
 from chalicelib.errors import Banned, Conflict, InvalidSubmission
+from chalicelib.labels import banned
 from chalicelib.labels.case import (
     Case,
     ImageOf,
@@ -219,22 +220,24 @@ class Submissions:
         """
         dataset, ledger = self._parts.dataset, self._parts.ledger
         with self._database.transaction() as rows:
-            banned = ledger.banned_since_in(rows, user, lock=True) is not None
+            is_banned = ledger.banned_since_in(rows, user, lock=True) is not None
             dataset.lock_of_user(rows, user)  # after it, what operators decided can be seen
-            if banned:
-                unreviewed = ledger.unreviewed_in(rows, user)
-                samples = dataset.withdraw(rows, unreviewed, "banned")
+            if is_banned:
+                samples = dataset.withdraw(rows, ledger.unreviewed_in(rows, user), "banned")
+                samples += banned.withdraw_imported_in(rows, user)
             else:
-                withdrawn = dataset.withdrawn_by_a_ban(rows, user)
+                withdrawn = banned.withdrawn_by_a_ban_in(rows, user)
                 samples = dataset.restore(rows, withdrawn, ("banned",))
-        logger.info("labels follow the bans", user=user, banned=banned, images=len(samples))
+                samples += banned.restore_imported_in(rows, user)
+        logger.info("labels follow the bans", user=user, banned=is_banned, images=len(samples))
         if publish:
             self.relabelling.publish(samples)
 
     def settle(self, *, publish: bool = True) -> int:
         """Settle all users whose labels are not as the bans want them; return how many."""
-        banned = [ban.user_address for ban in self._parts.ledger.bans()]
-        users = self._parts.dataset.users_at_odds(banned)
+        all_banned = [ban.user_address for ban in self._parts.ledger.bans()]
+        with self._database.transaction() as rows:
+            users = banned.users_at_odds_in(rows, all_banned)
         for user in users:
             self.settle_user(user, publish=publish)
         return len(users)

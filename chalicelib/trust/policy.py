@@ -235,6 +235,21 @@ def may_replace(rank: Rank, label: PresentLabel) -> bool:
     return rank is Rank.KNOWN or label.is_own or label.agrees or rank > label.author_rank
 
 
+def is_doubted(rank: Rank, standing: TrustStanding) -> bool:
+    """Return whether nothing of somebody's is to count before others have looked at it.
+
+    Examples
+    --------
+    >>> is_doubted(Rank.DISTRUSTED, TrustStanding()), is_doubted(Rank.PROBATION, TrustStanding())
+    (True, False)
+    >>> from chalicelib.trust.standing import Audits
+    >>> lost_two_of_five = TrustStanding(audits=Audits(5, 2))
+    >>> is_doubted(Rank.PROBATION, lost_two_of_five), is_doubted(Rank.KNOWN, lost_two_of_five)
+    (True, False)
+    """
+    return rank is Rank.DISTRUSTED or (rank < Rank.ESTABLISHED and standing.has_fallen)
+
+
 def _awaited(who: Assessment) -> WaitsFor:
     """Return what an answer on probation waits for; an address proves nothing by itself."""
     if who.can_prove:

@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from chalicelib.trust.boxes import ClassedBoxes
+from chalicelib.trust.grading import grade
+from chalicelib.trust.task_book import Task
+from tests.api.conftest import member_headers
+
 Caller = Callable[..., Any]
 Stack = Any
 Operator = dict[str, str]
@@ -66,6 +71,27 @@ def test_a_pending_model_takes_zips_from_who_asked_for_it_and_operators(
     refused = post(call, path)
     assert (refused.status, refused.json["type"]) == (403, "urn:sightloop:problem:forbidden")
     assert "one at a time" in refused.json["detail"]
+    assert post(call, path, **as_operator).status == 201
+
+
+def test_who_answered_controls_wrongly_is_told_to_go_by_way_of_an_operator(
+    call: Caller, stack: Stack, as_operator: Operator
+) -> None:
+    name, subject = f"hers-{uuid.uuid4().hex}", uuid.uuid4().hex
+    ann, user = member_headers(stack, subject), f"user:{subject}"
+    stack.services.pending_models.ask(name, ("dent",), user)
+    path, book = f"/v1/pending-models/{name}/imports", stack.services.reviewing._book
+    assert post(call, path, **ann).status == 201
+    right, wrong = ClassedBoxes([[0, 0, 1, 1]], [0]), ClassedBoxes([[5, 5, 9, 9]], [0])
+    for number in range(5):
+        task = Task(str(uuid.uuid4()), user, "other", f"{number:064}", "control", right, 1)
+        assert book.hand_out(task)
+        book.grade(task, grade(wrong, right))
+
+    refused = post(call, path, **ann)
+
+    assert (refused.status, refused.json["type"]) == (403, "urn:sightloop:problem:forbidden")
+    assert "ask an operator" in refused.json["detail"]
     assert post(call, path, **as_operator).status == 201
 
 

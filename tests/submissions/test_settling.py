@@ -405,6 +405,23 @@ def test_at_whichever_step_somebody_dies_who_releases_answers_the_next_run_finis
     assert step > 10
 
 
+def test_what_waits_for_proof_of_somebody_who_is_banned_is_not_released(
+    strict: Desk, noise: Noise
+) -> None:
+    strict.submit(strict.predict(noise(9_000)), "operator:olga")
+    prove(strict, noise, "user:ann")
+    assert strict.submit(strict.predict(noise(1)), "user:ann").waits_for == "proof"
+    strict.services.ledger.ban("user:ann", "olga", "spam")
+    strict.sql(DECIDED_ANSWERS, "user:ann", "accepted", LEAST_AUDITS)
+
+    strict.services.submissions.reconcile(100)
+
+    assert strict.sql(IN_FORCE) == [("operator:olga",)]
+    strict.services.ledger.lift("user:ann", "olga", "a mistake")
+    strict.services.submissions.reconcile(100)
+    assert strict.sql(IN_FORCE) == [("operator:olga",), ("user:ann",)]
+
+
 def test_at_whichever_step_somebody_dies_who_takes_answers_back_the_next_run_finishes(
     strict: Desk, noise: Noise
 ) -> None:

@@ -24,6 +24,7 @@ from chalicelib.labels.split import shot_in
 from chalicelib.labels.transfers.checked import Checked, CheckedImages, extension_of
 from chalicelib.labels.transfers.ranged import RangedObject
 from chalicelib.labels.transfers.records import State, Transfer, staged
+from chalicelib.labels.transfers.senders import ImportSenders
 from chalicelib.labels.transfers.table import Transfers
 from chalicelib.labels.transfers.taken import MOST_NAMES, Taken, TakingRules
 from chalicelib.labels.words import shown
@@ -50,6 +51,14 @@ class Buckets:
     store: ObjectStore
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What the labels of a ZIP may overwrite, and whose ZIPs are taken."""
+
+    taking: TakingRules
+    senders: ImportSenders
+
+
 class Importer:
     """Brings images and labels of a ZIP into a dataset, a slice at a time.
 
@@ -61,8 +70,7 @@ class Importer:
     dataset : Dataset
     class_names_of : callable
         From a model's name to its classes.
-    taking : TakingRules
-        What the labels of a ZIP may overwrite.
+    rules : Rules
     clock : callable, optional
         Monotonic seconds.
     """
@@ -74,12 +82,12 @@ class Importer:
         buckets: Buckets,
         dataset: Dataset,
         class_names_of: ClassNamesOf,
-        taking: TakingRules,
+        rules: Rules,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._table, self._database, self._dataset = table, database, dataset
         self._buckets, self._class_names_of = buckets, class_names_of
-        self._taking = taking
+        self._taking, self._senders = rules.taking, rules.senders
         self._limits = Limits()
         self._clock = clock
         self._opened: tuple[str, Archive] | None = None
@@ -93,6 +101,8 @@ class Importer:
             Somebody else has it by now.
         ModelNotFound, ObjectNotFound, Conflict
             It cannot be finished: the model or the ZIP is gone.
+        Banned, Forbidden
+            Its sender's ZIPs are not taken any more, and it is not placed yet.
         StorageUnavailable, DatabaseUnavailable
             It can, later.
         """
@@ -106,6 +116,7 @@ class Importer:
     # ---- checking
 
     def _check(self, held: Transfer) -> Transfer:
+        self._senders.check(held.user)
         try:
             archive = self._open(held)
         except InvalidArchive as fault:
@@ -206,6 +217,7 @@ class Importer:
             held = self._table.save_in(rows, held, state=State.PUBLISHING)  # none but us goes on
             reserved = self._taking.hold_in(rows, user, model, images)
             self._dataset.lock(rows, model)
+            self._senders.check_in(rows, user)
             taken = self._taking.taken_in(rows, user, model, images, reserved)
             added = self._dataset.add(rows, model, [labels[each.sha256] for each in taken.images])
             found = {**held.found, "placed": _counts(added, taken)}
@@ -248,6 +260,7 @@ class Importer:
 
     def _publish(self, held: Transfer) -> Transfer:
         """Let the files follow the rows; it is over when none of ours is missing."""
+        self._senders.follow_ban(held.user)
         left = self._unpublished(held)
         self._dataset.publish_samples(left[:PUBLISHED_AT_ONCE])
         left = self._unpublished(held)

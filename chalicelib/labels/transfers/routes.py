@@ -255,6 +255,7 @@ def offer_pending_import(model: ModelName, body: ImportRequest) -> Response:
         )
     if body.release and not is_operator(user):
         raise Forbidden("images are released by operators: import them without `release`")
+    services().import_senders.check(user)
     return _offered(model, user, body)
 
 

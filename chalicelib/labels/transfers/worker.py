@@ -8,13 +8,11 @@ from chalicelib.database import Database
 from chalicelib.errors import SightloopError
 from chalicelib.labels.dataset import Dataset
 from chalicelib.labels.datasets.versions import DatasetVersions
-from chalicelib.labels.settling import Ranks
 from chalicelib.labels.transfers.cutter import Cutter
 from chalicelib.labels.transfers.exporter import Exporter
-from chalicelib.labels.transfers.importer import Buckets, ClassNamesOf, Importer
+from chalicelib.labels.transfers.importer import Buckets, ClassNamesOf, Importer, Rules
 from chalicelib.labels.transfers.records import JobMessage, Kind, State, Transfer
 from chalicelib.labels.transfers.table import LostLease, Transfers
-from chalicelib.labels.transfers.taken import TakingRules
 from chalicelib.observability import MetricUnit, logger, metrics
 from chalicelib.queues import Queue
 
@@ -32,11 +30,11 @@ def worker_over(
     dataset: Dataset,
     class_names_of: ClassNamesOf,
     jobs: Queue,
-    ranks: Ranks,
+    rules: Rules,
 ) -> TransferWorker:
     """Return a worker for all kinds of transfers; the parameters are those of their workers."""
     table = Transfers(database)
-    importer = Importer(table, database, buckets, dataset, class_names_of, TakingRules(ranks))
+    importer = Importer(table, database, buckets, dataset, class_names_of, rules)
     exporter = Exporter(table, database, buckets.store, class_names_of)
     cutter = Cutter(table, DatasetVersions(database, buckets.store), class_names_of)
     steps = {Kind.IMPORT: importer.step, Kind.EXPORT: exporter.step, Kind.CUT: cutter.step}
