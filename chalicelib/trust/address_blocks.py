@@ -1,15 +1,17 @@
 """Addresses from which a banned token was used: nothing is written from there without a token.
 
 Without this, whoever is banned by token drops the token and goes on as an anonymous caller. Each
-address has one item in the table ``limits``, which expires by itself. An item counts only while the
-ban that it names is in force, so that lifting the ban frees the address.
+address has one item in the table ``limits``, which expires by itself. It says of each banned token
+when it was used there last, and the address is blocked while one of these uses is recent and its
+ban stands: so lifting a ban frees the address of that token, and of no other. Each use is an
+attribute of its own, so that processes that record several at once lose none.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,10 +24,16 @@ from chalicelib.settings import Settings
 
 KEY = "entry"
 EXPIRES = "expires_at"
+USED = "used/"  # and whose token: the name of an attribute
 CHECK_SECONDS = 15.0  # for how long a process takes what it read as true
-WRITE_SECONDS = 3600  # between two writes for one address
-MOST_CACHED = 4096  # addresses, some 300 bytes each
-IS_DUE = "attribute_not_exists(#entry) OR recorded_at <= :due"
+WRITE_SECONDS = 3600  # between two writes for one address and token
+MOST_CACHED = 4096  # addresses, some 300 bytes each; more where several tokens were used
+# Somebody may own many banned tokens. Names have up to 255 characters: an item of ten takes 3 KB,
+# which DynamoDB reads as one unit. Beyond it the tokens are dropped that were used longest ago.
+MOST_TOKENS = 10
+IS_DUE = "attribute_not_exists(#used) OR #used <= :due"
+
+Uses = Mapping[str, datetime]  # from whose token to when it was used last
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class AddressBlock:
     Attributes
     ----------
     banned_user : str
-        Whose token was used from there.
+        Whose token was used from there; of several the one whose use is the last.
     until : datetime
     """
 
@@ -47,7 +55,7 @@ class AddressBlock:
 class _Cached:
     """What the table said of an address, and until when (monotonic seconds) it need not be read."""
 
-    block: AddressBlock | None
+    uses: Uses
     fresh_until: float
 
 
@@ -90,17 +98,18 @@ class AddressBlocks:
     def record(self, address: str, banned_user: str) -> None:
         """Block an address from which a banned token was used.
 
-        One process writes at most once an hour for an address, and all processes together change
-        its item at most once an hour. A table that does not answer only costs a line in the log.
+        One process writes at most once an hour for an address and token, and all processes
+        together change that use at most once an hour. A table that does not answer only costs a
+        line in the log.
         """
-        now = self._now()
-        written_at = self._written_at.get(address)
+        now, use = self._now(), f"{address} {banned_user}"
+        written_at = self._written_at.get(use)
         is_recent = written_at and now - written_at < timedelta(seconds=WRITE_SECONDS)
         if is_recent or not self._applies_to(address):
             return
-        block = AddressBlock(banned_user, now + self._duration)
-        self._remember(address, block)
-        self._attempt(f"write/{address}", lambda: self._write(address, block, now))
+        known = self._cached.get(address)
+        self._remember(address, {**(known.uses if known else {}), banned_user: now})
+        self._attempt(f"write/{use}", lambda: self._write(address, banned_user, now))
 
     def block_of(self, address: str) -> AddressBlock | None:
         """Return the block of an address, None where anonymous callers may write from there.
@@ -113,16 +122,23 @@ class AddressBlocks:
         if cached is None or time.monotonic() >= cached.fresh_until:
             self._attempt(f"read/{address}", lambda: self._remember(address, self._read(address)))
             cached = self._cached.get(address)
-        block = cached.block if cached else None
-        if block is None or block.until <= self._now():
-            return None
-        return block if self._banned_since(block.banned_user) else None
+        recent = self._newest_first(cached.uses) if cached else {}
+        for banned_user, used_at in recent.items():
+            if self._banned_since(banned_user):
+                return AddressBlock(banned_user, used_at + self._duration)
+        return None
 
     def _applies_to(self, address: str) -> bool:
         return bool(self._duration) and address not in self._trusted
 
-    def _remember(self, address: str, block: AddressBlock | None) -> None:
-        cached = _Cached(block, time.monotonic() + self._check_seconds)
+    def _newest_first(self, uses: Uses) -> dict[str, datetime]:
+        """Return the uses that still count, ``MOST_TOKENS`` at most."""
+        since = self._now() - self._duration
+        ordered = sorted(uses.items(), key=lambda use: use[1], reverse=True)
+        return {user: used_at for user, used_at in ordered[:MOST_TOKENS] if used_at > since}
+
+    def _remember(self, address: str, uses: Uses) -> None:
+        cached = _Cached(self._newest_first(uses), time.monotonic() + self._check_seconds)
         with self._lock:
             _put_bounded(self._cached, address, cached)
 
@@ -132,44 +148,80 @@ class AddressBlocks:
         except SightloopError as error:
             logger.warning("blocked addresses: the table does not answer", why=error.detail)
 
-    def _write(self, address: str, block: AddressBlock, now: datetime) -> None:
-        recorded_at, until = now.timestamp(), int(block.until.timestamp())
-        item = {
-            KEY: {"S": _entry(address)},
-            "banned_user": {"S": block.banned_user},
-            "recorded_at": {"N": str(int(recorded_at))},
-            EXPIRES: {"N": str(until)},
-        }
+    def _write(self, address: str, banned_user: str, now: datetime) -> None:
+        """Note a use, and drop those that count no more or are too many."""
+        moment = int(now.timestamp())
+        values = {":used": moment, ":due": moment - WRITE_SECONDS}
+        values[":expires"] = int((now + self._duration).timestamp())
         try:
-            with translated(DatabaseUnavailable, "blocking an address"):
-                self._dynamodb.put_item(
-                    TableName=self._table,
-                    Item=item,
-                    ConditionExpression=IS_DUE,
-                    ExpressionAttributeNames={"#entry": KEY},
-                    ExpressionAttributeValues={
-                        ":due": {"N": str(int(recorded_at) - WRITE_SECONDS)}
-                    },
-                )
+            uses = self._update(
+                address,
+                "SET #used = :used, #expires = :expires",
+                {"#used": USED + banned_user, "#expires": EXPIRES},
+                values,
+                IS_DUE,
+            )
         except Conflict:
             pass  # another process recorded it within the hour
+        else:
+            self._remember(address, uses)
+            kept = self._newest_first(uses)
+            self._drop(address, {user: at for user, at in uses.items() if user not in kept})
         with self._lock:
-            _put_bounded(self._written_at, address, now)
+            _put_bounded(self._written_at, f"{address} {banned_user}", now)
 
-    def _read(self, address: str) -> AddressBlock | None:
-        with translated(DatabaseUnavailable, "reading whether an address is blocked"):
-            answer = self._dynamodb.get_item(
-                TableName=self._table, Key={KEY: {"S": _entry(address)}}
+    def _drop(self, address: str, uses: Uses) -> None:
+        """Remove uses from an address's item, unless one of them is a newer one by now.
+
+        A process that is killed before leaves them to the next one that writes.
+        """
+        if not uses:
+            return
+        names = {f"#u{at}": USED + user for at, user in enumerate(uses)}
+        values = {f":u{at}": int(used_at.timestamp()) for at, used_at in enumerate(uses.values())}
+        unchanged = " AND ".join(f"#{name[1:]} = {name}" for name in values)
+        try:
+            self._update(address, f"REMOVE {', '.join(names)}", names, values, unchanged)
+        except Conflict:
+            logger.info("a banned token was used again meanwhile", address=address)
+
+    def _update(
+        self,
+        address: str,
+        update: str,
+        names: Mapping[str, str],
+        values: Mapping[str, int],
+        condition: str,
+    ) -> Uses:
+        with translated(DatabaseUnavailable, "blocking an address"):
+            changed = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_key(address),
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=dict(names),
+                ExpressionAttributeValues={name: {"N": str(n)} for name, n in values.items()},
+                ReturnValues="ALL_NEW",
             )
-        item = answer.get("Item")
-        if item is None:
-            return None
-        until = datetime.fromtimestamp(int(item[EXPIRES]["N"]), UTC)
-        return AddressBlock(item["banned_user"]["S"], until)
+        return _uses(changed["Attributes"])
+
+    def _read(self, address: str) -> Uses:
+        with translated(DatabaseUnavailable, "reading whether an address is blocked"):
+            answer = self._dynamodb.get_item(TableName=self._table, Key=_key(address))
+        return _uses(answer.get("Item", {}))
 
 
-def _entry(address: str) -> str:
-    return f"blocked/{address}"
+def _key(address: str) -> dict[str, Any]:
+    return {KEY: {"S": f"blocked/{address}"}}
+
+
+def _uses(item: Mapping[str, Any]) -> dict[str, datetime]:
+    """Return when each token was used that an item names."""
+    return {
+        name.removeprefix(USED): datetime.fromtimestamp(int(value["N"]), UTC)
+        for name, value in item.items()
+        if name.startswith(USED)
+    }
 
 
 def _put_bounded[Value](cache: dict[str, Value], key: str, value: Value) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 from app import app
 from chalicelib import wiring
 from chalicelib.settings import Settings
-from chalicelib.trust.address_blocks import AddressBlocks
+from chalicelib.trust.address_blocks import MOST_TOKENS, AddressBlocks
 from chalicelib.trust.report_list import KEY, ReportList
 from tests.api.conftest import Gateway, member_headers
 from tests.api.test_bans import DETECTIONS, READING, WRITING, concrete
@@ -221,6 +223,100 @@ def test_a_block_ends_with_the_ban(vandal: dict[str, str], ban: Callable[..., No
     assert office.form() == 201
 
 
+def test_a_block_stands_while_one_of_the_tokens_used_there_is_banned(
+    stack: Stack, ban: Callable[..., None], process: Callable[..., None]
+) -> None:
+    for first, second in (("eve", "mallory"), ("mallory", "eve")):
+        ban("user:eve", "user:mallory")
+        office = From()
+        for subject in (first, second):
+            assert office.form(**member_headers(stack, subject)) == 403
+            process()  # each token meets another process
+
+        ban(f"user:{first}")
+        assert office.form() == 403
+        ban(f"user:{second}")
+        assert office.form() == 403
+        ban()
+        assert office.form() == 201
+
+
+def test_a_block_says_until_when_by_the_uses_whose_ban_stands(
+    stack: Stack, ban: Callable[..., None], clock: Clock
+) -> None:
+    ban("user:eve", "user:mallory")
+    office, began = From(), clock.now
+    office.form(**member_headers(stack, "eve"))
+    clock.now += timedelta(hours=10)
+    office.form(**member_headers(stack, "mallory"))
+
+    def until() -> datetime:
+        problem = office("POST", "/v1/uploads", WANTED, **JSON).json
+        return datetime.fromisoformat(problem["until"])
+
+    assert until() == began + timedelta(hours=34)
+    ban("user:eve")
+    assert until() == began + timedelta(hours=24)
+    clock.now = began + timedelta(hours=24, seconds=1)
+    assert office.form() == 201
+    ban("user:mallory")
+    assert office.form() == 403
+
+
+def test_uses_that_processes_record_at_once_are_all_kept(
+    stack: Stack, ban: Callable[..., None], clock: Clock
+) -> None:
+    client, bans = stack.services.client("dynamodb"), stack.services.report_list.banned_since
+    names = [f"user:{number}" for number in range(8)]
+    ban(*names)
+    processes = [AddressBlocks(client, Settings(), clock, bans, 0) for _ in names]
+    together = Barrier(len(names))
+
+    def use(process: AddressBlocks, name: str) -> None:
+        together.wait()
+        process.record(OFFICE, name)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(use, processes, names))
+
+    for name in names:
+        ban(name)
+        assert processes[0].block_of(OFFICE) is not None, name
+
+
+def test_of_many_banned_tokens_those_used_last_are_kept(
+    stack: Stack, ban: Callable[..., None], clock: Clock, process: Callable[..., None]
+) -> None:
+    names = [f"user:{number}" for number in range(MOST_TOKENS + 5)]
+    ban(*names)
+    for name in names:
+        stack.services.address_blocks.record(OFFICE, name)
+        clock.now += timedelta(seconds=1)
+    process()
+
+    table, client = stack.services.settings.limits_table, stack.services.client("dynamodb")
+    item = client.get_item(TableName=table, Key={"entry": {"S": f"blocked/{OFFICE}"}})["Item"]
+    kept = {f"used/{name}" for name in names[-MOST_TOKENS:]}
+    assert {name for name in item if name.startswith("used/")} == kept
+    ban(*names[:5])
+    assert From().form() == 201
+    ban(names[5])
+    assert From().form() == 403
+
+
+def test_uses_that_are_over_leave_the_item(
+    stack: Stack, ban: Callable[..., None], clock: Clock
+) -> None:
+    ban("user:eve", "user:mallory")
+    stack.services.address_blocks.record(OFFICE, "user:eve")
+    clock.now += timedelta(hours=25)
+    stack.services.address_blocks.record(OFFICE, "user:mallory")
+
+    table, client = stack.services.settings.limits_table, stack.services.client("dynamodb")
+    item = client.get_item(TableName=table, Key={"entry": {"S": f"blocked/{OFFICE}"}})["Item"]
+    assert set(item) == {"entry", "expires_at", "used/user:mallory"}
+
+
 def test_another_process_knows_of_it(vandal: dict[str, str], process: Callable[..., None]) -> None:
     office = From()
     office.form(**vandal)
@@ -282,11 +378,11 @@ def test_a_hundred_refusals_write_once_an_hour(
     office = From()
     for _ in range(100):
         assert office.form(**vandal) == 403
-    assert dynamodb.calls == {"put_item": 1}
+    assert dynamodb.calls == {"update_item": 1}
 
     clock.now += timedelta(hours=1)
     office.form(**vandal)
-    assert dynamodb.calls == {"put_item": 2}
+    assert dynamodb.calls == {"update_item": 2}
     clock.now += timedelta(hours=23, minutes=30)
     assert office.form() == 403  # the day begins with the last write
 
