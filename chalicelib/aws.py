@@ -52,6 +52,11 @@ IN_THE_BACKGROUND = Config(
     read_timeout=60,
     retries={"mode": "standard", "total_max_attempts": 4},
 )
+# The table of limits is asked before anything is done: two attempts that hang, and the pause
+# between them, take 6 s at most, so that a call is refused, or goes on without it, in good time.
+BEFORE_A_CALL = Config(
+    connect_timeout=1, read_timeout=2.5, retries={"mode": "standard", "total_max_attempts": 2}
+)
 # A detection does not need the endpoint: it is made in this process instead.
 OPTIONAL = {
     "sagemaker-runtime": Config(
@@ -60,7 +65,9 @@ OPTIONAL = {
 }
 
 
-def client(service: str, region: str, *, background: bool = False) -> Any:
+def client(
+    service: str, region: str, *, background: bool = False, before_a_call: bool = False
+) -> Any:
     """Make a boto3 client whose timeouts fit the deadline of its callers.
 
     The endpoint and the credentials come from the standard variables (``AWS_ENDPOINT_URL``, …).
@@ -71,10 +78,14 @@ def client(service: str, region: str, *, background: bool = False) -> Any:
     region : str
     background : bool, optional
         Whether its callers have minutes and not the seconds of an HTTP call.
+    before_a_call : bool, optional
+        Whether it is asked before a call does what it is for.
     """
     config = IN_A_CALL.merge(OPTIONAL.get(service, Config()))
     if background:
         config = IN_A_CALL.merge(IN_THE_BACKGROUND)
+    elif before_a_call:
+        config = IN_A_CALL.merge(BEFORE_A_CALL)
     return boto3.client(service, region_name=region, config=config)
 
 

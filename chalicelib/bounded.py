@@ -13,13 +13,16 @@ from collections.abc import Callable
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 
-from chalicelib.errors import OutOfTime
+from chalicelib.errors import OutOfTime, SightloopError
 
 REVALIDATION_SECONDS = 1.5  # a conditional GET takes S3 some tens of milliseconds
 PAUSE_SECONDS = 5.0
+LIMITS_SECONDS = 6.0  # for the table of limits: `aws.BEFORE_A_CALL`, against an answer that drips
 
 
-def within[Result](seconds: float, call: Callable[[], Result]) -> Result:
+def within[Result](
+    seconds: float, call: Callable[[], Result], late: SightloopError | None = None
+) -> Result:
     """Return the result of a call that runs in a thread of its own.
 
     Parameters
@@ -28,6 +31,8 @@ def within[Result](seconds: float, call: Callable[[], Result]) -> Result:
         For how long its result is waited for.
     call : callable
         Keeps running in the background where that is not enough.
+    late : SightloopError, optional
+        Raised in place of OutOfTime.
 
     Raises
     ------
@@ -48,7 +53,7 @@ def within[Result](seconds: float, call: Callable[[], Result]) -> Result:
     try:
         result, error = results.get(timeout=seconds)
     except Empty:
-        raise OutOfTime(
+        raise late or OutOfTime(
             f"there was no answer within {seconds:g} s: try again, and look first whether what was "
             "asked for was done all the same"
         ) from None

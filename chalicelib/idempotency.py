@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.aws import translated
+from chalicelib.bounded import LIMITS_SECONDS, within
 from chalicelib.errors import Conflict, DatabaseUnavailable
 from chalicelib.refusals import IdempotencyKeyInUse, IdempotencyKeyReused
 
@@ -24,6 +25,7 @@ EXPIRES = "expires_at"
 KEEP_SECONDS = 24 * 60 * 60
 # Longer than the function may run: a call that has not ended by then was killed.
 LEASE_SECONDS = 35
+SHORTEST_WAIT = 2  # seconds after which a call whose key is in use may be sent again
 LARGEST_BODY = 350_000  # bytes, compressed; an item takes 400 KB with all else in it
 IS_FREE = "attribute_not_exists(#entry) OR #expires <= :now OR busy_until <= :now"
 MINE = "call_id = :call"
@@ -88,6 +90,9 @@ class IdempotencyKeys:
             It is not answered yet.
         DatabaseUnavailable
         """
+        return within(LIMITS_SECONDS, lambda: self._begin(entry, request), _late())
+
+    def _begin(self, entry: str, request: str) -> Lease | KeptAnswer:
         lease = Lease(entry, uuid.uuid4().hex)
         now = int(self._now().timestamp())
         item = {
@@ -98,7 +103,10 @@ class IdempotencyKeys:
             EXPIRES: {"N": str(now + KEEP_SECONDS)},
         }
         first = self._put(item, now)
-        return lease if first is None else _answer(first, request)
+        # Where the table's answer is lost, the client sends the item again and finds it there.
+        if first is None or first["call_id"] == item["call_id"]:
+            return lease
+        return _answer(first, request, now)
 
     def finish(self, lease: Lease, answer: KeptAnswer) -> None:
         """Keep an answer, unless the lease ran out and another call has it.
@@ -148,28 +156,48 @@ class IdempotencyKeys:
         self, lease: Lease, call: Callable[..., Any], values: Mapping[str, Any], **more: str
     ) -> None:
         try:
-            with translated(DatabaseUnavailable, "keeping an answer"):
-                call(
-                    TableName=self._table,
-                    Key={KEY: {"S": lease.entry}},
-                    ConditionExpression=MINE,
-                    ExpressionAttributeValues=dict(values),
-                    **more,
-                )
+            within(LIMITS_SECONDS, lambda: self._change_item(lease, call, values, **more), _late())
         except Conflict:
             return  # another call took the key over
 
+    def _change_item(
+        self, lease: Lease, call: Callable[..., Any], values: Mapping[str, Any], **more: str
+    ) -> None:
+        with translated(DatabaseUnavailable, "keeping an answer"):
+            call(
+                TableName=self._table,
+                Key={KEY: {"S": lease.entry}},
+                ConditionExpression=MINE,
+                ExpressionAttributeValues=dict(values),
+                **more,
+            )
 
-def _answer(item: Mapping[str, Any], request: str) -> KeptAnswer:
+
+def _late() -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"the table of limits did not answer within {LIMITS_SECONDS:g} s")
+
+
+def _in_use(item: Mapping[str, Any], now: int) -> IdempotencyKeyInUse:
+    """Return the refusal of a call whose key is being answered.
+
+    A first call of which nobody heard may be killed: then its key is free when its lease ends. So
+    the wait is as long as that call has taken, and ends with the lease: four waits reach it.
+    """
+    lease_left = int(item["busy_until"]["N"]) - now
+    wait = min(max(LEASE_SECONDS - lease_left, SHORTEST_WAIT), lease_left)
+    return IdempotencyKeyInUse(
+        "the first call with this Idempotency-Key is not answered yet: send it again later", wait
+    )
+
+
+def _answer(item: Mapping[str, Any], request: str, now: int) -> KeptAnswer:
     """Return the answer of the first call, where it was the same request and has one."""
     if item["request"]["S"] != request:
         raise IdempotencyKeyReused(
             "this Idempotency-Key came with another request before: choose a new key for each"
         )
     if "answer_status" not in item:
-        raise IdempotencyKeyInUse(
-            "the first call with this Idempotency-Key is not answered yet: send it again later"
-        )
+        raise _in_use(item, now)
     packed = item["body"].get("B")
     return KeptAnswer(
         int(item["answer_status"]["N"]),

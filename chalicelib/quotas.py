@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.aws import translated
+from chalicelib.bounded import LIMITS_SECONDS, within
 from chalicelib.callers import is_operator, is_telegram_user, is_user
 from chalicelib.errors import ConfigurationError, DatabaseUnavailable, PayloadTooLarge
 from chalicelib.observability import MetricUnit, logger, metrics
@@ -122,7 +123,11 @@ class Quotas:
         if amount > own.capacity:
             raise PayloadTooLarge(f"at most {own.capacity} of {_words(kind)} are given at once")
         try:
-            self._take_both(kind, own, everyones, amount)
+            within(
+                LIMITS_SECONDS,
+                lambda: self._take_both(kind, own, everyones, amount),
+                DatabaseUnavailable(f"{own.entry}: no answer within {LIMITS_SECONDS:g} s"),
+            )
         except (DatabaseUnavailable, ConfigurationError):
             if kind.is_required:
                 raise

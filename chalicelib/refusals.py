@@ -42,11 +42,22 @@ class AddressBlocked(Forbidden):
 
 
 class IdempotencyKeyInUse(SightloopError):
-    """The first call with this Idempotency-Key is still being answered."""
+    """The first call with this Idempotency-Key is still being answered.
+
+    Parameters
+    ----------
+    detail : str
+    retry_after : int
+        Whole seconds, at least 1.
+    """
 
     status = 409
     title = "Idempotency key in use"
     retry = True
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class IdempotencyKeyReused(SightloopError):

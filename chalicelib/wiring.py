@@ -72,14 +72,16 @@ class Services:
         self.settings = settings
         self.now = now or functools.partial(datetime.now, UTC)
         self._given = dict(clients or {})
-        self._clients = dict(self._given)
+        self._clients: dict[tuple[str, bool], Any] = {}
         self._queues: dict[str, Queue] = {}
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, *, before_a_call: bool = False) -> Any:
         """Return this process's boto3 client of one AWS service."""
-        if service not in self._clients:
-            self._clients[service] = aws.client(service, self.settings.region)
-        return self._clients[service]
+        key, region = (service, before_a_call), self.settings.region
+        if key not in self._clients:
+            made = self._given.get(service)
+            self._clients[key] = made or aws.client(service, region, before_a_call=before_a_call)
+        return self._clients[key]
 
     def background_store(self, bucket: str) -> ObjectStore:
         """Return a bucket for work that has minutes: S3 may take long to join a large object."""
@@ -109,14 +111,15 @@ class Services:
         """How much each caller may ask for."""
         from chalicelib.quotas import Quotas
 
-        return Quotas(self.client("dynamodb"), self.settings, self.now)
+        return Quotas(self.client("dynamodb", before_a_call=True), self.settings, self.now)
 
     @functools.cached_property
     def idempotency_keys(self) -> IdempotencyKeys:
         """Answers that are repeated where a call is sent again."""
         from chalicelib.idempotency import IdempotencyKeys
 
-        return IdempotencyKeys(self.client("dynamodb"), self.settings.limits_table, self.now)
+        limits = self.client("dynamodb", before_a_call=True), self.settings.limits_table
+        return IdempotencyKeys(*limits, self.now)
 
     @functools.cached_property
     def database(self) -> Database:
@@ -266,8 +269,7 @@ class Services:
         """The records of predictions."""
         from chalicelib.predictions import PredictionTable
 
-        table = self.settings.predictions_table
-        return PredictionTable(self.client("dynamodb"), table, self.now)
+        return PredictionTable(self.client("dynamodb"), self.settings.predictions_table, self.now)
 
     @functools.cached_property
     def predictions(self) -> PredictionReader:
@@ -291,16 +293,15 @@ class Services:
         from chalicelib.predictions.senders import Senders
 
         stores = self.uploads, self.predictions_table, self.catalog
-        senders = Senders(self.store)
-        return UploadDesk(*stores, self.settings, self.now, self.visibility.of, senders)
+        return UploadDesk(*stores, self.settings, self.now, self.visibility.of, Senders(self.store))
 
     @functools.cached_property
     def keeper(self) -> Keeper:
         """Who keeps what a call was told."""
         from chalicelib.predictions.keeper import Keeper
 
-        given = self.store, self.predictions_table, self.settings, self.now
-        return Keeper(*given, self.visibility.of)
+        table, settings = self.predictions_table, self.settings
+        return Keeper(self.store, table, settings, self.now, self.visibility.of)
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -328,8 +329,7 @@ class Services:
         """Who sends the results messages."""
         from chalicelib.predictions import Announcer
 
-        results = self.queue(self.settings.results_queue)
-        return Announcer(self.predictions_table, results, self.now)
+        return Announcer(self.predictions_table, self.queue(self.settings.results_queue), self.now)
 
     @functools.cached_property
     def worker(self) -> Worker:

@@ -70,7 +70,8 @@ IDEMPOTENCY_KEY = {
     "in": "header",
     "required": False,
     "description": "A UUID of your own. Sent again within 24 hours, the call has no second effect "
-    "and is answered as the first time. At least 16 characters without a token.",
+    "and is answered as the first time; where keys cannot be looked up, it is refused by 503 and "
+    "nothing is done. At least 16 characters without a token.",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": VISIBLE},
 }
 

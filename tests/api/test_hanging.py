@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from app import app
 from chalicelib import aws, wiring
+from chalicelib.bounded import LIMITS_SECONDS
 from chalicelib.retrain.job import Terms
 from chalicelib.settings import Settings
 from chalicelib.trust.report_list import KEY
@@ -262,3 +263,12 @@ def test_a_service_that_hangs_is_given_up_before_a_call_is(service: str) -> None
     pauses = sum(2**number for number in range(attempts - 1))  # seconds at most, before each retry
 
     assert attempts * config.read_timeout + pauses < Settings().call_seconds < API_GATEWAY_SECONDS
+
+
+def test_the_table_of_limits_is_waited_for_a_few_seconds() -> None:
+    config: Config = aws.client("dynamodb", "eu-central-1", before_a_call=True).meta.config
+    attempts = config.retries["total_max_attempts"]
+
+    assert attempts * config.read_timeout + (attempts - 1) <= LIMITS_SECONDS
+    assert attempts * config.connect_timeout + (attempts - 1) <= LIMITS_SECONDS
+    assert Settings().call_seconds / 4 > LIMITS_SECONDS

@@ -27,7 +27,7 @@ def refuse(
     return keys
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [409, 429, 503])
 def test_an_answer_is_sent_again_under_the_same_key(desk: Any, status: int) -> None:
     page = desk()
     keys = refuse(page, "**/submissions", status=status, after="1", times=2)
@@ -46,6 +46,38 @@ def test_an_answer_is_sent_again_under_the_same_key(desk: Any, status: int) -> N
     page.forgive(f"status of {status}", times=2)
 
 
+def test_a_call_that_is_being_answered_is_waited_for_under_the_same_key(desk: Any) -> None:
+    """The first try was refused, or its answer was lost; the service may still be at it."""
+    page = desk()
+    later = refuse(page, "**/submissions", status=409, after="1", times=2)
+    first = refuse(page, "**/submissions", status=503, after="1", times=1)
+
+    with page.expect_response(lambda answer: "/submissions" in answer.url and answer.ok) as taken:
+        page.get_by_role("button", name="These boxes are right").click()
+    expect(page.locator("#outcome")).to_be_visible()
+    expect(page.locator("#problem")).to_be_hidden()
+    assert (len(first), len(later)) == (1, 2)
+    assert {*first, *later} == {taken.value.request.headers["idempotency-key"]}
+    page.forgive("503")
+    page.forgive("409", times=2)
+
+
+def test_another_conflict_is_told_at_once(desk: Any) -> None:
+    page = desk()
+    keys: list[str] = []
+
+    def answer(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        route.fulfill(status=409, json={**BUSY, "title": "Conflict", "retry": False})
+
+    page.route("**/submissions", answer)
+    page.get_by_role("button", name="These boxes are right").click()
+
+    expect(page.locator("#problem-title")).to_have_text("Conflict")
+    assert len(keys) == 1
+    page.forgive("409")
+
+
 def test_a_list_is_asked_for_again(visit: Any) -> None:
     page = visit("label")
     keys = refuse(page, "**/v1/models?*", status=503, after="1", times=1)
@@ -60,10 +92,11 @@ def test_a_list_is_asked_for_again(visit: Any) -> None:
     page.forgive("503")
 
 
-def test_the_page_gives_up_after_four_retries(desk: Any) -> None:
+@pytest.mark.parametrize("status", [409, 503])
+def test_the_page_gives_up_after_four_retries(desk: Any, status: int) -> None:
     page = desk()
     page.page.clock.install()
-    keys = refuse(page, "**/submissions", status=503, after="30")
+    keys = refuse(page, "**/submissions", status=status, after="30")
 
     page.get_by_role("button", name="These boxes are right").click()
     for _ in range(4):
@@ -73,7 +106,7 @@ def test_the_page_gives_up_after_four_retries(desk: Any) -> None:
     expect(page.locator("#problem-title")).to_have_text("Temporarily unavailable")
     expect(page.locator("#busy")).to_be_empty()
     assert len(keys) == 5
-    page.forgive("503", times=5)
+    page.forgive(str(status), times=5)
 
 
 @pytest.mark.parametrize("after", ["3600", "", "soon", "-1"])

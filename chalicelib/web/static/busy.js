@@ -3,7 +3,8 @@
 import { make } from './build.js';
 import { counted } from './words.js';
 
-const BUSY = [429, 503];
+/** 409: an earlier try of this call is being answered, or was cut off; other conflicts name no wait. */
+const BUSY = [409, 429, 503];
 const MOST_RETRIES = 4;
 /** A quota of the day names hours: that is for the person to read, not for the page to wait. */
 const LONGEST_WAIT_S = 60;
@@ -15,7 +16,7 @@ const waits = new Set();
 let ticking = 0;
 
 /**
- * Fetch, and fetch again where the service is busy and names a wait of up to a minute in
+ * Fetch, and fetch again where the service is busy, with this call or with others, and names a wait of up to a minute in
  * `Retry-After`. Every try of a POST carries the same `Idempotency-Key`.
  * @param {string} path relative to the page
  * @param {RequestInit} [init] its signal ends the wait
