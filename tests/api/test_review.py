@@ -134,19 +134,30 @@ def test_the_queue_goes_on_where_the_page_before_ended(operate: Any, send: Any) 
     assert rest["next"] is None
 
 
-def test_what_one_decision_settles_most_of_comes_first(operate: Any, send: Any) -> None:
-    one, other = ({**IMAGE, "sha256": uuid.uuid4().hex} for _ in range(2))
+def test_what_one_decision_settles_most_of_comes_first(
+    operate: Any, send: Any, stack: Stack
+) -> None:
+    one, other = ({**IMAGE, "sha256": uuid.uuid4().hex * 2} for _ in range(2))
     alone = send("user:alone", image=one)
-    crowded = [send(f"user:{uuid.uuid4()}", image=other) for _ in range(3)]
+    crowded = []
+    for _ in range(3):
+        user, prediction = f"user:{uuid.uuid4()}", str(uuid.uuid4())
+        task = Task(prediction, user, "scratch", other["sha256"], "second_opinion", None, None)
+        assert TaskBook(stack.services.database).hand_out(task)
+        crowded.append(send(user, image=other, prediction_id=prediction))
 
     found, after = [], ""
     while after is not None:
         page = operate("GET", f"/v1/review?limit=3{after and '&after=' + quote(after)}").json
-        found += [(each["submission_id"], each["frees"]) for each in page["waiting"]]
+        found += page["waiting"]
         after = page["next"]
-    frees = dict(found)
+    frees = {each["submission_id"]: each["frees"] for each in found}
     assert [frees[number] for number in (*crowded, alone)] == [3, 3, 3, 1]
-    assert [number for number, _ in found] == sorted(frees, key=lambda n: (-frees[n], n))
+    places = [
+        (-each["frees"], not each["user"].startswith("user:"), each["submission_id"])
+        for each in found
+    ]
+    assert places == sorted(places)
     assert len(found) == len(frees)
     oldest = operate("GET", "/v1/review?order=oldest&limit=100").json["waiting"]
     assert {each["submission_id"]: each["frees"] for each in oldest} == frees
