@@ -30,6 +30,7 @@ JUDGING = (
     "boxes",
     "changes",
     "grading",
+    "pairing",
     "policy",
     "score",
     "signal",

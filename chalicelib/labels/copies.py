@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from chalicelib.database import Database
@@ -23,17 +22,15 @@ from chalicelib.labels.dataset import Dataset
 from chalicelib.labels.present import presents_in
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.opinions import AGREES
+from chalicelib.trust.pairing import same_objects
 from chalicelib.trust.policy import Rank
 from chalicelib.vision import Detections, decode_image
-from chalicelib.vision.overlap import iou_matrix
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor
 
     from chalicelib.labels.present import Present
     from chalicelib.storage import ObjectStore
-
-Bool = npt.NDArray[np.bool_]
 
 MOST_NEAR = 200  # nearest images whose labels are looked up: a camera may have thousands
 MOST_COMPARED = 3  # nearest settled images that are read and compared pixel by pixel
@@ -42,7 +39,6 @@ CELLS, COLOURS = 8, 2  # cells a side that light and colour below a box are aver
 # of metal tags, copies of quality 30, with noise of 10 levels or of half the size stay below it.
 SAME_WITHIN = 8.0
 SAME_SHAPE = 0.02  # relative difference of the ratio of the sides: a crop is no copy
-PAIRED = 0.5  # IoU from which boxes of one class are one box, as in all comparisons of labels
 LONGEST_SIDE = 1024  # pixels that are compared; a larger image is reduced
 NEAREST = """
 SELECT s.sha256, s.source_key, s.width, s.height FROM samples s
@@ -150,26 +146,15 @@ def contradicts(
     """
     image, other = _of_one_size(image, other)
     channels = list(zip(image.split(), other.split(), (CELLS, COLOURS, COLOURS), strict=True))
-    paired = _pairs(submitted, settled)
-    matched = int(paired.any(axis=1).sum())
-    differing = 0
-    for box in (*submitted.xyxy[~paired.any(axis=1)], *settled.xyxy[~paired.any(axis=0)]):
+    pairs = same_objects(submitted, settled)
+    matched, differing = len(pairs), 0
+    rows, columns = [row for row, _ in pairs], [column for _, column in pairs]
+    alone = np.delete(submitted.xyxy, rows, axis=0), np.delete(settled.xyxy, columns, axis=0)
+    for box in np.concatenate(alone):
         differing += _shows_the_same(channels, _within(image, box, size))
         if matched < AGREES * (matched + differing):  # further boxes only add to what differs
             return True
     return False
-
-
-def _pairs(one: ClassedBoxes, other: ClassedBoxes) -> Bool:
-    """Return which boxes are one box [N, M], each paired once at most, the nearest first."""
-    overlap = iou_matrix(one.xyxy, other.xyxy)
-    overlap[one.class_id[:, None] != other.class_id[None, :]] = 0
-    paired = np.zeros(overlap.shape, np.bool_)
-    while overlap.size and overlap.max() >= PAIRED:
-        row, column = np.unravel_index(overlap.argmax(), overlap.shape)
-        paired[row, column] = True
-        overlap[row, :] = overlap[:, column] = 0
-    return paired
 
 
 def _shows_the_same(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from chalicelib.trust.boxes import ClassedBoxes
     from chalicelib.trust.ledger import Ledger
     from chalicelib.trust.standing import TrustStanding
-    from chalicelib.trust.votes import Said
+    from chalicelib.trust.votes import Comparisons, Said
 
 RELEASED_AT_ONCE = 50  # of one contributor in one call; the next call goes on
 IMAGES_A_RUN = 1_000  # that one reconciliation looks at; five minutes are for all that it does
@@ -73,10 +73,11 @@ class _Image:
     said: Sequence[Said]
     voices: Sequence[Voice]
     present: Present | None
+    comparisons: Comparisons
 
     def same(self, one: int, other: int) -> bool:
         """Return whether two requests say the same."""
-        return votes.says_the_same(self._boxes[one], self._boxes[other])
+        return self.comparisons.same(self._boxes[one], self._boxes[other])
 
     @functools.cached_property
     def _boxes(self) -> dict[int, ClassedBoxes]:
@@ -188,19 +189,22 @@ class Settling:
 
     def _settle(self, model: str, image_sha256: str) -> set[str]:
         """Settle an image if people agree; return whose answers were decided about."""
+        comparisons = votes.Comparisons()  # they take longest, and are needed again under the lock
         for _ in range(TRIES):
-            prepared = self._prepared(model, image_sha256)
+            prepared = self._prepared(model, image_sha256, comparisons)
             try:
-                return self._settle_once(model, image_sha256, prepared)
+                return self._settle_once(model, image_sha256, prepared, comparisons)
             except _ChangedMeanwhile:
                 continue
         logger.info("an image changes too often to be settled now", sha256=image_sha256)
         return set()
 
-    def _prepared(self, model: str, image_sha256: str) -> _Prepared | None:
+    def _prepared(
+        self, model: str, image_sha256: str, comparisons: Comparisons
+    ) -> _Prepared | None:
         """Do what takes long before the image is locked: make the label of what is agreed on."""
         with self._database.transaction() as rows:
-            agreed = self._image_in(rows, model, image_sha256).agreed()
+            agreed = self._image_in(rows, model, image_sha256, comparisons).agreed()
         if agreed is None:
             return None
         try:
@@ -211,11 +215,17 @@ class Settling:
             return None
         return _Prepared(winner.request_id, winner.updated_at, label)
 
-    def _settle_once(self, model: str, image_sha256: str, prepared: _Prepared | None) -> set[str]:
+    def _settle_once(
+        self,
+        model: str,
+        image_sha256: str,
+        prepared: _Prepared | None,
+        comparisons: Comparisons,
+    ) -> set[str]:
         samples: list[int] = []
         with self._database.transaction() as rows:
             votes.lock_image(rows, image_sha256)
-            image = self._image_in(rows, model, image_sha256)
+            image = self._image_in(rows, model, image_sha256, comparisons)
             agreed = image.agreed()
             if agreed and prepared is None:
                 return set()
@@ -229,11 +239,14 @@ class Settling:
         self._relabelling.publish(samples)
         return {each.user_address for each in decided}
 
-    def _image_in(self, rows: cursor, model: str, image_sha256: str) -> _Image:
+    def _image_in(
+        self, rows: cursor, model: str, image_sha256: str, comparisons: Comparisons | None = None
+    ) -> _Image:
         said = votes.said_in(rows, model, image_sha256)
         standings, ranks = self._ranks.known_in(rows, {each.user_address for each in said})
         voices = votes.voices_of(said, ranks, standings)
-        return _Image(said, voices, present_in(rows, model, image_sha256))
+        present = present_in(rows, model, image_sha256)
+        return _Image(said, voices, present, comparisons or votes.Comparisons())
 
     def _agree_in(
         self, rows: cursor, image: _Image, agreed: Agreed, prepared: _Prepared
@@ -285,7 +298,7 @@ class Settling:
             return None
         shown = votes.recorded_in(rows, image.waiting[0].request_id).detail["image"]
         right = image.present.boxes((shown["width"], shown["height"]))
-        return lambda each: votes.says_the_same(each.boxes, right)
+        return lambda each: image.comparisons.same(each.boxes, right)
 
     def _put_off_in(self, rows: cursor, image: _Image) -> None:
         """Keep contested answers from being released; hand what stays a tie to an operator."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.callers import is_member, is_operator
 from chalicelib.trust.boxes import ClassedBoxes
-from chalicelib.trust.grading import agreement, grade
+from chalicelib.trust.grading import agreements, grade
 from chalicelib.trust.opinions import Opinions
 from chalicelib.trust.policy import Assessment, Kind, Rank, rank_of
 from chalicelib.trust.standing import TrustStanding
@@ -118,7 +118,11 @@ class Assessor:
         task: Task | None,
         submitted: ClassedBoxes,
     ) -> None:
-        """Compare with what others said of the image, as far as one of the two was asked."""
+        """Compare with what others said of the image, as far as one of the two was asked.
+
+        At most 50 answers are compared, and no further ones after ``grading.MOST_PAIRS`` pairs of
+        boxes: members' answers come before others', which have no vote.
+        """
         asked = task is not None and task.user_address == user_address
         if task:
             image: str | None = task.image_sha256
@@ -126,13 +130,9 @@ class Assessor:
             image = self._opinions.image_of(prediction_id, user_address)
         if image is None:
             return
-        others = self._opinions.of_others(user_address, model, image)
-        peers = {
-            other.user_address: agreement(submitted, other.boxes)
-            for other in others
-            if asked or other.asked
-        }
-        self._book.agree(user_address, model, image, peers)
+        others = self._opinions.of_others(user_address, model, image, asked_only=not asked)
+        members = {user for user in others if is_member(user)}
+        self._book.agree(user_address, model, image, agreements(submitted, others, members))
         if task and asked:
             self._book.answered(task)
 

@@ -12,11 +12,17 @@ A box of the answer that is paired with none of the settled ones is *spurious*.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.changes import SAME_OBJECT_IOU, Change, ChangeKind, compare
+from chalicelib.trust.pairing import effort, same_objects
+
+# Pairs of boxes after which an answer is compared with no further ones on its image. Where 2,000
+# boxes, the most that an answer may have, lie beside each other, that is some ten answers; where
+# all lie over each other, one, which is always compared and takes some tenths of a second.
+MOST_PAIRS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -109,8 +115,50 @@ def agreement(one: ClassedBoxes, other: ClassedBoxes) -> Agreement:
     """
     if not len(one) and not len(other):
         return Agreement(1, 1)
-    matched = _matched(compare(one, other).changes)
+    matched = len(same_objects(one, other))
     return Agreement(matched, len(one) + len(other) - matched)
+
+
+def agreements(
+    answer: ClassedBoxes,
+    others: Mapping[str, ClassedBoxes],
+    first: Collection[str] = (),
+    most_pairs: int = MOST_PAIRS,
+) -> dict[str, Agreement]:
+    """Compare an answer with those of others about the same image, until a limit is reached.
+
+    Equal answers are compared once. Those in ``first`` come before the others, and of both those
+    whose comparison takes least. So at most ``most_pairs`` pairs of boxes are looked at, and those
+    of one comparison more: 4 million between the largest answers that are taken.
+
+    Parameters
+    ----------
+    answer : ClassedBoxes
+    others : Mapping[str, ClassedBoxes]
+        By who gave them.
+    first : Collection[str]
+        Whose opinions can count.
+    most_pairs : int
+        Pairs of boxes that are looked at, all comparisons together, until the rest is left out.
+
+    Returns
+    -------
+    dict[str, Agreement]
+        Without those that were left out.
+    """
+    distinct = {boxes.digest: boxes for boxes in others.values()}
+    efforts = {digest: effort(answer, boxes) for digest, boxes in distinct.items()}
+    in_order = sorted(others, key=lambda who: (who not in first, efforts[others[who].digest], who))
+    compared: dict[bytes, Agreement] = {}
+    found, left = {}, most_pairs
+    for who in in_order:
+        digest = others[who].digest
+        if digest not in compared and left > 0:
+            left -= efforts[digest]
+            compared[digest] = agreement(answer, distinct[digest])
+        if digest in compared:
+            found[who] = compared[digest]
+    return found
 
 
 def _matched(changes: Iterable[Change]) -> int:

@@ -18,14 +18,18 @@ AGREES = 0.8  # share of boxes in common from which two answers say the same
 PEERS_WANTED = 2  # who agree, until a submission is proposed for acceptance
 
 ANSWERS = f"""
-SELECT DISTINCT ON (user_address) user_address, submitted, asked FROM (
-    SELECT r.user_address, r.request_id, r.detail -> 'submitted' AS submitted,
-           t.prediction_id IS NOT NULL AS asked
+WITH newest AS (
+    SELECT r.user_address, r.request_id, t.prediction_id IS NOT NULL AS asked
     FROM requests r LEFT JOIN tasks t USING (prediction_id)
     WHERE r.image_sha256 = %(image_sha256)s AND r.model = %(model)s
       AND r.user_address <> %(user_address)s AND t.kind IS DISTINCT FROM 'control'
-    ORDER BY r.request_id DESC LIMIT {MOST_ANSWERS}) newest
-ORDER BY user_address, request_id DESC
+    ORDER BY r.request_id DESC LIMIT {MOST_ANSWERS}),
+last AS (
+    SELECT DISTINCT ON (user_address) user_address, request_id, asked FROM newest
+    ORDER BY user_address, request_id DESC)
+SELECT l.user_address, r.detail -> 'submitted' FROM last l JOIN requests r USING (request_id)
+WHERE l.asked OR NOT %(asked_only)s
+ORDER BY l.user_address
 """
 OWN_IMAGE = """
 SELECT image_sha256 FROM requests
@@ -165,15 +169,6 @@ ORDER BY g.peer_address
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What somebody else said of an image, in pixels; ``asked``: because we asked them."""
-
-    user_address: str
-    boxes: ClassedBoxes
-    asked: bool
-
-
-@dataclass(frozen=True)
 class WaitingImage:
     """An image of a submission that wants opinions, and where in the store bucket it is.
 
@@ -214,13 +209,20 @@ class Opinions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of_others(self, user_address: str, model: str, image_sha256: str) -> list[Answered]:
-        """Return what others said of an image last; answers to controls are left out."""
-        given = {"user_address": user_address, "model": model, "image_sha256": image_sha256}
-        return [
-            Answered(user, boxes_of(submitted or []), asked)
-            for user, submitted, asked in self._all(ANSWERS, **given)
-        ]
+    def of_others(
+        self, user_address: str, model: str, image_sha256: str, *, asked_only: bool = False
+    ) -> dict[str, ClassedBoxes]:
+        """Return what others said of an image last, in pixels, of its 50 newest answers.
+
+        Answers to controls are left out, and with ``asked_only`` those that nobody asked for.
+        """
+        given = {
+            "user_address": user_address,
+            "model": model,
+            "image_sha256": image_sha256,
+            "asked_only": asked_only,
+        }
+        return {user: boxes_of(submitted or []) for user, submitted in self._all(ANSWERS, **given)}
 
     def image_of(self, prediction_id: str, user_address: str) -> str | None:
         """Return the sha256 of the image that a user sent an answer about before."""

@@ -306,14 +306,18 @@ def agreed_on(voices: Sequence[Voice], same: Callable[[int, int], bool]) -> Agre
     1
     """
     # Comparing takes long where there are thousands of boxes, and anybody can send an answer: only
-    # votes are compared with, and nothing where there are too few of them for a lead.
+    # votes are compared with, and no further ones once an answer cannot lead any more.
     voters = [voice.request_id for voice in voices if voice.votes]
     if len(voters) + any(voice.vouches for voice in voices) < LEAD:
         return None
 
     def lead(candidate: Voice) -> int:
-        votes = sum(1 if same(candidate.request_id, voter) else -1 for voter in voters)
-        return votes + (candidate.vouches and not candidate.votes)
+        ahead = int(candidate.vouches and not candidate.votes)
+        for left, voter in zip(range(len(voters), 0, -1), voters, strict=True):
+            if ahead + left < LEAD:
+                break
+            ahead += 1 if same(candidate.request_id, voter) else -1
+        return ahead
 
     leads = {candidate.request_id: lead(candidate) for candidate in voices}
     winner = max(leads, key=lambda request_id: leads[request_id])

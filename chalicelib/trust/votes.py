@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from chalicelib.trust.boxes import ClassedBoxes
 from chalicelib.trust.grading import agreement
 from chalicelib.trust.ledger import ONE_REQUEST
 from chalicelib.trust.opinions import AGREES, boxes_of
+from chalicelib.trust.pairing import most_matched
 from chalicelib.trust.policy import Rank, Voice, WaitsFor
 from chalicelib.trust.records import BY_AGREEMENT, Recorded, as_json
 from chalicelib.trust.standing import FALLEN_AFTER, LEAST_AUDITS, MOST_LOST, TrustStanding
@@ -192,10 +193,31 @@ def _may_vote(user: str, rank: Rank, standing: TrustStanding) -> bool:
 
 def says_the_same(one: ClassedBoxes, other: ClassedBoxes) -> bool:
     """Return whether two answers, in the same units, agree closely enough to be one."""
-    fewer, more = sorted((len(one), len(other)))
-    if fewer < AGREES * more:  # then they cannot; comparing thousands of boxes takes long
+    boxes, matched = len(one) + len(other), most_matched(one, other)
+    if boxes and matched / (boxes - matched) < AGREES:  # whatever overlaps
         return False
     return agreement(one, other).share >= AGREES
+
+
+class Comparisons:
+    """Says which answers on an image say the same, and compares each two distinct ones once.
+
+    Parameters
+    ----------
+    same : callable, optional
+        Compares two.
+    """
+
+    def __init__(self, same: Callable[[ClassedBoxes, ClassedBoxes], bool] = says_the_same) -> None:
+        self._same = same
+        self._known: dict[tuple[bytes, bytes], bool] = {}
+
+    def same(self, one: ClassedBoxes, other: ClassedBoxes) -> bool:
+        """Return whether two answers, in the same units, say the same."""
+        pair = (one.digest, other.digest)
+        if pair not in self._known:
+            self._known[pair] = self._same(one, other)
+        return self._known[pair]
 
 
 def decide_in(rows: cursor, requests: Iterable[int], state: str, by: str, why: str) -> None:

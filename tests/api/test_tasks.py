@@ -349,6 +349,51 @@ def test_an_answer_that_we_did_not_ask_for_is_neither_graded_nor_compared(
     assert book.standing(someone).agreements.compared == 0
 
 
+def test_members_answers_are_compared_however_many_boxes_addresses_sent(
+    tasks: Any, book: TaskBook, quarantine: Any, assessor: Assessor, stack: Stack
+) -> None:
+    """Nobody has a request compare millions of boxes, or keeps members from being compared."""
+    sender, someone = user(), user()
+    quarantine(95, sender)
+    given = tasks(0.99).next(someone, "scratch", "correlation")
+    task = book.find(given.prediction_id)
+    assert task
+    floods = [over_each_other(1_000, seed) for seed in range(6)]
+    for number, flood in enumerate(floods):
+        record(stack, f"203.0.113.{number}", task.image_sha256, flood)
+    record(stack, user(), task.image_sha256, floods[0])
+
+    assessor.assess(someone, "scratch", given.prediction_id, over_each_other(2_000, 9))
+
+    with stack.services.database.transaction() as rows:
+        rows.execute("SELECT peer_address FROM agreements WHERE user_address = %s", (someone,))
+        peers = [peer for (peer,) in rows.fetchall()]
+    assert sender in peers
+    # The address that sent what a member sent is compared with them.
+    assert len(peers) == 3
+    assert sum(peer.startswith("user:") for peer in peers) == 2
+    assert "203.0.113.0" in peers
+
+
+def over_each_other(count: int, seed: int) -> ClassedBoxes:
+    """Return boxes of one class, each of which overlaps every other."""
+    within = np.random.default_rng(seed).uniform(0, 8, (count, 4)).round(2)
+    return ClassedBoxes(within + np.array([0, 0, 50, 50]), np.zeros(count, np.int64))
+
+
+def record(stack: Stack, sender: str, sha256: str, boxes: ClassedBoxes) -> None:
+    """Record an answer about an image that nobody asked for."""
+    corners = [
+        dict(zip(("x1", "y1", "x2", "y2"), each, strict=True)) for each in boxes.xyxy.tolist()
+    ]
+    detail = {
+        "image": {"width": 64, "height": 64, "sha256": sha256, "key": "x", "visibility": "public"},
+        "submitted": [{"class_id": 0, "class_name": "scratch", "box": box} for box in corners],
+    }
+    request = Request(sender, str(uuid.uuid4()), "scratch", 1, 0.9, 2, 1, "quarantined", detail)
+    stack.services.ledger.record(request)
+
+
 def test_people_who_proved_themselves_get_no_control_where_nothing_wants_an_opinion(
     tasks: Any, label: Any, assessor: Assessor
 ) -> None:

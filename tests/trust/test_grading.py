@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from chalicelib.trust import ClassedBoxes
-from chalicelib.trust.grading import Agreement, Grade, agreement, grade
+from chalicelib.trust.grading import Agreement, Grade, agreement, agreements, grade
+from chalicelib.trust.pairing import effort
 
 SQUARES = ClassedBoxes([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], [0, 0, 1])
 
@@ -87,3 +88,51 @@ def test_boxes_of_other_classes_are_nothing_in_common() -> None:
     relabelled = ClassedBoxes(SQUARES.xyxy, [2, 2, 2])
 
     assert agreement(SQUARES, relabelled) == Agreement(0, 6)
+
+
+def over_each_other(count: int, seed: int) -> ClassedBoxes:
+    """Return boxes of one class, each of which overlaps every other."""
+    within = np.random.default_rng(seed).uniform(0, 100, (count, 4))
+    return ClassedBoxes(within + np.array([0, 0, 900, 900]), np.zeros(count, np.int64))
+
+
+def test_every_answer_is_compared_while_they_are_ordinary_ones() -> None:
+    others = {f"user{number}": moved(SQUARES, number) for number in range(50)}
+
+    assert agreements(SQUARES, others) == {
+        user: agreement(SQUARES, boxes) for user, boxes in others.items()
+    }
+
+
+def test_fifty_answers_of_thousands_of_boxes_take_no_more_than_one() -> None:
+    answer = over_each_other(2_000, 0)
+    floods = {f"flood{number}": over_each_other(1_999, number) for number in range(1, 50)}
+    others = {**floods, "ann": SQUARES, "bob": ClassedBoxes.none()}
+
+    found = agreements(answer, others)
+
+    assert len(found) == 3  # one flood, and all that takes little
+    assert (found["ann"], found["bob"]) == (Agreement(0, 2_003), Agreement(0, 2_000))
+
+
+def test_answers_that_can_count_are_compared_before_cheaper_ones() -> None:
+    answer, sent = over_each_other(100, 0), over_each_other(90, 1)
+    others = {"203.0.113.7": over_each_other(80, 2), "user:ann": sent, "user:bob": SQUARES}
+    members, limit = ["user:ann", "user:bob"], effort(answer, sent) + effort(answer, SQUARES)
+
+    found = agreements(answer, others, members, limit)
+
+    assert found == {
+        "user:ann": agreement(answer, sent),
+        "user:bob": agreement(answer, SQUARES),
+    }
+    assert agreements(answer, others, members, limit + 1).keys() == others.keys()
+
+
+def test_answers_that_are_equal_are_compared_once() -> None:
+    answer, sent = over_each_other(100, 0), over_each_other(100, 1)
+    others = {f"203.0.113.{n}": ClassedBoxes(sent.xyxy, sent.class_id) for n in range(50)}
+
+    found = agreements(answer, others, most_pairs=1)
+
+    assert found == dict.fromkeys(others, agreement(answer, sent))

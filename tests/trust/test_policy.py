@@ -50,7 +50,7 @@ from chalicelib.trust.standing import (
     Controls,
     TrustStanding,
 )
-from chalicelib.trust.votes import Said, voices_of
+from chalicelib.trust.votes import Comparisons, Said, says_the_same, voices_of
 
 FEW_LOST = int(LEAST_AUDITS * MOST_LOST)
 NEW = TrustStanding()
@@ -592,3 +592,58 @@ def test_answers_are_compared_with_votes_alone_and_only_where_these_can_lead() -
     assert agreed
     assert (agreed.winner, len(agreed.supporters)) == (0, 202)
     assert len(compared) <= 3 * 202
+
+
+def test_an_answer_is_not_compared_further_once_it_cannot_lead() -> None:
+    compared = []
+
+    def same(one: int, other: int) -> bool:
+        compared.append((one, other))
+        return one >= 200 and other >= 200
+
+    crowd = [unheard(number) for number in range(200)]
+    agreed = agreed_on([*crowd, asked(200), asked(201)], same)
+    assert agreed
+    assert (agreed.winner, agreed.supporters) == (200, {200, 201})
+    assert len(compared) == 200 + 2 * 2 + 202  # one vote each, two those that vote; who supports
+
+    compared.clear()
+    assert agreed_on([*crowd, uninvited(200), asked(201)], same)
+    assert [pair for pair in compared[:-202] if pair[0] < 200] == []
+
+
+def test_equal_answers_are_compared_once_with_each_vote() -> None:
+    compared = []
+
+    def same(one: ClassedBoxes, other: ClassedBoxes) -> bool:
+        compared.append((one, other))
+        return says_the_same(one, other)
+
+    comparisons = Comparisons(same)
+    crowd = [ClassedBoxes(RIGHT.xyxy, RIGHT.class_id) for _ in range(50)]
+
+    assert all(comparisons.same(each, RIGHT) for each in crowd)
+    assert not any(comparisons.same(each, WRONG) for each in crowd)
+    assert len(compared) == 2
+
+
+NONE = ClassedBoxes.none()
+FOUR_OF_FIVE = ClassedBoxes([[n, 0, n + 9, 9] for n in range(0, 50, 10)], [0, 0, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (NONE, NONE, True),
+        (RIGHT, NONE, False),
+        (RIGHT, WRONG, False),
+        (RIGHT, ClassedBoxes(RIGHT.xyxy, [1]), False),
+        (FOUR_OF_FIVE, ClassedBoxes(FOUR_OF_FIVE.xyxy[:4], [0] * 4), True),
+        (FOUR_OF_FIVE, ClassedBoxes(FOUR_OF_FIVE.xyxy, [0, 0, 0, 0, 2]), False),  # 4 of 6
+        (FOUR_OF_FIVE, ClassedBoxes(FOUR_OF_FIVE.xyxy[:3], [0] * 3), False),
+    ],
+)
+def test_two_answers_are_one_from_four_boxes_of_five_in_common(
+    one: ClassedBoxes, other: ClassedBoxes, same: bool
+) -> None:
+    assert says_the_same(one, other) is says_the_same(other, one) is same

@@ -239,9 +239,24 @@ def test_what_others_said_of_an_image_is_their_newest_answer(
     ledger.record(request_of("cid", prediction_id=graded.prediction_id, detail=detail(1)))
     ledger.record(request_of("ann", detail=detail(1)))
 
-    [told] = opinions.of_others("ann", "scratch", sha(1))
-    assert (told.user_address, told.asked) == ("bob", True)
-    assert told.boxes.xyxy.tolist() == [[5, 5, 9, 9]]
+    told = opinions.of_others("ann", "scratch", sha(1))
+    assert {user: boxes.xyxy.tolist() for user, boxes in told.items()} == {"bob": [[5, 5, 9, 9]]}
+
+
+def test_of_answers_that_nobody_asked_for_those_alone_are_read_that_are_compared(
+    opinions: Opinions, book: TaskBook, ledger: Ledger, request_of: Make
+) -> None:
+    asked = second("bob")
+    book.hand_out(asked)
+    ledger.record(
+        request_of("bob", prediction_id=asked.prediction_id, detail=detail(1, (5, 5, 9, 9)))
+    )
+    ledger.record(request_of("eve", detail=detail(1, (5, 5, 9, 9))))
+
+    assert set(opinions.of_others("ann", "scratch", sha(1))) == {"bob", "eve"}
+    assert set(opinions.of_others("ann", "scratch", sha(1), asked_only=True)) == {"bob"}
+    ledger.record(request_of("bob", detail=detail(1)))  # their last answer counts
+    assert opinions.of_others("ann", "scratch", sha(1), asked_only=True) == {}
 
 
 def test_images_that_wait_are_offered_to_others_until_enough_were_asked(
